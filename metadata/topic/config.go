@@ -1,0 +1,105 @@
+package topic
+
+// Unlimited stands in a retention setting for "no limit".
+const Unlimited = -1
+
+// Config is the effective configuration of one topic: its own overrides over the server's values over the
+// defaults. Times are in milliseconds and sizes in bytes, because Kafka's ranges (up to 2^63-1 ms) do not
+// fit time.Duration. A Config is a plain value; compare with ==.
+type Config struct {
+	Cleanup         Cleanup
+	Compression     Compression
+	MaxMessageBytes int32 // largest record batch accepted, as stored
+	MinInsync       int32 // in-sync replicas needed to accept acks=all
+	UncleanElection bool
+	Timestamp       Timestamp
+	Segment         Segment
+	Flush           Flush
+	Retention       Retention
+	Tier            Tier
+	Compaction      Compaction
+}
+
+// Cleanup says what happens to old records.
+type Cleanup struct {
+	Delete  bool // whole segments expire by Retention
+	Compact bool // keep each key's newest record; accepted, for now such a topic is kept whole
+}
+
+// Compression is the codec records are stored in.
+type Compression struct {
+	Type      CompressionType
+	GzipLevel int32 // -1 or 1..9
+	LZ4Level  int32 // 1..17
+	ZstdLevel int32 // -131072..22
+}
+
+// CompressionType is a value of compression.type.
+type CompressionType int8
+
+// The compression types. All but CompressionProducer have the number of Kafka's codec in a batch header.
+const (
+	CompressionProducer CompressionType = iota - 1 // as the producer sent it
+	CompressionNone
+	CompressionGzip
+	CompressionSnappy
+	CompressionLZ4
+	CompressionZstd
+)
+
+// Timestamp says where record timestamps come from and which are accepted.
+type Timestamp struct {
+	LogAppendTime bool  // the broker's clock, not the producer's
+	BeforeMaxMs   int64 // how far a producer's timestamp may lie behind the broker's clock
+	AfterMaxMs    int64 // how far it may lie ahead
+}
+
+// Segment says when the active segment ends and how densely it is indexed.
+type Segment struct {
+	Bytes              int32
+	Ms                 int64
+	JitterMs           int64 // at most this much is taken off Ms, at random, so that partitions do not roll together
+	IndexIntervalBytes int32 // log bytes between two index entries
+	IndexBytes         int32 // largest index file; a full index ends the segment
+}
+
+// Flush is the durability level. Messages == 1 is durable: what is acknowledged, and what a reader sees,
+// is on the device. Any other value is relaxed: the device follows within Ms.
+type Flush struct {
+	Messages int64
+	Ms       int64
+}
+
+// Durable reports whether an acknowledgement waits for the device.
+func (f Flush) Durable() bool { return f.Messages == 1 }
+
+// Retention says how long records live in total, in both tiers. Unlimited (-1) means for ever.
+type Retention struct {
+	Bytes int64
+	Ms    int64
+}
+
+// Tier says whether and when segments go to object storage and how long local copies stay.
+type Tier struct {
+	// Enabled is remote.storage.enable: sealed segments are archived and local copies then expire by
+	// LocalBytes and LocalMs. It is false while no tier is configured and for compacted topics.
+	Enabled bool
+	// CopyDisabled stops new uploads while what is archived stays readable.
+	CopyDisabled bool
+	// DeleteOnDisable removes the archive when tiering of the topic is turned off.
+	DeleteOnDisable bool
+	LocalBytes      int64 // -1 unlimited; -2 of the setting is already resolved to Retention.Bytes
+	LocalMs         int64 // -1 unlimited; -2 of the setting is already resolved to Retention.Ms
+	// MaxLagMs is the age at which an active segment of at least MinBytes is sealed so that it can be
+	// archived; a smaller one waits for segment.ms or a day, whichever comes first.
+	MaxLagMs int64
+	MinBytes int64
+}
+
+// Compaction holds the settings of the log cleaner. They have no effect yet.
+type Compaction struct {
+	MinLagMs      int64
+	MaxLagMs      int64
+	DeleteMs      int64 // how long a tombstone stays readable
+	MinDirtyRatio float64
+}
