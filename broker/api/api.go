@@ -1,0 +1,74 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/wire"
+)
+
+var (
+	// ErrUnauthorized closes a connection whose principal may not make a request of this kind.
+	ErrUnauthorized = errors.New("request not authorized")
+	// ErrUnsupportedVersion closes a connection that asks for a key or version which is not served.
+	ErrUnsupportedVersion = errors.New("unsupported api key or version")
+)
+
+// API serves requests. Safe for concurrent use.
+type API struct {
+	admin  AdminDeps
+	data   DataDeps
+	groups GroupDeps
+	auth   Authorizer
+	log    *slog.Logger
+	met    *metrics
+}
+
+// New returns an API that asks deps.
+func New(deps Deps) *API {
+	return &API{
+		admin:  deps.Admin,
+		data:   deps.Data,
+		groups: deps.Groups,
+		auth:   deps.Authorizer,
+		log:    deps.Logger,
+		met:    newMetrics(deps.Registerer),
+	}
+}
+
+// Serve takes one request over and sees to it that it is finished. It implements server.Handler and
+// is called by a connection's reader in the order of arrival; it does not block.
+func (a *API) Serve(req *wire.Request) {
+	req.Observer = a.met
+	e, ok := entries[req.Key]
+	if !ok || req.Version < e.min || req.Version > e.max {
+		a.refuseVersion(req)
+		return
+	}
+	if a.auth != nil && !a.auth.Authorize(req.Conn.Principal, req.Conn, e.key) {
+		req.Close(fmt.Errorf("%w: %s for %s", ErrUnauthorized, e.key.Name(), req.Conn.Principal))
+		return
+	}
+	if err := req.Decode(); err != nil {
+		req.Close(err)
+		return
+	}
+	if e.blocking {
+		go e.serve(a, req)
+		return
+	}
+	e.serve(a, req)
+}
+
+// refuseVersion closes the connection, as Kafka does, but for ApiVersions: its answer tells a newer
+// client which versions to use.
+func (a *API) refuseVersion(req *wire.Request) {
+	if req.Key == kmsg.ApiVersions.Int16() {
+		a.refuseApiVersions(req)
+		return
+	}
+	req.Close(fmt.Errorf("%w: key %d (%s) v%d", ErrUnsupportedVersion, req.Key, kmsg.NameForKey(req.Key), req.Version))
+}

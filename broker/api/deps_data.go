@@ -1,0 +1,4 @@
+package api
+
+// DataDeps is what the handlers of records ask.
+type DataDeps struct{}

@@ -1,0 +1,4 @@
+package api
+
+// GroupDeps is what the handlers of groups ask.
+type GroupDeps struct{}

@@ -1,0 +1,47 @@
+package api
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// errorRow maps what errors.Is finds to a Kafka error.
+type errorRow struct {
+	is    error
+	kafka *kerr.Error
+}
+
+// errorRows is searched in order.
+var errorRows []errorRow
+
+// mapErrors adds rows: sentinel, Kafka error, sentinel, Kafka error, …
+func mapErrors(is error, kafka *kerr.Error) {
+	errorRows = append(errorRows, errorRow{is: is, kafka: kafka})
+}
+
+// kafkaError returns the Kafka error for err, nil for nil, UNKNOWN_SERVER_ERROR for what no row names.
+// An error that is or wraps a *kerr.Error is that.
+func kafkaError(err error) *kerr.Error {
+	if err == nil {
+		return nil
+	}
+	var ke *kerr.Error
+	if errors.As(err, &ke) {
+		return ke
+	}
+	for _, r := range errorRows {
+		if errors.Is(err, r.is) {
+			return r.kafka
+		}
+	}
+	return kerr.UnknownServerError
+}
+
+// code returns the Kafka error code for err, 0 for nil.
+func code(err error) int16 {
+	if ke := kafkaError(err); ke != nil {
+		return ke.Code
+	}
+	return 0
+}

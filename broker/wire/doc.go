@@ -1,0 +1,18 @@
+// Package wire is Kafka's bytes on the wire: frames, request headers, pooled buffers, the memory
+// budget they are charged against, and response bodies that mix encoded bytes with file ranges.
+//
+// What belongs here: how bytes become a Request and how a response becomes bytes again. What does
+// not: listeners and goroutines of a connection (server), what a request means (api), and the
+// messages themselves, which are kmsg's.
+//
+// # Who owns the memory
+//
+// A request's frame lives in one pooled Buffer, and the decoded Body aliases it: its strings and
+// byte slices are the frame. Request.Reply, NoReply and Close give the frame back, and so does
+// Request.ReleaseFrame, for a handler that is done with the bytes long before it can answer. From
+// that moment nothing that came out of Body may be touched; what is needed later is copied before.
+//
+// # Locks
+//
+// Budget.mu is a leaf: nothing else is taken under it.
+package wire

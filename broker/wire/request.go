@@ -1,0 +1,166 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+var (
+	// ErrMalformed is wrapped by every error about bytes that are not a Kafka request.
+	ErrMalformed = errors.New("malformed request")
+	// ErrUnknownAPI means a key or version for which there is no decoder.
+	ErrUnknownAPI = errors.New("unknown api key or version")
+)
+
+// Sink is where a request's outcome goes; the server's side of a connection.
+type Sink interface {
+	// Deliver takes the response of r and owns it from here on; nil means that r gets no response.
+	// It is called at most once for a request, from any goroutine, and does not block.
+	Deliver(r *Request, body *Body)
+	// Fail closes the connection because of err. It may be called at any time and more than once.
+	Fail(r *Request, err error)
+}
+
+// Observer is told once when a request has got its outcome.
+type Observer interface {
+	// RequestDone gets the response's size in bytes on the wire, 0 if there was none.
+	RequestDone(r *Request, responseBytes int)
+}
+
+// Request is one request of one connection. The handler it is given to must finish it exactly once,
+// by Reply, ReplyBody, NoReply or Close, from whichever goroutine.
+type Request struct {
+	Key, Version  int16
+	CorrelationID int32
+	// ClientID is the client's name for itself, empty if null. It does not alias the frame.
+	ClientID string
+	Conn     *Conn
+	// Received is when the last byte of the frame had arrived.
+	Received time.Time
+	// Size is the frame's length in bytes without its length field.
+	Size int
+	// Body is the decoded message once Decode has succeeded. It aliases the frame.
+	Body kmsg.Request
+	// Observer, if set before the request is finished, is told its outcome.
+	Observer Observer
+
+	frame    *Buffer
+	payload  []byte // what follows client id in the frame
+	release  func(*Request)
+	frameRef atomic.Bool // the request still owns the frame
+	finished atomic.Bool
+	sink     Sink
+}
+
+// headerLen is the fixed part of every request header: key, version, correlation id, and the length
+// of the client id.
+const headerLen = 2 + 2 + 4 + 2
+
+// ParseRequest reads the header of the frame in buf.B, whose length field is not part of it. On
+// success the request owns the caller's reference to buf; release, if not nil, is called when that
+// reference has gone. On error the caller still owns it.
+//
+// Tagged fields of a flexible header belong to Decode, because only the message's kind tells
+// whether there are any.
+func ParseRequest(conn *Conn, buf *Buffer, sink Sink, release func(*Request)) (*Request, error) {
+	b := buf.B
+	if len(b) < headerLen-2 {
+		return nil, fmt.Errorf("%w: header of %d bytes", ErrMalformed, len(b))
+	}
+	r := &Request{
+		Key:           int16(binary.BigEndian.Uint16(b)),
+		Version:       int16(binary.BigEndian.Uint16(b[2:])),
+		CorrelationID: int32(binary.BigEndian.Uint32(b[4:])),
+		Conn:          conn,
+		Received:      time.Now(),
+		Size:          len(b),
+		frame:         buf,
+		release:       release,
+		sink:          sink,
+	}
+	b = b[headerLen-2:]
+	if len(b) < 2 {
+		return nil, fmt.Errorf("%w: no client id", ErrMalformed)
+	}
+	n := int(int16(binary.BigEndian.Uint16(b)))
+	b = b[2:]
+	if n > len(b) {
+		return nil, fmt.Errorf("%w: client id of %d bytes, %d left", ErrMalformed, n, len(b))
+	}
+	if n > 0 {
+		r.ClientID = string(b[:n])
+		b = b[n:]
+	}
+	r.payload = b
+	r.frameRef.Store(true)
+	return r, nil
+}
+
+// ReleaseFrame gives the frame's memory back before the request is finished. Nothing that came out
+// of Body may be touched afterwards, nor handed to Reply.
+func (r *Request) ReleaseFrame() {
+	if !r.frameRef.Swap(false) {
+		return
+	}
+	r.Body, r.payload = nil, nil
+	r.frame.Release()
+	r.frame = nil
+	if r.release != nil {
+		r.release(r)
+	}
+}
+
+// Reply answers with a message, whose version is set to the request's. The message is encoded
+// before Reply returns and may alias the frame.
+func (r *Request) Reply(resp kmsg.Response) {
+	resp.SetVersion(r.Version)
+	r.ReplyBody(EncodeResponse(r.CorrelationID, resp))
+}
+
+// ReplyBody answers with an encoded body, which the request owns from here on.
+func (r *Request) ReplyBody(body *Body) {
+	if r.finished.Swap(true) {
+		body.Release()
+		panic(fmt.Sprintf("wire: second reply to api key %d v%d", r.Key, r.Version))
+	}
+	size := body.Len()
+	r.ReleaseFrame()
+	r.sink.Deliver(r, body)
+	if r.Observer != nil {
+		r.Observer.RequestDone(r, size)
+	}
+}
+
+// NoReply finishes a request that gets no response, as Produce with acks=0.
+func (r *Request) NoReply() {
+	if r.finished.Swap(true) {
+		panic(fmt.Sprintf("wire: second outcome of api key %d v%d", r.Key, r.Version))
+	}
+	r.ReleaseFrame()
+	r.sink.Deliver(r, nil)
+	if r.Observer != nil {
+		r.Observer.RequestDone(r, 0)
+	}
+}
+
+// Close finishes a request by closing its connection, which is what Kafka does where there is no
+// response to carry err: a malformed request, an unknown version, a failed write without acks.
+func (r *Request) Close(err error) {
+	if r.finished.Swap(true) {
+		return
+	}
+	r.ReleaseFrame()
+	r.sink.Fail(r, err)
+	r.sink.Deliver(r, nil)
+	if r.Observer != nil {
+		r.Observer.RequestDone(r, 0)
+	}
+}
+
+// Finished tells whether the request has got its outcome.
+func (r *Request) Finished() bool { return r.finished.Load() }
