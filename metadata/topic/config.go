@@ -3,6 +3,9 @@ package topic
 // Unlimited stands in a retention setting for "no limit".
 const Unlimited = -1
 
+// sameAsTotal is Kafka's "-2" of the local retention settings: local copies live as long as the records.
+const sameAsTotal = -2
+
 // Config is the effective configuration of one topic: its own overrides over the server's values over the
 // defaults. Times are in milliseconds and sizes in bytes, because Kafka's ranges (up to 2^63-1 ms) do not
 // fit time.Duration. A Config is a plain value; compare with ==.
@@ -20,10 +23,13 @@ type Config struct {
 	Compaction      Compaction
 }
 
-// Cleanup says what happens to old records.
+// Cleanup says what happens to old records. Neither means that they stay for ever, and then Retention is
+// unlimited.
 type Cleanup struct {
-	Delete  bool // whole segments expire by Retention
-	Compact bool // keep each key's newest record; accepted, for now such a topic is kept whole
+	Delete bool // whole segments expire by Retention
+	// Compact asks to keep each key's newest record. For now such a topic is kept whole: Retention is
+	// unlimited and Tier.Enabled false, whatever else is set. Records without a key are refused.
+	Compact bool
 }
 
 // Compression is the codec records are stored in.
@@ -59,9 +65,12 @@ type Segment struct {
 	Bytes              int32
 	Ms                 int64
 	JitterMs           int64 // at most this much is taken off Ms, at random, so that partitions do not roll together
-	IndexIntervalBytes int32 // log bytes between two index entries
-	IndexBytes         int32 // largest index file; a full index ends the segment
+	IndexIntervalBytes int32 // log bytes between two index entries; 0: an entry for each batch
+	IndexBytes         int32 // largest index file, at least minIndexBytes; a full index ends the segment
 }
+
+// minIndexBytes is the smallest index in use, one page: Kafka's own minimum of 4 bytes would not hold an entry.
+const minIndexBytes = 4096
 
 // Flush is the durability level. Messages == 1 is durable: what is acknowledged, and what a reader sees,
 // is on the device. Any other value is relaxed: the device follows within Ms.
@@ -81,25 +90,51 @@ type Retention struct {
 
 // Tier says whether and when segments go to object storage and how long local copies stay.
 type Tier struct {
-	// Enabled is remote.storage.enable: sealed segments are archived and local copies then expire by
-	// LocalBytes and LocalMs. It is false while no tier is configured and for compacted topics.
+	// Enabled says that sealed segments are to be archived and that local copies then expire by
+	// LocalBytes and LocalMs: remote.storage.enable in a cluster that has object storage, on a topic that
+	// is not compacted. What was archived before stays readable when it becomes false.
 	Enabled bool
-	// CopyDisabled stops new uploads while what is archived stays readable.
+	// CopyDisabled stops new uploads. LocalBytes and LocalMs are then those of Retention.
 	CopyDisabled bool
-	// DeleteOnDisable removes the archive when tiering of the topic is turned off.
-	DeleteOnDisable bool
-	LocalBytes      int64 // -1 unlimited; -2 of the setting is already resolved to Retention.Bytes
-	LocalMs         int64 // -1 unlimited; -2 of the setting is already resolved to Retention.Ms
+	LocalBytes   int64 // -1 unlimited, never more than Retention.Bytes
+	LocalMs      int64 // -1 unlimited, never more than Retention.Ms
 	// MaxLagMs is the age at which an active segment of at least MinBytes is sealed so that it can be
 	// archived; a smaller one waits for segment.ms or a day, whichever comes first.
 	MaxLagMs int64
 	MinBytes int64
 }
 
-// Compaction holds the settings of the log cleaner. They have no effect yet.
+// Compaction holds the settings of the log cleaner. Nothing reads them yet.
 type Compaction struct {
 	MinLagMs      int64
 	MaxLagMs      int64
-	DeleteMs      int64 // how long a tombstone stays readable
+	TombstoneMs   int64 // how long the mark of a deleted key stays readable
 	MinDirtyRatio float64
+}
+
+// settle turns the settings as written into those in force: what one setting means for another.
+func (c *Config) settle(tiered bool) {
+	c.Segment.IndexBytes = max(c.Segment.IndexBytes, minIndexBytes)
+	if c.Cleanup.Compact || !c.Cleanup.Delete {
+		c.Retention = Retention{Bytes: Unlimited, Ms: Unlimited}
+	}
+	if !tiered || c.Cleanup.Compact {
+		c.Tier.Enabled = false
+	}
+	if c.Tier.CopyDisabled {
+		c.Tier.LocalBytes, c.Tier.LocalMs = sameAsTotal, sameAsTotal
+	}
+	c.Tier.LocalBytes = within(c.Tier.LocalBytes, c.Retention.Bytes)
+	c.Tier.LocalMs = within(c.Tier.LocalMs, c.Retention.Ms)
+}
+
+// within returns the local limit that a total limit leaves.
+func within(local, total int64) int64 {
+	if total == Unlimited {
+		return max(local, Unlimited)
+	}
+	if local < 0 {
+		return total
+	}
+	return min(local, total)
 }

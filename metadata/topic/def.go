@@ -1,5 +1,11 @@
 package topic
 
+import (
+	"math"
+	"strconv"
+	"strings"
+)
+
 // Type is the type of a setting's value; the numbers are those of DescribeConfigs.
 type Type int8
 
@@ -16,6 +22,15 @@ const (
 	Password Type = 9
 )
 
+// String returns the type's name as people write it.
+func (t Type) String() string {
+	names := [...]string{"unknown", "boolean", "string", "int", "short", "long", "double", "list", "class", "password"}
+	if t < 0 || int(t) >= len(names) {
+		return names[0]
+	}
+	return names[t]
+}
+
 // Source says where a setting's value comes from; the numbers are those of DescribeConfigs.
 type Source int8
 
@@ -30,18 +45,20 @@ const (
 
 // Def describes one topic setting.
 type Def struct {
-	Name     string
-	Type     Type
-	Default  string
-	Doc      string    // one or two sentences, for DescribeConfigs and for people
-	Allowed  string    // what values are legal, as an error names it
-	Effect   bool      // false: accepted and described, but nothing reads it
-	Synonyms []Synonym // server-level settings it falls back to, in order of precedence
+	Name    string
+	Type    Type
+	Default string // in the form a user would write
+	// TieredDefault is the default where the cluster has object storage; empty when it is Default.
+	TieredDefault string
+	Doc           string    // what it does, for DescribeConfigs and for people
+	Allowed       string    // which values are legal, in the words an error uses
+	Effect        bool      // false: accepted and described, but nothing reads it
+	Synonyms      []Synonym // server-level settings it falls back to, in order of precedence
 
-	check func(value string) error
+	set func(c *Config, value string) bool // false: value is not legal
 }
 
-// Synonym is a server-level setting a topic setting falls back to.
+// Synonym is a server-level setting that a topic setting falls back to.
 type Synonym struct {
 	Name string
 	// Scale is what one unit of the server setting is in units of the topic setting: 60000 for a
@@ -49,38 +66,38 @@ type Synonym struct {
 	Scale int64
 }
 
-// Error reports a setting that cannot be accepted. Its text names the key, the value and what is allowed.
-type Error struct {
-	Key     string
-	Value   string
-	Allowed string // "" for an unknown key
-	Unknown bool   // no such setting
+// Check returns nil if value is legal for the setting, otherwise an *Error.
+func (d *Def) Check(value string) error {
+	var c Config
+	if !d.set(&c, value) {
+		return &Error{Key: d.Name, Value: value, Allowed: d.Allowed}
+	}
+	return nil
 }
 
-// Defaults is what a topic falls back to where it has no override of its own.
-type Defaults struct {
-	// Tiered says that the cluster has object storage. Topics are then tiered unless they say
-	// otherwise; without it nothing is tiered whatever a topic says.
-	Tiered bool
-	// Server-level settings by their server-level names (log.retention.hours, num.partitions and so
-	// on); keys that no topic setting falls back to are ignored. Nil maps are empty.
-	Broker  map[string]string // set at run time on one broker
-	Cluster map[string]string // set at run time for all brokers
-	Static  map[string]string // set in flags, environment or file
+// DefaultFor returns the default with or without object storage.
+func (d *Def) DefaultFor(tiered bool) string {
+	if tiered && d.TieredDefault != "" {
+		return d.TieredDefault
+	}
+	return d.Default
 }
 
-// Value is a setting's effective value and where it comes from.
-type Value struct {
-	Def    *Def
-	Value  string
-	Source Source
-	// Chain lists every place that gives a value, strongest first, the default last.
-	Chain []Origin
-}
-
-// Origin is one place that gives a setting a value.
-type Origin struct {
-	Name   string // the topic-level or server-level name there
-	Value  string // as written there
-	Source Source
+// Convert turns a server-level value into the topic setting's unit. A negative number, which means no
+// limit, becomes -1, and a product past the range of int64 becomes the largest value. What is not a number
+// is returned as it is, for Check to refuse.
+func (s Synonym) Convert(value string) string {
+	if s.Scale <= 1 {
+		return value
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+	switch {
+	case err != nil:
+		return value
+	case n < 0:
+		return "-1"
+	case n > math.MaxInt64/s.Scale:
+		n = math.MaxInt64 / s.Scale
+	}
+	return strconv.FormatInt(n*s.Scale, 10)
 }
