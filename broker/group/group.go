@@ -1,0 +1,211 @@
+package group
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/metadata/topic"
+)
+
+// State is where a group stands, by Kafka's names.
+type State string
+
+const (
+	// Empty has no members; it may still have offsets.
+	Empty State = "Empty"
+	// PreparingRebalance waits for all members to join again.
+	PreparingRebalance State = "PreparingRebalance"
+	// CompletingRebalance waits for the leader's assignment.
+	CompletingRebalance State = "CompletingRebalance"
+	// Stable has an assignment that all members may fetch.
+	Stable State = "Stable"
+	// Dead is what a group that does not exist is described as.
+	Dead State = "Dead"
+)
+
+type group struct {
+	id           string
+	state        State
+	protocolType string
+	protocol     string
+	generation   int32
+	leader       string
+	members      map[string]*member
+	static       map[string]string    // instance id -> member id
+	pending      map[string]time.Time // member ids handed out, not yet joined -> when they lapse
+	offsets      map[topic.ID]map[int32]offset
+	since        time.Time // when the present generation or emptiness began
+
+	join     joinWait
+	syncDue  time.Time // members that have not synced by then are removed; zero outside CompletingRebalance
+	hasState bool      // a header is written down
+	nextWake time.Time // the latest timer set for this group; zero if none is
+}
+
+// joinWait is the parked join of a rebalance.
+type joinWait struct {
+	due       time.Time // when the join completes whoever is missing
+	initial   bool      // the first join of an empty group, which waits for company
+	remaining time.Duration
+	newcomer  bool // somebody joined during the present initial delay
+}
+
+type member struct {
+	id, instanceID       string
+	isStatic             bool
+	clientID, clientHost string
+	sessionTimeout       time.Duration
+	rebalanceTimeout     time.Duration
+	protocols            []kmsg.JoinGroupRequestProtocol
+	assignment           []byte
+	deadline             time.Time
+	joinReply            Done[kmsg.JoinGroupResponse]
+	syncReply            Done[kmsg.SyncGroupResponse]
+	order                int   // joined how-manieth, so that votes and lists have one order
+	written              bool  // a record of this member is written down
+	generation           int32 // as loaded
+}
+
+type offset struct {
+	offset      int64
+	leaderEpoch int32
+	metadata    string
+	committed   time.Time
+}
+
+func newGroup(id string, now time.Time) *group {
+	return &group{
+		id: id, state: Empty, since: now,
+		members: map[string]*member{}, static: map[string]string{}, pending: map[string]time.Time{},
+		offsets: map[topic.ID]map[int32]offset{},
+	}
+}
+
+// ordered lists the members in the order in which they joined.
+func (g *group) ordered() []*member {
+	ms := make([]*member, 0, len(g.members))
+	for _, m := range g.members {
+		ms = append(ms, m)
+	}
+	slices.SortFunc(ms, func(a, b *member) int { return a.order - b.order })
+	return ms
+}
+
+// simple groups only keep offsets: no member ever gave them a protocol type.
+func (g *group) simple() bool { return g.protocolType == "" }
+
+func (m *member) metadataFor(protocol string) []byte {
+	for _, p := range m.protocols {
+		if p.Name == protocol {
+			return p.Metadata
+		}
+	}
+	return nil
+}
+
+func (m *member) sameProtocols(ps []kmsg.JoinGroupRequestProtocol) bool {
+	return slices.EqualFunc(m.protocols, ps, func(a, b kmsg.JoinGroupRequestProtocol) bool {
+		return a.Name == b.Name && slices.Equal(a.Metadata, b.Metadata)
+	})
+}
+
+// supports says whether someone with these protocols can be a member beside the present ones, except
+// for the one named.
+func (g *group) supports(protocolType string, ps []kmsg.JoinGroupRequestProtocol, except string) bool {
+	if protocolType == "" || len(ps) == 0 {
+		return false
+	}
+	others := 0
+	common := map[string]int{}
+	for id, m := range g.members {
+		if id == except {
+			continue
+		}
+		others++
+		for _, p := range m.protocols {
+			common[p.Name]++
+		}
+	}
+	if others == 0 {
+		return true
+	}
+	if g.protocolType != protocolType {
+		return false
+	}
+	return slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool { return common[p.Name] == others })
+}
+
+// vote picks the protocol that most members prefer among those all of them know; ties go to the
+// preference of the earliest member.
+func (g *group) vote() string {
+	ms := g.ordered()
+	known := map[string]int{}
+	for _, m := range ms {
+		for _, p := range m.protocols {
+			known[p.Name]++
+		}
+	}
+	votes := map[string]int{}
+	var seen []string
+	for _, m := range ms {
+		for _, p := range m.protocols {
+			if known[p.Name] == len(ms) {
+				if votes[p.Name] == 0 {
+					seen = append(seen, p.Name)
+				}
+				votes[p.Name]++
+				break
+			}
+		}
+	}
+	best := ""
+	for _, name := range seen {
+		if best == "" || votes[name] > votes[best] {
+			best = name
+		}
+	}
+	return best
+}
+
+func (g *group) rebalanceTimeout() time.Duration {
+	var d time.Duration
+	for _, m := range g.members {
+		d = max(d, m.rebalanceTimeout)
+	}
+	return d
+}
+
+func (g *group) allJoined() bool {
+	if len(g.pending) > 0 {
+		return false
+	}
+	for _, m := range g.members {
+		if m.joinReply == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// subscribed says whether any member's subscription names the topic. ok is false if that can't be
+// told, because this is not a consumer group or a subscription does not parse.
+func (g *group) subscribed(name string) (yes, ok bool) {
+	if g.protocolType != consumerProtocol || g.protocol == "" {
+		return false, false
+	}
+	for _, m := range g.members {
+		var sub kmsg.ConsumerMemberMetadata
+		if err := sub.ReadFrom(m.metadataFor(g.protocol)); err != nil {
+			return false, false
+		}
+		if slices.Contains(sub.Topics, name) {
+			return true, true
+		}
+	}
+	return false, true
+}
+
+// consumerProtocol is the protocol type of every consumer client.
+const consumerProtocol = "consumer"

@@ -1,0 +1,103 @@
+package group
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/coordinator"
+)
+
+func syncError(err *kerr.Error) *kmsg.SyncGroupResponse {
+	resp := kmsg.NewPtrSyncGroupResponse()
+	resp.ErrorCode = err.Code
+	return resp
+}
+
+// Sync handles SyncGroup. The answer is parked until the leader's assignment is committed.
+func (m *Machine) Sync(now time.Time, req *kmsg.SyncGroupRequest, done Done[kmsg.SyncGroupResponse]) coordinator.Result {
+	g := m.get(req.Group)
+	err := m.syncCheck(g, req)
+	if err != nil {
+		answer(m, done, syncError(err))
+		return m.take()
+	}
+	mb := g.members[req.MemberID]
+	mb.heard(now)
+	switch g.state {
+	case PreparingRebalance:
+		answer(m, done, syncError(kerr.RebalanceInProgress))
+	case Stable:
+		answer(m, done, assignment(g, mb))
+	case CompletingRebalance:
+		if old := mb.syncReply; old != nil {
+			answer(m, old, syncError(kerr.RebalanceInProgress))
+		}
+		mb.syncReply = done
+		if mb.id == g.leader {
+			m.assign(g, req.GroupAssignment, now)
+		}
+	default:
+		answer(m, done, syncError(kerr.UnknownMemberID))
+	}
+	m.rearm(g)
+	return m.take()
+}
+
+func (m *Machine) syncCheck(g *group, req *kmsg.SyncGroupRequest) *kerr.Error {
+	if req.Group == "" {
+		return kerr.InvalidGroupID
+	}
+	if g == nil {
+		return kerr.UnknownMemberID
+	}
+	if err := g.check(req.MemberID, req.InstanceID, req.Generation); err != nil {
+		return err
+	}
+	if req.ProtocolType != nil && *req.ProtocolType != g.protocolType ||
+		req.Protocol != nil && g.state != PreparingRebalance && *req.Protocol != g.protocol {
+		return kerr.InconsistentGroupProtocol
+	}
+	return nil
+}
+
+// assign takes the leader's assignment, writes the generation down and answers everyone who waits.
+func (m *Machine) assign(g *group, as []kmsg.SyncGroupRequestGroupAssignment, now time.Time) {
+	for _, mb := range g.members {
+		mb.assignment = nil
+	}
+	for _, a := range as {
+		if mb := g.members[a.MemberID]; mb != nil {
+			mb.assignment = append([]byte(nil), a.MemberAssignment...)
+		}
+	}
+	g.state, g.syncDue = Stable, time.Time{}
+	m.writeGroup(g)
+	for _, mb := range g.ordered() {
+		if done := mb.syncReply; done != nil {
+			mb.syncReply = nil
+			mb.heard(now)
+			answer(m, done, assignment(g, mb))
+		}
+	}
+}
+
+func assignment(g *group, mb *member) *kmsg.SyncGroupResponse {
+	resp := kmsg.NewPtrSyncGroupResponse()
+	resp.ProtocolType = kmsg.StringPtr(g.protocolType)
+	resp.Protocol = kmsg.StringPtr(g.protocol)
+	resp.MemberAssignment = mb.assignment
+	return resp
+}
+
+// failSyncs answers everyone who waits for the leader's assignment.
+func (m *Machine) failSyncs(g *group, err *kerr.Error) {
+	for _, mb := range g.ordered() {
+		mb.assignment = nil
+		if done := mb.syncReply; done != nil {
+			mb.syncReply = nil
+			answer(m, done, syncError(err))
+		}
+	}
+}
