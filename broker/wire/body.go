@@ -68,8 +68,17 @@ func adopt(buf *Buffer, b []byte) *Buffer {
 // Len is the body's size on the wire in bytes, its length field included.
 func (b *Body) Len() int { return b.total }
 
-// Memory is how many of these bytes are held in memory until they are written.
-func (b *Body) Memory() int { return b.buf.Size() }
+// Memory is how many bytes of memory the body holds until it is written, those of extents included
+// that are not in a file.
+func (b *Body) Memory() int {
+	n := b.buf.Size()
+	for i := range b.runs {
+		if _, _, ok := b.runs[i].ext.File(); !ok {
+			n += b.runs[i].ext.Len()
+		}
+	}
+	return n
+}
 
 // Release gives back the memory and the extents of a body that was written, or never will be.
 func (b *Body) Release() {

@@ -6,6 +6,8 @@ import "io"
 // file, or a slab of memory read back from the tier. Its bytes do not change and stay readable
 // until Release.
 //
+// An Extent that also has Memory() []byte is written from there without being read first.
+//
 // Release is called exactly once by whoever got the Extent, after the bytes were written or when
 // they will never be. The other methods are not called after it.
 type Extent interface {
@@ -42,6 +44,9 @@ func (b Bytes) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return n, nil
 }
+
+// Memory gives the bytes themselves, so that they are written without another copy.
+func (b Bytes) Memory() []byte { return b }
 
 // Release implements Extent.
 func (b Bytes) Release() {}

@@ -50,8 +50,8 @@ type Request struct {
 	Observer Observer
 
 	frame    *Buffer
-	payload  []byte // what follows client id in the frame
-	release  func(*Request)
+	payload  []byte      // what follows client id in the frame
+	lease    *Lease      // what the frame and Body are charged to; may be nil
 	frameRef atomic.Bool // the request still owns the frame
 	finished atomic.Bool
 	sink     Sink
@@ -62,12 +62,12 @@ type Request struct {
 const headerLen = 2 + 2 + 4 + 2
 
 // ParseRequest reads the header of the frame in buf.B, whose length field is not part of it. On
-// success the request owns the caller's reference to buf; release, if not nil, is called when that
-// reference has gone. On error the caller still owns it.
+// success the request owns the caller's reference to buf, and lease, which may be nil and is
+// released with it. On error the caller still owns both.
 //
 // Tagged fields of a flexible header belong to Decode, because only the message's kind tells
 // whether there are any.
-func ParseRequest(conn *Conn, buf *Buffer, sink Sink, release func(*Request)) (*Request, error) {
+func ParseRequest(conn *Conn, buf *Buffer, lease *Lease, sink Sink) (*Request, error) {
 	b := buf.B
 	if len(b) < headerLen-2 {
 		return nil, fmt.Errorf("%w: header of %d bytes", ErrMalformed, len(b))
@@ -80,7 +80,7 @@ func ParseRequest(conn *Conn, buf *Buffer, sink Sink, release func(*Request)) (*
 		Received:      time.Now(),
 		Size:          len(b),
 		frame:         buf,
-		release:       release,
+		lease:         lease,
 		sink:          sink,
 	}
 	b = b[headerLen-2:]
@@ -110,8 +110,8 @@ func (r *Request) ReleaseFrame() {
 	r.Body, r.payload = nil, nil
 	r.frame.Release()
 	r.frame = nil
-	if r.release != nil {
-		r.release(r)
+	if r.lease != nil {
+		r.lease.Release()
 	}
 }
 

@@ -105,7 +105,7 @@ func NewRawRequest(t testing.TB, conn *wire.Conn, sink wire.Sink, frame []byte) 
 	t.Helper()
 	buf := wire.NewBuffer(len(frame))
 	copy(buf.B, frame)
-	r, err := wire.ParseRequest(conn, buf, sink, nil)
+	r, err := wire.ParseRequest(conn, buf, nil, sink)
 	if err != nil {
 		t.Fatalf("parse request: %v", err)
 	}
