@@ -1,16 +1,18 @@
 package batch
 
 import (
-	"errors"
+	"encoding/binary"
+	"fmt"
 	"iter"
+	"math"
 )
 
 // Record is one record of a batch. Its bytes alias the batch or the Buffer given to Each and are
 // good only until fn returns.
 type Record struct {
 	Attributes     int8
-	OffsetDelta    int32 // offset minus the batch's BaseOffset
-	TimestampDelta int64 // timestamp minus the batch's BaseTimestamp, in ms
+	OffsetDelta    int32  // offset minus the batch's BaseOffset
+	TimestampDelta int64  // timestamp minus the batch's BaseTimestamp, in ms
 	Key, Value     []byte // nil is Kafka's null
 	Headers        Headers
 }
@@ -26,26 +28,19 @@ func (h Headers) Len() int { return h.n }
 
 // All yields each header's key and value in order; a nil value is Kafka's null.
 func (h Headers) All() iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {}
+	return func(yield func(key, value []byte) bool) {
+		c := cursor{b: h.raw}
+		for range h.n {
+			key, value := c.bytes(), c.bytes()
+			if c.bad || !yield(key, value) {
+				return
+			}
+		}
+	}
 }
 
-// Buffer is memory that Each decompresses into, kept from call to call. The zero value is ready. It
-// must not be used by two calls at once.
-type Buffer struct {
-	b []byte
-}
-
-// Each calls fn for every record in order and stops at its first error, which it returns as it is.
-// buf may be nil, then pooled memory is used. It checks everything the header claims of the records:
-// their framing, that offset deltas rise strictly and stay within LastOffsetDelta, and their number.
-// Compressed records may decompress to maxBytes at most; beyond that it fails with ErrTooLarge, having
-// used no more memory than that. It does not verify the CRC, nor that deltas have no gaps: compacted
-// batches have.
-func (b Batch) Each(buf *Buffer, maxBytes int, fn func(Record) error) error {
-	return errors.ErrUnsupported
-}
-
-// Timestamp is the record's timestamp within b: the batch's where that is log append time.
+// Timestamp is the record's timestamp within b, in ms since 1970: the batch's where that is log
+// append time.
 func (b Batch) Timestamp(r Record) int64 {
 	if b.LogAppendTime() {
 		return b.MaxTimestamp()
@@ -53,8 +48,141 @@ func (b Batch) Timestamp(r Record) int64 {
 	return b.BaseTimestamp() + r.TimestampDelta
 }
 
-// Recompress appends to dst the batch b with its records compressed by codec to, after checking them
-// as Each does, and returns the extended slice; what was appended is a Batch with its own CRC.
-func Recompress(dst []byte, b Batch, to Codec, maxBytes int) ([]byte, error) {
-	return nil, errors.ErrUnsupported
+// Each calls fn for every record in order and stops at its first error, which it returns as it is.
+// buf may be nil, then pooled memory is used. It checks everything the header claims of the records:
+// their framing, that offset deltas rise strictly and stay within LastOffsetDelta, and their number;
+// what is wrong behind a record shows only after fn had it. Compressed records may decompress to
+// maxBytes at most; beyond that it fails with ErrTooLarge, having used little more memory than that.
+// It does not verify the CRC, nor that deltas have no gaps: those of compacted batches have.
+func (b Batch) Each(buf *Buffer, maxBytes int, fn func(Record) error) error {
+	if b.Codec() != None && buf == nil {
+		buf = buffers.Get().(*Buffer)
+		defer putBuffer(buf)
+	}
+	raw, err := b.plain(buf, maxBytes)
+	if err != nil {
+		return err
+	}
+	return eachRecord(raw, b.NumRecords(), b.LastOffsetDelta(), fn)
+}
+
+// plain returns the records uncompressed, in b's or buf's memory.
+func (b Batch) plain(buf *Buffer, maxBytes int) ([]byte, error) {
+	raw, codec := b.Records(), b.Codec()
+	if codec == None || len(raw) == 0 {
+		return raw, nil
+	}
+	return buf.decompress(codec, raw, min(max(maxBytes, 0), math.MaxInt32))
+}
+
+func eachRecord(raw []byte, count, lastDelta int32, fn func(Record) error) error {
+	c := cursor{b: raw}
+	prev := int32(-1)
+	for i := range count {
+		r, ok := c.record()
+		switch {
+		case !ok:
+			return fmt.Errorf("%w: record %d of %d is malformed near byte %d", ErrInvalid, i, count, len(raw)-len(c.b))
+		case r.OffsetDelta <= prev || r.OffsetDelta > lastDelta:
+			return fmt.Errorf("%w: record %d has offset delta %d after %d, last is %d", ErrInvalid, i, r.OffsetDelta, prev, lastDelta)
+		}
+		prev = r.OffsetDelta
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	if len(c.b) > 0 {
+		return fmt.Errorf("%w: %d bytes after the last of %d records", ErrInvalid, len(c.b), count)
+	}
+	return nil
+}
+
+// cursor reads from the front of b. Once something did not decode, bad is set and every later read
+// gives zeros.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+// record reads one record, its headers checked; ok is false when it is malformed.
+func (c *cursor) record() (r Record, ok bool) {
+	size := c.varint()
+	if c.bad || size < 0 || int(size) > len(c.b) {
+		return Record{}, false
+	}
+	body := cursor{b: c.b[:size:size]}
+	c.b = c.b[size:]
+
+	r.Attributes = body.int8()
+	r.TimestampDelta = body.varlong()
+	r.OffsetDelta = body.varint()
+	r.Key = body.bytes()
+	r.Value = body.bytes()
+	n := body.varint()
+	// A header takes two bytes at least, so a larger count is a lie.
+	if body.bad || n < 0 || int(n) > len(body.b)/2 {
+		return Record{}, false
+	}
+	r.Headers = Headers{n: int(n), raw: body.b}
+	for range n {
+		if key := body.bytes(); key == nil { // a header's key must not be null
+			return Record{}, false
+		}
+		body.bytes()
+	}
+	return r, !body.bad && len(body.b) == 0
+}
+
+func (c *cursor) fail() { c.bad, c.b = true, nil }
+
+func (c *cursor) int8() int8 {
+	if len(c.b) == 0 {
+		c.fail()
+		return 0
+	}
+	v := int8(c.b[0])
+	c.b = c.b[1:]
+	return v
+}
+
+// varint reads a zigzag varint of at most 32 bits.
+func (c *cursor) varint() int32 {
+	if len(c.b) > 0 && c.b[0] < 0x80 {
+		u := uint32(c.b[0])
+		c.b = c.b[1:]
+		return int32(u>>1) ^ -int32(u&1)
+	}
+	u, n := binary.Uvarint(c.b)
+	if n <= 0 || u > math.MaxUint32 {
+		c.fail()
+		return 0
+	}
+	c.b = c.b[n:]
+	return int32(uint32(u)>>1) ^ -int32(u&1)
+}
+
+// varlong reads a zigzag varint of at most 64 bits.
+func (c *cursor) varlong() int64 {
+	v, n := binary.Varint(c.b)
+	if n <= 0 {
+		c.fail()
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+// bytes reads a length and as many bytes; length -1 gives nil, any other a non-nil slice unless bad.
+func (c *cursor) bytes() []byte {
+	n := c.varint()
+	if c.bad || n == -1 {
+		return nil
+	}
+	if n < 0 || int(n) > len(c.b) {
+		c.fail()
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
 }
