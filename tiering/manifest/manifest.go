@@ -77,7 +77,8 @@ type Head struct {
 	// TierEnd is the offset behind the last one that is in the tier; everything in
 	// [LogStart, TierEnd) is. It never falls.
 	TierEnd int64
-	// TierEndEpoch is the leader epoch of the last batch below TierEnd, -1 while there is none.
+	// TierEndEpoch is the leader epoch of the last batch that was put in the tier, 0 while there was
+	// none. It never falls.
 	TierEndEpoch int32
 	// WriterEpoch is the leader epoch of the newest writer. It never falls.
 	WriterEpoch int32
