@@ -15,5 +15,6 @@
 // It finishes req exactly once (Reply, ReplyFetch, NoReply, Close), from whichever goroutine. One
 // registered by register runs on the connection's reader: it must not wait for a disk, a network or
 // another request, but may keep req and finish it later. One registered by registerBlocking runs on
-// a goroutine of its own and may wait. body aliases the frame: see package wire for how long.
+// a goroutine of its own and may wait. A handler may keep what it likes of body, but for Produce, whose
+// body aliases the frame (see package wire).
 package api

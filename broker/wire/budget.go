@@ -55,7 +55,8 @@ type Lease struct {
 // Lease returns an empty lease whose waiting ends with ErrStopped when stop is closed.
 func (b *Budget) Lease(stop <-chan struct{}) *Lease { return &Lease{budget: b, stop: stop} }
 
-// Over tells whether the lease has the right to go beyond the limit, which it has to end soon.
+// Over tells whether the lease has the right to go beyond the limit, which it has to come back from
+// soon.
 func (l *Lease) Over() bool { return l.over.Load() }
 
 // Grow adds n bytes, waiting until they fit.
@@ -141,8 +142,8 @@ func (l *Lease) Release() {
 }
 
 func (b *Budget) put(l *Lease, n int64, all bool) {
-	b.used.Add(-n)
-	over := all && l.over.Load()
+	fits := b.used.Add(-n) <= b.limit
+	over := l.over.Load() && (all || fits)
 	if !over && b.queued.Load() == 0 {
 		return
 	}

@@ -1,12 +1,14 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Decode decodes what follows the header into Body. The memory it takes is bounded by the frame's
+// Decode decodes what follows the header into Body: of Produce aliasing the frame, of all others from
+// a copy that belongs to whoever holds a part of it. The memory it takes is bounded by the frame's
 // size whatever the bytes say, and charged like the frame: it waits while the budget is used up. It
 // returns an error wrapping ErrUnknownAPI or ErrMalformed, or ErrStopped if waiting ended.
 func (r *Request) Decode() error {
@@ -31,17 +33,28 @@ func (r *Request) Decode() error {
 	}
 	body := kmsg.RequestForKey(r.Key)
 	body.SetVersion(r.Version)
-	// Only Produce is worth aliasing for its strings: whatever else is decoded may be kept by whom it
-	// is handed to.
-	read := body.ReadFrom
-	if r.Key == kmsg.Produce.Int16() {
-		read = body.(kmsg.UnsafeReadFrom).UnsafeReadFrom
+	if r.Key != kmsg.Produce.Int16() {
+		src = r.privatePayload(src)
 	}
-	if err := read(src); err != nil {
-		return fmt.Errorf("%w: %s v%d: %w", ErrMalformed, kmsg.NameForKey(r.Key), r.Version, err)
+	if err := body.(kmsg.UnsafeReadFrom).UnsafeReadFrom(src); err != nil {
+		return fmt.Errorf("%s v%d: %w: %w", kmsg.NameForKey(r.Key), r.Version, ErrMalformed, err)
 	}
 	r.Body = body
 	return nil
+}
+
+// privatePayload moves src out of the frame and gives the frame's buffer back. The request remains
+// charged for what it takes now.
+func (r *Request) privatePayload(src []byte) []byte {
+	src = bytes.Clone(src)
+	r.payload = nil
+	size := r.frame.Size()
+	r.frame.Release()
+	r.frame = nil
+	if r.lease != nil && size > len(src) {
+		r.lease.Shrink(size - len(src))
+	}
+	return src
 }
 
 // freeDecoded is how much the structs of a request may take without being charged: what its frame

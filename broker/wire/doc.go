@@ -7,10 +7,11 @@
 //
 // # Who owns the memory
 //
-// A request's frame lives in one pooled Buffer, and the decoded Body aliases it: its strings and
-// byte slices are the frame. Request.Reply, NoReply and Close give the frame back, and so does
-// Request.ReleaseFrame, for a handler that is done with the bytes long before it can answer. From
-// that moment nothing that came out of Body may be touched; what is needed later is copied before.
+// A request arrives in one pooled Buffer, its frame. The Body of a Produce request aliases it: its
+// strings and byte slices are the frame. Request.Reply, NoReply and Close give the frame back, and so
+// does ReleaseFrame, for a handler that is done with the bytes long before it can answer. From that
+// moment nothing that came out of Body may be touched; what is needed later is copied before. All
+// other requests are decoded from a copy of their own, which is theirs to keep.
 //
 // # Locks
 //

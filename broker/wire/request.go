@@ -44,7 +44,10 @@ type Request struct {
 	Received time.Time
 	// Size is the frame's length in bytes without its length field.
 	Size int
-	// Body is the decoded message once Decode has succeeded. It aliases the frame.
+	// Seq numbers the requests of a connection in the order of arrival.
+	Seq uint64
+	// Body is the decoded message once Decode has succeeded. That of a Produce request aliases the
+	// frame, with its strings and bytes; all others may be kept.
 	Body kmsg.Request
 	// Observer, if set before the request is finished, is told its outcome.
 	Observer Observer
@@ -53,7 +56,7 @@ type Request struct {
 	payload  []byte      // what follows client id in the frame
 	lease    *Lease      // what the frame and Body are charged to; may be nil
 	frameRef atomic.Bool // the request still owns the frame
-	finished atomic.Bool
+	outcome  atomic.Int32
 	sink     Sink
 }
 
@@ -101,15 +104,18 @@ func ParseRequest(conn *Conn, buf *Buffer, lease *Lease, sink Sink) (*Request, e
 	return r, nil
 }
 
-// ReleaseFrame gives the frame's memory back before the request is finished. Nothing that came out
-// of Body may be touched afterwards, nor handed to Reply.
+// ReleaseFrame gives a Produce request's frame back before the request is finished: nothing that came
+// out of its Body may be touched afterwards, nor handed to Reply. Other requests merely stop being
+// charged for.
 func (r *Request) ReleaseFrame() {
 	if !r.frameRef.Swap(false) {
 		return
 	}
 	r.Body, r.payload = nil, nil
-	r.frame.Release()
-	r.frame = nil
+	if r.frame != nil {
+		r.frame.Release()
+		r.frame = nil
+	}
 	if r.lease != nil {
 		r.lease.Release()
 	}
@@ -122,45 +128,65 @@ func (r *Request) Reply(resp kmsg.Response) {
 	r.ReplyBody(EncodeResponse(r.CorrelationID, resp))
 }
 
+// What has become of a request.
+const (
+	outcomeNone int32 = iota
+	outcomeAnswered
+	outcomeClosed
+)
+
 // ReplyBody answers with an encoded body, which the request owns from here on.
 func (r *Request) ReplyBody(body *Body) {
-	if r.finished.Swap(true) {
+	if !r.finish(outcomeAnswered) {
 		body.Release()
-		panic(fmt.Sprintf("wire: second reply to api key %d v%d", r.Key, r.Version))
+		return
 	}
 	size := body.Len()
 	r.ReleaseFrame()
 	r.sink.Deliver(r, body)
-	if r.Observer != nil {
-		r.Observer.RequestDone(r, size)
-	}
+	r.observe(size)
 }
 
 // NoReply finishes a request that gets no response, as Produce with acks=0.
 func (r *Request) NoReply() {
-	if r.finished.Swap(true) {
-		panic(fmt.Sprintf("wire: second outcome of api key %d v%d", r.Key, r.Version))
+	if !r.finish(outcomeAnswered) {
+		return
 	}
 	r.ReleaseFrame()
 	r.sink.Deliver(r, nil)
-	if r.Observer != nil {
-		r.Observer.RequestDone(r, 0)
-	}
+	r.observe(0)
 }
 
 // Close finishes a request by closing its connection, which is what Kafka does where there is no
-// response to carry err: a malformed request, an unknown version, a failed write without acks.
+// response to carry err: a malformed request, an unknown version, a failed write without acks. It
+// may be called from outside the handler, and does nothing to a request that is finished.
 func (r *Request) Close(err error) {
-	if r.finished.Swap(true) {
+	if !r.outcome.CompareAndSwap(outcomeNone, outcomeClosed) {
 		return
 	}
 	r.ReleaseFrame()
 	r.sink.Fail(r, err)
 	r.sink.Deliver(r, nil)
+	r.observe(0)
+}
+
+// finish tells whether the request can still be answered. A second answer is a bug of the handler;
+// one after Close has merely come too late.
+func (r *Request) finish(outcome int32) bool {
+	if r.outcome.CompareAndSwap(outcomeNone, outcome) {
+		return true
+	}
+	if r.outcome.Load() == outcomeAnswered {
+		panic(fmt.Sprintf("wire: second answer to api key %d v%d", r.Key, r.Version))
+	}
+	return false
+}
+
+func (r *Request) observe(responseBytes int) {
 	if r.Observer != nil {
-		r.Observer.RequestDone(r, 0)
+		r.Observer.RequestDone(r, responseBytes)
 	}
 }
 
 // Finished tells whether the request has got its outcome.
-func (r *Request) Finished() bool { return r.finished.Load() }
+func (r *Request) Finished() bool { return r.outcome.Load() != outcomeNone }
