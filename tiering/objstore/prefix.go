@@ -86,6 +86,8 @@ func (p *prefixed) outer(info Info) Info {
 	return info
 }
 
-func (p *prefixed) String() string { return p.bucket.String() + "/" + strings.TrimSuffix(p.prefix, "/") }
+func (p *prefixed) String() string {
+	return p.bucket.String() + "/" + strings.TrimSuffix(p.prefix, "/")
+}
 
 func (p *prefixed) Close() error { return p.bucket.Close() }

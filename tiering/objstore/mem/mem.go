@@ -92,7 +92,7 @@ func (b *Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadClos
 	if n < 0 || n > size-off {
 		n = size - off
 	}
-	return &body{ctx: ctx, Reader: bytes.NewReader(o.data[off : off+n])}, nil
+	return &body{ctx: ctx, r: bytes.NewReader(o.data[off : off+n])}, nil
 }
 
 // Head implements objstore.Bucket.
@@ -172,20 +172,15 @@ func (o object) info(key string) objstore.Info {
 
 // body is a reader that ends with its context, as one over a network does.
 type body struct {
-	*bytes.Reader
 	ctx context.Context
+	r   *bytes.Reader
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	if err := b.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return b.Reader.Read(p)
-}
-
-// WriteTo hides the embedded reader's, which would not look at the context.
-func (b *body) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{b})
+	return b.r.Read(p)
 }
 
 func (b *body) Close() error { return nil }
