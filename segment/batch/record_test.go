@@ -135,7 +135,7 @@ func bomb(t *testing.T, codec Codec, n int) Batch {
 }
 
 func TestDecompressionIsBounded(t *testing.T) {
-	const size, limit = 24 << 20, 256 << 10
+	const size, limit = 16 << 20, 256 << 10
 	for _, codec := range codecs[1:] {
 		t.Run(codec.String(), func(t *testing.T) {
 			b := bomb(t, codec, size)
@@ -232,7 +232,7 @@ func TestZstdStreamWithLargeWindow(t *testing.T) {
 func TestManyBlocksOfEachCodec(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var text strings.Builder
-	for text.Len() < 9<<20 {
+	for text.Len() < 1<<20 {
 		fmt.Fprintf(&text, "%d %x ", rng.IntN(1000), rng.Uint64())
 	}
 	for _, codec := range codecs {

@@ -33,7 +33,8 @@ type FS interface {
 	RemoveAll(name string) error
 	// Rename replaces newName atomically; durable after SyncDir of the directory.
 	Rename(oldName, newName string) error
-	// MkdirAll makes dir and its missing parents and syncs each parent it changed.
+	// MkdirAll makes dir and its missing parents and syncs the directories that these are in, that of
+	// dir even if it was there: it may be the trace of a process that was killed before its sync.
 	MkdirAll(dir string) error
 	// ReadDir returns the names in dir, sorted.
 	ReadDir(dir string) ([]fs.DirEntry, error)
