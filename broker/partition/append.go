@@ -1,24 +1,40 @@
 package partition
 
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"firn/metadata/topic"
+	"firn/segment"
+	"firn/segment/batch"
+)
+
+// Acknowledgements that a producer may ask for.
+const (
+	AcksAll    = -1 // every in-sync replica has the batch
+	AcksNone   = 0
+	AcksLeader = 1 // the leader has it; on a durable topic, on its disk
+)
+
 // Completion is told how an append ended. It is called exactly once for each append, from whichever
 // goroutine and perhaps before Append returns, with no lock held; it must not block.
 type Completion interface {
 	AppendDone(a *Append)
 }
 
-// Append is one batch on its way into one replica. The caller owns it and may reuse it once its completion has
-// been called; it must not be copied or touched in between.
+// Append is one batch on its way into one replica. The caller owns it and may reuse it once its completion has been
+// called; it must not be copied or touched in between.
 type Append struct {
-	// Records is the produced record set, which has to be exactly one batch. It is rewritten in place and not
-	// kept beyond the call of Replica.Append.
+	// Records is the produced record set, which has to be exactly one batch. It may be rewritten in place, and is
+	// not touched any more once the completion was called or Replica.Append has returned.
 	Records []byte
-	// Acks is -1 (all in-sync replicas), 1 (the leader) or 0 (complete at once).
+	// Acks is one of the constants above.
 	Acks int16
-	// Zstd says that the request's version may carry zstd.
-	Zstd bool
-	Done Completion
-	// Index is the caller's: which of its appends this is.
-	Index int
+	// NoZstd says that the request's version may not carry zstd.
+	NoZstd bool
+	Done   Completion
 
 	// The outcome, valid once the completion is called.
 	Err error
@@ -31,6 +47,13 @@ type Append struct {
 	LogStart int64
 	// RecordErrors name the records that made the batch invalid, at most maxRecordErrors of them.
 	RecordErrors []RecordError
+
+	batch   batch.Batch
+	scratch *[]byte // pooled memory batch lies in if it was recompressed
+	end     int64   // offset to be reached
+	queued  *ackQueue
+	next    *Append
+	prev    *Append
 }
 
 // RecordError is one record's fault.
@@ -39,5 +62,316 @@ type RecordError struct {
 	Message string
 }
 
-// maxRecordErrors bounds the answer to one bad batch.
-const maxRecordErrors = 100
+const (
+	// maxGroupBatches and maxGroupBytes bound what one write takes from the append queue, and so how long a
+	// reader that holds the append lock works for others.
+	maxGroupBatches = 64
+	maxGroupBytes   = 1 << 20
+)
+
+// appendQueue is where appends line up. Its order is the order of the log.
+type appendQueue struct {
+	sync.Mutex
+	head, tail *Append
+	pushed     uint64 // appends ever pushed
+}
+
+// push enters a and returns its ticket: a is in the log, or refused, once that many were taken.
+func (q *appendQueue) push(a *Append) uint64 {
+	a.next = nil
+	q.Lock()
+	defer q.Unlock()
+	if q.tail == nil {
+		q.head = a
+	} else {
+		q.tail.next = a
+	}
+	q.tail = a
+	q.pushed++
+	return q.pushed
+}
+
+// take moves a group's worth of appends to group.
+func (q *appendQueue) take(group []*Append) []*Append {
+	q.Lock()
+	defer q.Unlock()
+	size := 0
+	for a := q.head; a != nil && len(group) < maxGroupBatches; a = q.head {
+		if size += len(a.batch); size > maxGroupBytes && len(group) > 0 {
+			break
+		}
+		if q.head = a.next; q.head == nil {
+			q.tail = nil
+		}
+		a.next = nil
+		group = append(group, a)
+	}
+	return group
+}
+
+// appender is what the append lock guards.
+type appender struct {
+	sync.Mutex
+	taken   uint64 // appends ever taken from the queue
+	written uint64 // bytes ever appended since the replica was opened
+	active  int64  // base offset of the active segment as last seen
+
+	// Reused from group to group.
+	group   []*Append
+	staged  []*Append
+	batches []batch.Batch
+	next    int64 // offset of the next batch to be staged
+}
+
+// Append checks a batch, appends it, and calls its completion when what a.Acks asks for has come about. It writes
+// before it returns but never waits for a sync or for another broker.
+func (r *Replica) Append(a *Append) {
+	var done doneList
+	if err := r.checkAppend(a); err != nil {
+		r.set.met.refused.Inc()
+		a.LogStart = r.logStart()
+		done.add(a, err)
+		done.complete()
+		return
+	}
+	ticket := r.queue.push(a)
+	r.append.Lock()
+	for r.append.taken < ticket {
+		r.appendGroupLocked(&done)
+	}
+	r.append.Unlock()
+	// From here on a may be gone: another goroutine may have completed it.
+	r.notifyUpload()
+	done.complete()
+}
+
+// checkAppend does what can be done without the append lock.
+func (r *Replica) checkAppend(a *Append) error {
+	a.Err, a.RecordErrors = nil, nil
+	a.BaseOffset, a.LogAppendTime, a.LogStart = -1, -1, -1
+	a.scratch, a.queued = nil, nil
+	if a.Acks < AcksAll || a.Acks > AcksLeader {
+		return ErrAcks
+	}
+	if err := r.failure(); err != nil {
+		return err
+	}
+	return r.checkBatch(a, r.config.Load(), time.Now().UnixMilli())
+}
+
+// appendGroupLocked appends what is queued, up to a group, under the append lock.
+func (r *Replica) appendGroupLocked(done *doneList) {
+	ap := &r.append
+	ap.group = r.queue.take(ap.group[:0])
+	ap.taken += uint64(len(ap.group))
+	ro, conf := r.role.Load(), r.config.Load()
+	logStart, now := r.logStart(), time.Now().UnixMilli()
+	if r.log != nil {
+		ap.next = r.log.Next()
+	}
+	for i, a := range ap.group {
+		ap.group[i] = nil
+		a.LogStart = logStart
+		if err := r.admit(ro, conf, a); err != nil {
+			r.refuse(a, err, done)
+			continue
+		}
+		r.stageLocked(ro, conf, a, now, done)
+	}
+	r.writeLocked(conf, done)
+}
+
+// admit says whether a leader in its present state may take a.
+func (r *Replica) admit(ro *role, conf *topic.Config, a *Append) error {
+	switch {
+	case r.failure() != nil:
+		return r.failure()
+	case !ro.leads, !mayServe(r.set.leaseValid(), len(ro.isr), conf.UncleanElection, a.Acks):
+		return ErrNotLeader
+	case a.Acks == AcksAll && len(ro.isr) < minInSync(conf.MinInsync, len(ro.replicas)):
+		return ErrNotEnoughReplicas
+	}
+	return nil
+}
+
+// stageLocked stamps a and adds it to the group's write, unless its producer's sequence says otherwise.
+func (r *Replica) stageLocked(ro *role, conf *topic.Config, a *Append, now int64, done *doneList) {
+	b, ap := a.batch, &r.append
+	if b.ProducerID() >= 0 {
+		for _, s := range ap.staged {
+			if s.batch.ProducerID() == b.ProducerID() {
+				r.writeLocked(conf, done) // the check below has to know of it
+				break
+			}
+		}
+		dup, isDup, err := r.producers.check(b, int64(r.set.opts.MaxProducers))
+		switch {
+		case err != nil:
+			r.refuse(a, err, done)
+			return
+		case isDup:
+			r.answerDuplicate(conf, a, dup, done)
+			return
+		}
+	}
+	b.SetBaseOffset(ap.next)
+	b.SetLeaderEpoch(ro.epoch)
+	if conf.Timestamp.LogAppendTime {
+		b.SetLogAppendTime(now)
+		a.LogAppendTime = now
+	}
+	a.BaseOffset, a.end = ap.next, b.NextOffset()
+	ap.next = a.end
+	ap.staged = append(ap.staged, a)
+	ap.batches = append(ap.batches, b)
+}
+
+// answerDuplicate makes a wait for the batch that it repeats: a retry must not be told of a success that a power cut
+// can still undo.
+func (r *Replica) answerDuplicate(conf *topic.Config, a *Append, dup produced, done *doneList) {
+	r.set.met.duplicates.Inc()
+	a.BaseOffset, a.end = dup.lastOffset-int64(dup.delta), dup.lastOffset+1
+	if conf.Timestamp.LogAppendTime {
+		a.LogAppendTime = dup.timestamp
+	}
+	a.dropScratch()
+	a.batch = nil
+	r.await(a, conf, done)
+}
+
+func (r *Replica) refuse(a *Append, err error, done *doneList) {
+	r.set.met.refused.Inc()
+	a.dropScratch()
+	a.batch = nil
+	done.add(a, err)
+}
+
+// writeLocked writes what is staged and lets it wait for its acknowledgement.
+func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
+	ap := &r.append
+	if len(ap.staged) == 0 {
+		return
+	}
+	end, err := r.log.Append(ap.batches)
+	if err != nil {
+		err = r.storageError("append", err)
+		ap.next = r.log.Next()
+	} else {
+		r.takeInLocked(end, conf)
+	}
+	for i, a := range ap.staged {
+		ap.staged[i], ap.batches[i] = nil, nil
+		a.dropScratch()
+		a.batch = nil
+		if err != nil {
+			r.set.met.refused.Inc()
+			done.add(a, err)
+			continue
+		}
+		r.await(a, conf, done)
+	}
+	ap.staged, ap.batches = ap.staged[:0], ap.batches[:0]
+	r.advance(done)
+}
+
+// takeInLocked notes that the staged batches are in the log, which now ends at end.
+func (r *Replica) takeInLocked(end int64, conf *topic.Config) {
+	ap, met := &r.append, r.set.met
+	records := 0
+	for _, b := range ap.batches {
+		if b.ProducerID() >= 0 {
+			r.producers.Apply(b)
+		}
+		ap.written += uint64(len(b))
+		records += int(b.NumRecords())
+		met.appendBytes.Add(float64(len(b)))
+	}
+	met.appendBatches.Add(float64(len(ap.batches)))
+	met.appendRecords.Add(float64(records))
+
+	w := &r.waiters
+	w.Lock()
+	w.commits.push(commitPoint{end: end, written: ap.written})
+	w.Unlock()
+	if base, _, _ := r.log.Active(); base != ap.active {
+		ap.active = base
+		if u := r.upload.Load(); u != nil {
+			(*u).Sealed()
+		}
+		r.set.kick(r)
+	}
+}
+
+// await puts a written append where its acknowledgement will find it.
+func (r *Replica) await(a *Append, conf *topic.Config, done *doneList) {
+	w := &r.waiters
+	if a.Acks == AcksNone || a.Acks == AcksLeader && !conf.Flush.Durable() {
+		done.add(a, nil)
+		return
+	}
+	w.Lock()
+	defer w.Unlock()
+	if err := w.failed; err != nil {
+		done.add(a, err)
+		return
+	}
+	if a.queued = &w.all; a.Acks == AcksLeader {
+		a.queued = &w.local
+	}
+	a.queued.add(a)
+}
+
+// Cancel gives up waiting for a, which must be one that was handed to Append, and completes it with ErrTimeout unless
+// it is complete already. What it wrote stays written.
+func (r *Replica) Cancel(a *Append) {
+	w := &r.waiters
+	w.Lock()
+	waiting := a.queued != nil
+	if waiting {
+		a.queued.remove(a)
+	}
+	w.Unlock()
+	if waiting {
+		r.set.met.timeouts.Inc()
+		var done doneList
+		done.add(a, ErrTimeout)
+		done.complete()
+	}
+}
+
+// storageError turns an error of the log into one of ours.
+func (r *Replica) storageError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, segment.ErrCorrupt):
+		r.reportCorruption(doing, err)
+		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrCorruptData, err)
+	case errors.Is(err, segment.ErrFull):
+		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrDiskFull)
+	case errors.Is(err, segment.ErrClosed):
+		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrNotLeader)
+	case errors.Is(err, segment.ErrOutOfRange):
+		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrOffsetOutOfRange, err)
+	case errors.Is(err, segment.ErrTooLarge):
+		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrTooLarge)
+	}
+	r.set.met.storageErrors.Inc()
+	return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrStorage, err)
+}
+
+// scratchPool holds memory for recompressed batches, as *[]byte.
+var scratchPool = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooledScratch is the largest such memory that is kept.
+const maxPooledScratch = 4 << 20
+
+func (a *Append) dropScratch() {
+	if a.scratch == nil {
+		return
+	}
+	if cap(*a.scratch) <= maxPooledScratch {
+		scratchPool.Put(a.scratch)
+	}
+	a.scratch = nil
+}

@@ -60,6 +60,8 @@ var (
 	ErrOffsetNotAvailable = errors.New("offset not available yet")
 	// ErrCorruptData says that stored bytes are damaged; the message names place and offset.
 	ErrCorruptData = errors.New("stored data is corrupt")
+	// ErrPolicy says that the topic's settings do not allow it.
+	ErrPolicy = errors.New("not allowed by the topic's settings")
 	// ErrTierUnavailable says that the tier could not be read for now.
 	ErrTierUnavailable = errors.New("tier is unavailable")
 )

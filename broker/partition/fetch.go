@@ -1,9 +1,15 @@
 package partition
 
-import "time"
+import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+)
 
 // Extent is a run of whole record batches that a response sends as it is: a range of a segment file or memory
-// read back from the tier. Release ends its use; the bytes do not change before.
+// read back from the tier. Release ends its use, exactly once; the bytes do not change before.
 type Extent interface {
 	Len() int
 	File() (fd uintptr, pos int64, ok bool)
@@ -11,20 +17,27 @@ type Extent interface {
 	Release()
 }
 
-// Fetch is a read of many partitions at once. The caller owns it until Set.Fetch and again once Done is called.
+// Fetch is a read of many partitions at once. The caller owns it until Set.Fetch and again once Done is called. It may
+// then be used for another fetch.
 type Fetch struct {
-	// MinBytes is how much to wait for, at most MaxWait; an error ends the wait too, unless it is one that
-	// asking again at once cannot heal.
+	// MinBytes is how much to wait for, at most MaxWait. An error ends the wait too, unless it is one that asking
+	// again at once cannot heal: those are told when the wait ends, so that no client spins on them.
 	MinBytes int
 	// MaxBytes bounds the whole answer, but the first batch found is returned whatever its size.
 	MaxBytes int
 	MaxWait  time.Duration
-	// ReadCommitted bounds reads by the last stable offset instead of the high watermark.
-	ReadCommitted bool
-	// Parts are read in order; MaxBytes may leave nothing to the last ones.
+	// Parts are read in order; MaxBytes may leave nothing to the last ones. Set.Fetch may be called with none.
 	Parts []FetchPart
 	// Done is called exactly once, perhaps before Set.Fetch returns, with no lock held.
 	Done func(*Fetch)
+
+	set       *Set
+	ctx       context.Context //nolint:containedctx // the life of the request that this is
+	stopCtx   func() bool
+	deadline  time.Time
+	alarm     alarm
+	state     atomic.Int32
+	remaining atomic.Int64 // bytes until it is worth looking again
 }
 
 // FetchPart is one partition of a Fetch.
@@ -36,18 +49,280 @@ type FetchPart struct {
 	LeaderEpoch int32 // the caller's; -1 for none
 	LastEpoch   int32 // of the last batch the caller has; -1 for none
 
-	// The outcome. Extents are the caller's to release.
+	// The outcome. The offsets are -1 if there is an error that keeps them from being known. Extents are the
+	// caller's to release.
 	Err           error
 	HighWatermark int64
 	LastStable    int64
 	LogStart      int64
-	Diverging     EpochEnd // Epoch -1 for none
+	Diverging     EpochEnd // -1 and -1 for none
 	Extents       []Extent
 	Bytes         int
+
+	fetch      *Fetch
+	given      bool // Err was set by the caller
+	waiting    bool // there is nothing to read yet
+	listed     bool // in the replica's list of waiting fetches
+	next, prev *FetchPart
+	seen       uint64 // the replica's visible when it was read
+	changes    uint64 // the replica's changes when it was read
+	cold       *coldRead
 }
 
 // EpochEnd is a leader epoch and the offset behind its last record; -1 and -1 where there is none.
 type EpochEnd struct {
 	Epoch int32
 	End   int64
+}
+
+// States of a Fetch.
+const (
+	fetchBusy    int32 = iota // its goroutine reads or enters it into lists
+	fetchNudged               // the same, and it has to look again before it waits
+	fetchWaiting              // whoever wakes it owns it
+)
+
+// Fetch reads many partitions, waiting for data as f says and no longer than ctx lives. It does not block.
+func (s *Set) Fetch(ctx context.Context, f *Fetch) {
+	f.set, f.ctx = s, ctx
+	f.deadline = time.Now().Add(f.MaxWait)
+	f.state.Store(fetchBusy)
+	if f.alarm.ring == nil {
+		f.alarm.ring = f.wake
+	}
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		p.fetch, p.given = f, p.Err != nil
+	}
+	f.run()
+}
+
+// run reads until there is enough or the time is over, or leaves f waiting.
+func (f *Fetch) run() {
+	for {
+		enough, bytes := f.read()
+		if enough || f.over() {
+			f.finish()
+			return
+		}
+		f.release()
+		f.remaining.Store(int64(f.MinBytes - bytes))
+		f.enter()
+		f.set.wheel.set(&f.alarm, time.Until(f.deadline))
+		f.stopCtx = context.AfterFunc(f.ctx, f.alarm.ring)
+		if f.remaining.Load() > 0 && !f.over() && f.state.CompareAndSwap(fetchBusy, fetchWaiting) {
+			f.set.met.fetchWaits.Inc()
+			return
+		}
+		f.leave()
+	}
+}
+
+// over reports whether f may not wait any longer.
+func (f *Fetch) over() bool {
+	return f.set.draining.Load() || f.ctx.Err() != nil || !time.Now().Before(f.deadline)
+}
+
+// countDown tells f that n more bytes can be read in one of its partitions.
+func (f *Fetch) countDown(n int64) {
+	if f.remaining.Add(-n) <= 0 {
+		f.wake()
+	}
+}
+
+// wake has f look again, once. It does not block and may be called with any lock held, for a fetch that is already
+// done too.
+func (f *Fetch) wake() {
+	for {
+		if f.state.CompareAndSwap(fetchWaiting, fetchBusy) {
+			go func() {
+				f.leave()
+				f.run()
+			}()
+			return
+		}
+		if f.state.CompareAndSwap(fetchBusy, fetchNudged) || f.state.Load() == fetchNudged {
+			return
+		}
+	}
+}
+
+// enter puts f into the lists of all partitions that have nothing yet, and takes into account what has happened since
+// they were read.
+func (f *Fetch) enter() {
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		if !p.waiting {
+			continue
+		}
+		if p.cold != nil {
+			if p.Err == nil {
+				f.set.cold.attach(p.cold, f)
+			}
+			continue
+		}
+		r := p.Replica
+		r.waiters.Lock()
+		if !p.listed {
+			r.waiters.fetches.add(p)
+		}
+		if r.changes.Load() != p.changes {
+			f.remaining.Store(math.MinInt64 / 2)
+		} else {
+			f.remaining.Add(-int64(r.visible.Load() - p.seen))
+		}
+		r.waiters.Unlock()
+	}
+}
+
+// leave takes f out of all lists it waits in.
+func (f *Fetch) leave() {
+	f.set.wheel.stop(&f.alarm)
+	if f.stopCtx != nil {
+		f.stopCtx()
+		f.stopCtx = nil
+	}
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		if p.cold != nil {
+			f.set.cold.detach(p.cold, f)
+			p.cold = nil
+		}
+		if p.listed {
+			r := p.Replica
+			r.waiters.Lock()
+			r.waiters.fetches.remove(p)
+			r.waiters.Unlock()
+		}
+	}
+	f.state.Store(fetchBusy)
+}
+
+// release gives back what was read, because it is too little to answer yet.
+func (f *Fetch) release() {
+	for i := range f.Parts {
+		f.Parts[i].release()
+	}
+}
+
+func (p *FetchPart) release() {
+	for i, e := range p.Extents {
+		e.Release()
+		p.Extents[i] = nil
+	}
+	p.Extents, p.Bytes = p.Extents[:0], 0
+}
+
+// finish answers.
+func (f *Fetch) finish() {
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		if p.cold != nil && p.Bytes > 0 {
+			f.set.cold.consumed(p.cold)
+		}
+		p.cold = nil
+		if p.Err != nil && !p.given {
+			f.set.met.fetchErrors.Inc()
+		}
+	}
+	f.Done(f)
+}
+
+// read reads every partition as far as the budget goes. It reports whether that is an answer, and how many bytes there
+// are.
+func (f *Fetch) read() (enough bool, bytes int) {
+	now := false
+	for i := range f.Parts {
+		p := &f.Parts[i]
+		if p.given {
+			now = true
+			continue
+		}
+		p.read(min(p.MaxBytes, f.MaxBytes-bytes), bytes == 0)
+		bytes += p.Bytes
+		if p.Err != nil && !persistent(p.Err) || p.Diverging.Epoch >= 0 {
+			now = true
+		}
+	}
+	return now || len(f.Parts) == 0 || bytes >= f.MinBytes, bytes
+}
+
+// persistent reports whether err will most likely be there again if the client asks again at once. Such an error waits
+// with the fetch, so that a client which retries without a pause is slowed down to one try per MaxWait.
+func persistent(err error) bool {
+	return errors.Is(err, ErrStorage) || errors.Is(err, ErrCorruptData) || errors.Is(err, ErrTierUnavailable)
+}
+
+// read reads up to limit bytes, or one batch if that is larger and first is set.
+func (p *FetchPart) read(limit int, first bool) {
+	r := p.Replica
+	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
+	p.Diverging, p.waiting, p.cold = EpochEnd{Epoch: -1, End: -1}, false, nil
+	// What comes after these are read is made up for when the fetch enters the lists.
+	p.changes, p.seen = r.changes.Load(), r.visible.Load()
+	if _, err := r.leading(p.LeaderEpoch); err != nil {
+		p.Err, p.waiting = err, persistent(err)
+		return
+	}
+	if p.LastEpoch >= 0 && r.diverges(p) {
+		return
+	}
+	for {
+		local, hw := r.log.Start(), r.hw.Load()
+		p.HighWatermark, p.LastStable, p.LogStart = hw, hw, r.startAbove(local)
+		switch {
+		case p.Offset < p.LogStart || p.Offset > r.log.Next():
+			p.Err = ErrOffsetOutOfRange
+		case p.Offset < local:
+			r.readCold(p, limit, first)
+		case p.Offset >= hw:
+			p.waiting = true
+		case limit > 0 || first:
+			if again := r.readHot(p, hw, limit, first); again {
+				continue
+			}
+		}
+		return
+	}
+}
+
+// readHot reads from the local log. It asks to be called again if the log's start has just passed the offset.
+func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again bool) {
+	run := newFileRun()
+	ext, err := r.log.Read(p.Offset, hw, max(limit, 0), first)
+	if err != nil {
+		run.Release()
+		if p.Offset < r.log.Start() {
+			return true
+		}
+		p.Err = r.storageError("read", err)
+		p.waiting = persistent(p.Err)
+		return false
+	}
+	run.ext = ext
+	if p.Bytes = run.Len(); p.Bytes == 0 {
+		run.Release()
+		return false
+	}
+	p.Extents = append(p.Extents, run)
+	r.set.met.hotBytes.Add(float64(p.Bytes))
+	return false
+}
+
+// diverges reports whether the caller's log has parted from ours, or that cannot be told, and says so in p.
+func (r *Replica) diverges(p *FetchPart) bool {
+	epoch, end := r.log.EndOffsetFor(p.LastEpoch)
+	switch {
+	case p.Offset < r.logStart(): // out of range says it better
+		return false
+	case epoch < 0:
+		p.Err = ErrOffsetOutOfRange
+		return true
+	case epoch < p.LastEpoch || end < p.Offset:
+		local := r.log.Start()
+		p.HighWatermark, p.LastStable, p.LogStart = r.hw.Load(), r.hw.Load(), r.startAbove(local)
+		p.Diverging = EpochEnd{Epoch: epoch, End: end}
+		return true
+	}
+	return false
 }

@@ -2,40 +2,77 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"firn/metadata/topic"
+	"firn/segment"
+	"firn/tiering"
+	"firn/tiering/manifest"
 )
 
-// Options say how a Set works. The zero value of each field but Disks is useful.
+// Options say how a Set works. Disks is needed, everything else may be left zero.
 type Options struct {
 	// BrokerID is this broker's node.id.
 	BrokerID int32
+	// Disks hold the replicas. They stay the caller's, who closes them after the Set.
+	Disks []*segment.Disk
 	// Lease tells whether the broker may still believe that it is registered; nil is always.
 	Lease Lease
-	// Tier is where offsets below the local log are; nil where there is no tier.
+	// Tier reads what lies below the local logs; nil where there is no tier.
 	Tier Tier
-	// LogStarts keeps log starts that DeleteRecords moved; nil refuses DeleteRecords.
+	// LogStarts keeps log starts that DeleteRecords moves; nil refuses DeleteRecords.
 	LogStarts LogStarts
-	// MaintenanceInterval is how often each replica is looked at even if nothing happened
-	// (log.retention.check.interval.ms); 5 minutes if 0.
+	// OnFullness, if set, is called by Run when a disk's Fullness has changed.
+	OnFullness func(d *segment.Disk, f segment.Fullness)
+	// MaintenanceInterval is how often each replica is looked at even if nothing is due
+	// (log.retention.check.interval.ms); 5 minutes.
 	MaintenanceInterval time.Duration
-	// ProducerExpiry is how long a silent idempotent producer is remembered (producer.id.expiration.ms); a day
-	// if 0.
+	// ProducerExpiry is how long a silent idempotent producer is remembered (producer.id.expiration.ms); a day.
 	ProducerExpiry time.Duration
-	// MaxProducers bounds how many idempotent producers all replicas together remember; 1,000,000 if 0. A new
-	// one beyond it is refused, because forgetting one early could double its records.
+	// MaxProducers bounds how many idempotent producers all replicas together remember; 1,000,000, which is about
+	// 250 MB. A new one beyond it is refused, because forgetting another early could double that one's records.
 	MaxProducers int
-	// ColdReads bounds how many tier reads may be under way or waiting to be fetched; 256 if 0.
+	// ColdReads bounds how many tier reads may be under way or waiting to be fetched; 256.
 	ColdReads int
-	// ColdBytes bounds the memory of finished tier reads that wait to be fetched; 64 MiB if 0.
+	// ColdBytes bounds the memory of finished tier reads that wait to be fetched; 16 MiB.
 	ColdBytes int64
 
-	Logger     *slog.Logger          // slog.Default() if nil
+	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil for none
+}
+
+// EnsureDefaults fills in what is zero.
+func (o *Options) EnsureDefaults() {
+	orDefault(&o.MaintenanceInterval, 5*time.Minute)
+	orDefault(&o.ProducerExpiry, 24*time.Hour)
+	orDefault(&o.MaxProducers, 1_000_000)
+	orDefault(&o.ColdReads, 256)
+	orDefault(&o.ColdBytes, 16<<20)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func orDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Validate reports what cannot work.
+func (o *Options) Validate() error {
+	if len(o.Disks) == 0 {
+		return errors.New("partition: no disks")
+	}
+	if o.MaintenanceInterval < 0 || o.ProducerExpiry < 0 || o.MaxProducers < 0 || o.ColdReads < 0 || o.ColdBytes < 0 {
+		return errors.New("partition: negative limit")
+	}
+	return nil
 }
 
 // Lease is this broker's registration.
@@ -52,35 +89,20 @@ type LogStarts interface {
 	AdvanceLogStart(ctx context.Context, tp topic.Partition, leaderEpoch int32, start int64) (int64, error)
 }
 
-// TierBounds are what the partition's tier head says.
-type TierBounds struct {
-	// LogStart is the first offset anybody may read. It counts for untiered partitions too.
-	LogStart int64
-	// End is the offset behind the last archived record; equal to LogStart if nothing is archived.
-	End int64
-}
-
-// Tier reads what was archived. Safe for concurrent use. Its errors wrap ErrCorruptData where the bytes are
-// wrong and name the object; others mean that trying again may help.
+// Tier reads what was archived. See tiering.Reader, which it is.
 type Tier interface {
-	// Bounds returns what is known of the partition's head, from memory; false if it has none.
-	Bounds(tp topic.Partition) (TierBounds, bool)
-	// Read returns the run of whole batches from the one holding offset on, of about maxBytes but at least one
-	// batch, and the offset behind the run.
-	Read(ctx context.Context, tp topic.Partition, offset int64, maxBytes int) (run Extent, next int64, err error)
-	// FindTime returns the first record at or after offset from and below limit whose timestamp is at least ts.
-	FindTime(ctx context.Context, tp topic.Partition, ts, from, limit int64) (TimedOffset, bool, error)
-	// MaxTime returns the record of the largest timestamp among the archived ones below limit.
-	MaxTime(ctx context.Context, tp topic.Partition, limit int64) (TimedOffset, bool, error)
-	// EpochEnd returns the largest archived epoch that is at most epoch, and its end; Epoch -1 if there is none.
-	EpochEnd(ctx context.Context, tp topic.Partition, epoch int32) (EpochEnd, error)
-	// LocalFloor returns the offset below which the replica need not keep local bytes.
-	LocalFloor(tp topic.Partition, c topic.Config, now time.Time, diskLow bool) int64
+	Read(ctx context.Context, tp topic.Partition, head *manifest.Head, offset int64, maxBytes int) (tiering.Data, error)
+	FindTime(ctx context.Context, tp topic.Partition, head *manifest.Head, ts, from int64) (tiering.Stamp, bool, error)
+	MaxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (tiering.Stamp, bool, error)
+	EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error)
 }
 
-// TimedOffset is a record's place; Epoch is -1 if it is not known.
-type TimedOffset struct {
-	Offset    int64
-	Timestamp int64
-	Epoch     int32
+var _ Tier = (*tiering.Reader)(nil)
+
+// Upload is told what an archiving replica does; *tiering.Upload is one. Its methods must not block.
+type Upload interface {
+	Sealed()
+	HighWatermark(hw int64)
 }
+
+var _ Upload = (*tiering.Upload)(nil)

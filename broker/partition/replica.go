@@ -1,14 +1,47 @@
 package partition
 
 import (
-	"context"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"firn/metadata/topic"
+	"firn/segment"
+	"firn/tiering/manifest"
 )
 
 // Replica is one hosted partition replica. Safe for concurrent use.
 type Replica struct {
-	tp topic.Partition
+	tp        topic.Partition
+	set       *Set
+	disk      *segment.Disk
+	log       *segment.Log // nil if it could not be opened; then broken says why
+	broken    error
+	producers *producers
+	logger    *slog.Logger
+
+	leadership sync.Mutex // one change of role, settings or tier head at a time
+	queue      appendQueue
+	append     appender
+	waiters    waiters
+	schedule   schedule // the maintenance loop's
+
+	role   atomic.Pointer[role]
+	config atomic.Pointer[topic.Config]
+	head   atomic.Pointer[manifest.Head]
+	upload atomic.Pointer[Upload]
+	closed atomic.Pointer[error] // why every call fails, once the replica is closed or its disk gone
+
+	hw       atomic.Int64
+	floor    atomic.Int64  // a log start that DeleteRecords has made durable
+	visible  atomic.Uint64 // bytes below the high watermark, of those appended since the replica was opened
+	changes  atomic.Uint64 // grows when waiting fetches have to look again for another reason than bytes
+	notified atomic.Int64  // high watermark that the upload was last told
+	reported atomic.Int64  // when corruption was last logged, Unix seconds
 }
 
 // State is what the cluster's metadata says of a partition.
@@ -19,22 +52,172 @@ type State struct {
 	ISR         []int32
 }
 
+// role is what the replica is at the moment. It never changes; a new one takes its place.
+type role struct {
+	leads      bool
+	leader     int32 // -1 for unknown
+	epoch      int32
+	epochStart int64 // log end when leadership began
+	replicas   []int32
+	isr        []int32
+}
+
 // Partition names the partition.
 func (r *Replica) Partition() topic.Partition { return r.tp }
 
-// BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. The
-// epoch's start is durable when it returns. Older states than the present one are ignored.
-func (r *Replica) BecomeLeader(st State) error { return nil }
+// Disk is the disk the replica lies on.
+func (r *Replica) Disk() *segment.Disk { return r.disk }
 
-// BecomeFollower ends leadership: every append that is not committed fails with ErrNotLeader.
-func (r *Replica) BecomeFollower(st State) error { return nil }
+// Log is the local log, nil if it could not be opened. Its changing methods are the Replica's alone to call.
+func (r *Replica) Log() *segment.Log { return r.log }
+
+// Err returns why the replica serves nothing, nil while it does.
+func (r *Replica) Err() error { return r.failure() }
+
+// BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. The
+// epoch's start is durable when it returns. A state older than the present one is ignored.
+func (r *Replica) BecomeLeader(st State) error {
+	r.leadership.Lock()
+	defer r.leadership.Unlock()
+	if err := r.failure(); err != nil {
+		return err
+	}
+	old := r.role.Load()
+	if st.LeaderEpoch < old.epoch {
+		return nil
+	}
+	next := &role{
+		leads: true, leader: st.Leader, epoch: st.LeaderEpoch, epochStart: old.epochStart,
+		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
+	}
+	if err := r.lead(next, old); err != nil {
+		return err
+	}
+	if !old.leads || old.epoch != next.epoch {
+		r.logger.Info("leads", "epoch", next.epoch, "end", next.epochStart)
+	}
+	var done doneList
+	r.advance(&done)
+	r.wakeFetches()
+	r.notifyUpload()
+	done.complete()
+	r.set.kick(r)
+	return nil
+}
+
+// lead makes next the role under the append lock, so that no append sees half of it.
+func (r *Replica) lead(next, old *role) error {
+	r.append.Lock()
+	defer r.append.Unlock()
+	if !old.leads || old.epoch != next.epoch {
+		if err := r.log.AssignEpoch(next.epoch); err != nil {
+			return r.storageError("assign epoch", err)
+		}
+		next.epochStart = r.log.Next()
+	}
+	r.role.Store(next)
+	return nil
+}
+
+// BecomeFollower ends leadership: every append that is not committed fails with ErrNotLeader. A state older than the
+// present one is ignored.
+func (r *Replica) BecomeFollower(st State) error {
+	r.leadership.Lock()
+	defer r.leadership.Unlock()
+	old := r.role.Load()
+	if st.LeaderEpoch < old.epoch {
+		return nil
+	}
+	next := &role{
+		leader: st.Leader, epoch: st.LeaderEpoch,
+		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
+	}
+	var done doneList
+	r.append.Lock()
+	r.advance(&done)
+	r.role.Store(next)
+	r.append.Unlock()
+	r.failWaiters(ErrNotLeader, false, &done)
+	done.complete()
+	if old.leads {
+		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
+	}
+	return nil
+}
 
 // SetConfig makes the topic's new settings take effect.
-func (r *Replica) SetConfig(c topic.Config) {}
+func (r *Replica) SetConfig(c topic.Config) {
+	r.leadership.Lock()
+	defer r.leadership.Unlock()
+	if *r.config.Load() == c {
+		return
+	}
+	r.config.Store(&c)
+	if r.log == nil {
+		return
+	}
+	r.log.SetSettings(settings(r.tp, c))
+	r.log.Commit() // what was appended relaxed may have somebody waiting for durability now
+	var done doneList
+	r.advance(&done)
+	r.notifyUpload()
+	done.complete()
+	r.set.kick(r)
+}
 
-// Append appends a batch, which is checked first, and calls its completion when what a.Acks asks for has come
-// about. It writes before it returns but never waits for a sync or for another broker.
-func (r *Replica) Append(a *Append) {}
+// SetTierHead takes in a tier head of the partition, which need not be newer than the last. It keeps h.
+func (r *Replica) SetTierHead(h *manifest.Head) {
+	r.leadership.Lock()
+	defer r.leadership.Unlock()
+	if old := r.head.Load(); old != nil && !newerHead(h, old) {
+		return
+	}
+	r.head.Store(h)
+	r.wakeFetches()
+	r.set.kick(r)
+}
+
+// newerHead compares by what never falls.
+func newerHead(h, old *manifest.Head) bool {
+	if h.TierEnd != old.TierEnd {
+		return h.TierEnd > old.TierEnd
+	}
+	if h.LogStart != old.LogStart {
+		return h.LogStart > old.LogStart
+	}
+	return h.WriterEpoch > old.WriterEpoch || h.WriterEpoch == old.WriterEpoch && h.Root.Seq >= old.Root.Seq
+}
+
+// SetUpload names who archives the replica, nil for nobody.
+func (r *Replica) SetUpload(u Upload) {
+	if u == nil {
+		r.upload.Store(nil)
+		return
+	}
+	r.upload.Store(&u)
+	u.HighWatermark(r.hw.Load())
+}
+
+// notifyUpload passes the high watermark on. It is called without locks.
+func (r *Replica) notifyUpload() {
+	u := r.upload.Load()
+	if u == nil {
+		return
+	}
+	if hw := r.hw.Load(); r.notified.Swap(hw) != hw {
+		(*u).HighWatermark(hw)
+	}
+}
+
+// Roll seals the active segment if it holds anything.
+func (r *Replica) Roll() error {
+	if err := r.failure(); err != nil {
+		return err
+	}
+	r.append.Lock()
+	defer r.append.Unlock()
+	return r.storageError("roll", r.log.Roll(segment.RollTier))
+}
 
 // Offsets is where a replica stands.
 type Offsets struct {
@@ -47,48 +230,155 @@ type Offsets struct {
 	LogEnd        int64
 }
 
-// Offsets returns where the replica stands; the values are not of one instant but never contradict each other.
-func (r *Replica) Offsets() Offsets { return Offsets{} }
-
-// LeaderEpoch returns the epoch it leads or follows at, and whether it leads.
-func (r *Replica) LeaderEpoch() (epoch int32, leads bool) { return -1, false }
-
-// Sizes returns the bytes on the local disk and the directory they are in.
-func (r *Replica) Sizes() (bytes int64, dir string) { return 0, "" }
-
-// Special timestamps of Replica.ListOffset, with Kafka's numbers.
-const (
-	Latest         = -1
-	Earliest       = -2
-	MaxTimestamp   = -3
-	EarliestLocal  = -4
-	LastTiered     = -5
-	EarliestToTier = -6 // first offset that is still to be uploaded
-)
-
-// ListOffset finds an offset by timestamp in ms or by one of the special timestamps, in both tiers. Where
-// there is none the offset and the timestamp are -1. currentEpoch is the caller's leader epoch, -1 for none. It may
-// read the tier.
-func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32, readCommitted bool) (TimedOffset, error) {
-	return TimedOffset{}, nil
+// Offsets returns where the replica stands. The values are not of one instant.
+func (r *Replica) Offsets() Offsets {
+	o := Offsets{TierEnd: -1}
+	if r.log != nil {
+		o.LocalStart = r.log.Start()
+		o.HighWatermark = r.hw.Load()
+		o.Durable, o.LogEnd = r.log.Durable(), r.log.Next()
+	}
+	o.LastStable, o.LogStart = o.HighWatermark, r.logStart()
+	if h := r.head.Load(); archived(h) {
+		o.TierEnd = h.TierEnd
+	}
+	return o
 }
 
-// EpochEnd finds the largest epoch that is at most epoch and its end, in both tiers.
-func (r *Replica) EpochEnd(ctx context.Context, epoch, currentEpoch int32) (EpochEnd, error) {
-	return EpochEnd{}, nil
+// archived reports whether a head describes any records.
+func archived(h *manifest.Head) bool { return h != nil && h.TierEnd > h.LogStart }
+
+// logStart is the first offset anybody may read.
+func (r *Replica) logStart() int64 {
+	start := r.floor.Load()
+	if r.log != nil {
+		start = r.startAbove(r.log.Start())
+	}
+	return start
 }
 
-// DeleteRecords moves the log start up to offset, -1 for the high watermark, durably for the cluster, and returns the
-// low watermark.
-func (r *Replica) DeleteRecords(ctx context.Context, offset int64) (int64, error) { return 0, nil }
+// startAbove is the log start where the local log begins at local, which must have been read before.
+func (r *Replica) startAbove(local int64) int64 {
+	h := r.head.Load()
+	start := r.floor.Load()
+	if h != nil {
+		start = max(start, h.LogStart)
+	}
+	if !archived(h) {
+		start = max(start, local)
+	}
+	return start
+}
+
+// LeaderEpoch returns the epoch it leads or follows at, who leads (-1 if that is unknown), and whether that is this
+// replica.
+func (r *Replica) LeaderEpoch() (epoch, leader int32, leads bool) {
+	ro := r.role.Load()
+	return ro.epoch, ro.leader, ro.leads
+}
+
+// Size returns the bytes on the local disk.
+func (r *Replica) Size() int64 {
+	if r.log == nil {
+		return 0
+	}
+	return r.log.Size()
+}
+
+// Producers returns the idempotent producers the replica remembers, by id.
+func (r *Replica) Producers() []Producer { return r.producers.list() }
 
 // Producer is an idempotent producer as DescribeProducers shows it.
 type Producer struct {
 	ID            int64
 	Epoch         int16
 	LastSequence  int32
-	LastTimestamp int64
+	LastTimestamp int64 // ms since 1970
 }
 
-// Producers returns the idempotent producers the replica remembers, by id.
-func (r *Replica) Producers() []Producer { return nil }
+// failure returns why the replica serves nothing, nil while it does.
+func (r *Replica) failure() error {
+	if e := r.closed.Load(); e != nil {
+		return *e
+	}
+	return r.broken
+}
+
+// leading returns the role if the replica leads and the caller's leader epoch, -1 for none, is the same.
+func (r *Replica) leading(epoch int32) (*role, error) {
+	if err := r.failure(); err != nil {
+		return nil, err
+	}
+	ro := r.role.Load()
+	switch {
+	case epoch >= 0 && epoch < ro.epoch:
+		return nil, fmt.Errorf("%w: %d, now %d", ErrFencedEpoch, epoch, ro.epoch)
+	case epoch >= 0 && epoch > ro.epoch:
+		return nil, fmt.Errorf("%w: %d, now %d", ErrUnknownEpoch, epoch, ro.epoch)
+	case !ro.leads:
+		return nil, ErrNotLeader
+	}
+	return ro, nil
+}
+
+// onDurable is the disk's committer saying that everything below end survives a power cut.
+func (r *Replica) onDurable(int64) {
+	var done doneList
+	r.advance(&done)
+	r.notifyUpload()
+	done.complete()
+}
+
+// onFailure is the disk saying that it is offline.
+func (r *Replica) onFailure(err error) {
+	r.shut(fmt.Errorf("%w: %w", ErrStorage, err))
+}
+
+// shut makes every call fail with err from now on. What the disk still made durable is acknowledged before.
+func (r *Replica) shut(err error) {
+	var done doneList
+	r.advance(&done)
+	r.closed.CompareAndSwap(nil, &err)
+	r.failWaiters(err, true, &done)
+	done.complete()
+}
+
+func (r *Replica) wakeFetches() {
+	r.waiters.Lock()
+	defer r.waiters.Unlock()
+	r.changedLocked()
+}
+
+// reportCorruption logs what is damaged, at most once in corruptionLogGap per replica.
+func (r *Replica) reportCorruption(doing string, err error) {
+	r.set.met.corruptions.Inc()
+	now, last := time.Now().Unix(), r.reported.Load()
+	if now-last >= corruptionLogGap && r.reported.CompareAndSwap(last, now) {
+		r.logger.Error("stored data is corrupt", "doing", doing, "err", err)
+	}
+}
+
+// corruptionLogGap is in seconds: readers come back to a damaged place over and over.
+const corruptionLogGap = 60
+
+// settings are what the log has to know of a topic's settings. Jitter is drawn from the partition's name, so that it is
+// the same after each start.
+func settings(tp topic.Partition, c topic.Config) segment.Settings {
+	h := fnv.New32a()
+	_, _ = h.Write(tp.ID[:])
+	share := float64(h.Sum32()^uint32(tp.Index)*2654435761) / (1 << 32)
+	jitter := int64(share * float64(c.Segment.JitterMs))
+	return segment.Settings{
+		SegmentBytes:  int64(c.Segment.Bytes),
+		SegmentAge:    milliseconds(max(1, c.Segment.Ms-jitter)),
+		IndexInterval: max(1, int64(c.Segment.IndexIntervalBytes)),
+		FlushMessages: c.Flush.Messages,
+		FlushInterval: milliseconds(max(1, c.Flush.Ms)),
+	}
+}
+
+// milliseconds converts a setting, whose range is larger than a Duration's.
+func milliseconds(ms int64) time.Duration {
+	const most = int64(1<<63-1) / int64(time.Millisecond)
+	return time.Duration(min(ms, most)) * time.Millisecond
+}

@@ -1,46 +1,256 @@
 package partition
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"firn/metadata/topic"
+	"firn/segment"
 )
 
 // Set is the replicas this broker hosts. Safe for concurrent use.
 type Set struct {
-	opts Options
+	opts      Options
+	met       *metrics
+	wheel     *wheel
+	cold      *coldTable
+	sched     *scheduler
+	producers atomic.Int64 // remembered by all replicas
+	draining  atomic.Bool
+
+	shards [setShards]shard
+	// placing serialises the choice of a disk for partitions that have none, and guards places.
+	placing sync.Mutex
+	places  map[topic.Partition]*segment.Disk
 }
 
-// NewSet returns an empty Set.
-func NewSet(o Options) (*Set, error) { return &Set{opts: o}, nil }
+// setShards keeps the look-up of each request from meeting all the others.
+const setShards = 32
 
-// Run does maintenance (roll by time, retention, producer expiry) until ctx ends.
-func (s *Set) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+type shard struct {
+	sync.RWMutex
+	replicas map[topic.Partition]*Replica
+	opening  map[topic.Partition]chan struct{} // closed when the Open under way has ended
+}
 
-// Open opens the local log of tp, creating or recovering it, and hosts it as a follower of nobody. It blocks for
-// the recovery; calls for different partitions run in parallel. An already hosted replica is returned as it is.
-func (s *Set) Open(tp topic.Partition, name string, c topic.Config) (*Replica, error) {
-	return nil, ErrStorage
+// NewSet returns an empty Set. Run makes it do maintenance.
+func NewSet(o Options) (*Set, error) {
+	o.EnsureDefaults()
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Set{opts: o, wheel: newWheel(), places: map[topic.Partition]*segment.Disk{}}
+	for i := range s.shards {
+		s.shards[i].replicas = map[topic.Partition]*Replica{}
+		s.shards[i].opening = map[topic.Partition]chan struct{}{}
+	}
+	for _, d := range o.Disks {
+		refs, err := d.Partitions()
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", d.Dir(), err)
+		}
+		for _, ref := range refs {
+			tp := topic.Partition{ID: ref.ID, Index: ref.Index}
+			if other := s.places[tp]; other != nil {
+				return nil, fmt.Errorf("partition %s is in %s and in %s", tp, other.Dir(), d.Dir())
+			}
+			s.places[tp] = d
+		}
+	}
+	s.met = newMetrics(o.Registerer, s)
+	s.cold = newColdTable(s)
+	s.sched = newScheduler(s)
+	return s, nil
+}
+
+func (s *Set) shard(tp topic.Partition) *shard {
+	return &s.shards[(uint32(tp.ID[0])+uint32(tp.ID[15])+uint32(tp.Index))%setShards]
 }
 
 // Get returns the hosted replica of tp, nil if there is none.
-func (s *Set) Get(tp topic.Partition) *Replica { return nil }
+func (s *Set) Get(tp topic.Partition) *Replica {
+	sh := s.shard(tp)
+	sh.RLock()
+	defer sh.RUnlock()
+	return sh.replicas[tp]
+}
 
 // All yields the hosted replicas in no particular order.
-func (s *Set) All() iter.Seq[*Replica] { return func(func(*Replica) bool) {} }
+func (s *Set) All() iter.Seq[*Replica] {
+	return func(yield func(*Replica) bool) {
+		for i := range s.shards {
+			for _, r := range s.shards[i].list() {
+				if !yield(r) {
+					return
+				}
+			}
+		}
+	}
+}
 
-// Remove stops hosting tp and deletes its local data. Its waiters fail with ErrUnknownPartition.
-func (s *Set) Remove(tp topic.Partition) error { return nil }
+func (sh *shard) list() []*Replica {
+	sh.RLock()
+	defer sh.RUnlock()
+	out := make([]*Replica, 0, len(sh.replicas))
+	for _, r := range sh.replicas {
+		out = append(out, r)
+	}
+	return out
+}
 
-// Fetch reads many partitions, waiting for data as f says and no longer than ctx lives. It does not block.
-func (s *Set) Fetch(ctx context.Context, f *Fetch) {}
+// Stored lists the partitions that have data on this broker's disks, hosted or not, and where.
+func (s *Set) Stored() map[topic.Partition]*segment.Disk {
+	s.placing.Lock()
+	defer s.placing.Unlock()
+	out := make(map[topic.Partition]*segment.Disk, len(s.places))
+	for tp, d := range s.places {
+		out[tp] = d
+	}
+	return out
+}
 
-// TierChanged tells the replica of tp, if hosted, that Tier.Bounds may have changed. It does not block.
-func (s *Set) TierChanged(tp topic.Partition) {}
+// Open opens the local log of tp, creating or recovering it, and hosts it as a follower of nobody. It blocks for
+// the recovery; calls for different partitions may and should run in parallel. An already hosted replica is returned
+// as it is. If the log cannot be opened the replica is hosted nevertheless, answers everything with that error, and
+// both are returned.
+func (s *Set) Open(tp topic.Partition, c topic.Config) (*Replica, error) {
+	sh := s.shard(tp)
+	for {
+		sh.Lock()
+		r, busy := sh.replicas[tp], sh.opening[tp]
+		if r == nil && busy == nil {
+			sh.opening[tp] = make(chan struct{})
+		}
+		sh.Unlock()
+		if r != nil {
+			return r, r.failure()
+		}
+		if busy == nil {
+			break
+		}
+		<-busy
+	}
+	r, err := s.open(tp, c)
+	sh.Lock()
+	defer sh.Unlock()
+	close(sh.opening[tp])
+	delete(sh.opening, tp)
+	if r != nil {
+		sh.replicas[tp] = r
+		s.sched.add(r)
+	}
+	return r, err
+}
+
+func (s *Set) open(tp topic.Partition, c topic.Config) (*Replica, error) {
+	d, err := s.place(tp)
+	if err != nil {
+		return nil, err
+	}
+	r := &Replica{
+		tp: tp, set: s, disk: d,
+		producers: newProducers(func() int64 { return time.Now().UnixMilli() }, &s.producers),
+		logger:    s.opts.Logger.With("partition", tp.String()),
+	}
+	r.config.Store(&c)
+	r.role.Store(&role{leader: -1, epoch: -1})
+	r.log, err = d.Open(tp.ID, tp.Index, segment.Options{
+		Settings:  settings(tp, c),
+		Producers: r.producers,
+		OnDurable: r.onDurable,
+		OnFailure: r.onFailure,
+		Logger:    r.logger,
+	})
+	if err != nil {
+		r.log, r.broken = nil, r.storageError("open", err)
+		r.logger.Error("replica cannot be served", "err", r.broken)
+		return r, r.broken
+	}
+	r.hw.Store(r.log.RecoveredHighWatermark())
+	r.append.active, _, _ = r.log.Active()
+	return r, nil
+}
+
+// place returns the disk that holds tp or is to hold it: of those that serve, the one with the fewest partitions.
+func (s *Set) place(tp topic.Partition) (*segment.Disk, error) {
+	s.placing.Lock()
+	defer s.placing.Unlock()
+	if d := s.places[tp]; d != nil {
+		return d, nil
+	}
+	count := map[*segment.Disk]int{}
+	for _, d := range s.places {
+		count[d]++
+	}
+	var best *segment.Disk
+	for _, d := range s.opts.Disks {
+		if d.Offline() == nil && (best == nil || count[d] < count[best]) {
+			best = d
+		}
+	}
+	if best == nil {
+		return nil, fmt.Errorf("%w: no log directory is online", ErrStorage)
+	}
+	s.places[tp] = best
+	return best, nil
+}
+
+// Remove stops hosting tp and deletes its local data, hosted or not. Its waiters fail with ErrUnknownPartition.
+func (s *Set) Remove(tp topic.Partition) error {
+	sh := s.shard(tp)
+	sh.Lock()
+	r := sh.replicas[tp]
+	delete(sh.replicas, tp)
+	sh.Unlock()
+	if r != nil {
+		s.sched.remove(r)
+		r.shut(ErrUnknownPartition)
+		r.producers.Reset()
+	}
+	s.placing.Lock()
+	d := s.places[tp]
+	delete(s.places, tp)
+	s.placing.Unlock()
+	if d == nil {
+		return nil
+	}
+	if err := d.Remove(tp.ID, tp.Index); err != nil {
+		s.placing.Lock()
+		s.places[tp] = d
+		s.placing.Unlock()
+		return fmt.Errorf("remove %s: %w: %w", tp, ErrStorage, err)
+	}
+	return nil
+}
 
 // Drain answers all waiting fetches and lets no new one wait; the broker is about to stop.
-func (s *Set) Drain() {}
+func (s *Set) Drain() {
+	s.draining.Store(true)
+	for r := range s.All() {
+		r.wakeFetches()
+	}
+}
 
-// Close fails all waiters with ErrNotLeader and closes the logs, not the disks.
-func (s *Set) Close() error { return nil }
+// Close fails all waiters with ErrNotLeader and closes the logs, making them durable first; the disks stay open. Run
+// must have returned.
+func (s *Set) Close() error {
+	s.Drain()
+	s.cold.close()
+	var errs []error
+	for r := range s.All() {
+		if r.log != nil {
+			errs = append(errs, r.log.Close()) // what it makes durable is still acknowledged
+		}
+		r.shut(ErrNotLeader)
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Set) leaseValid() bool { return s.opts.Lease == nil || s.opts.Lease.Valid() }
+
+// kick has the maintenance loop look at r soon.
+func (s *Set) kick(r *Replica) { s.sched.kick(r) }

@@ -1,0 +1,187 @@
+package partition
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"firn/segment"
+	"firn/segment/batch"
+)
+
+// rememberedBatches is how many batches of a producer are kept to recognise retries: clients have at most five in
+// flight when they are idempotent.
+const rememberedBatches = 5
+
+// producers is what one replica remembers of its idempotent producers. Entries lie in one pointer-free slice, so that
+// a million of them cost the garbage collector nothing. Safe for concurrent use, though the order of Apply is the
+// caller's to keep.
+//
+// A producer is forgotten only when it has been silent for the expiry time, by the broker's clock: what a client says
+// about time must not shorten the memory that keeps its retries from doubling.
+type producers struct {
+	now   func() int64  // ms since 1970
+	total *atomic.Int64 // entries of all replicas
+
+	mu    sync.Mutex
+	index map[int64]int32 // by producer id, into slots
+	slots []producer
+	free  []int32
+}
+
+// producer is one producer id's state. The first n of batches are valid, oldest first, all of the same epoch.
+type producer struct {
+	id      int64
+	seen    int64 // broker's clock at the last batch, ms
+	batches [rememberedBatches]produced
+	epoch   int16
+	n       uint8
+}
+
+// produced is a batch that was appended.
+type produced struct {
+	lastOffset int64
+	timestamp  int64 // largest of the batch, ms
+	firstSeq   int32
+	delta      int32 // last sequence minus first, and last offset minus first
+}
+
+func (b produced) lastSeq() int32 { return addSequence(b.firstSeq, b.delta) }
+
+// addSequence counts sequence numbers on; they wrap from 2^31-1 to 0.
+func addSequence(seq, n int32) int32 { return int32((uint32(seq) + uint32(n)) & math.MaxInt32) }
+
+var _ segment.ProducerState = (*producers)(nil)
+
+func newProducers(now func() int64, total *atomic.Int64) *producers {
+	return &producers{now: now, total: total, index: map[int64]int32{}}
+}
+
+// check says whether b may be appended after everything that was applied. A batch that was appended before comes back
+// as dup with isDup true.
+func (p *producers) check(b batch.Batch, maxTotal int64) (dup produced, isDup bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	id, epoch, first := b.ProducerID(), b.ProducerEpoch(), b.BaseSequence()
+	slot, known := p.index[id]
+	if !known {
+		if p.total.Load() >= maxTotal {
+			return produced{}, false, ErrTooManyProducers
+		}
+		// Whatever its sequence: what this producer wrote before has been forgotten or deleted.
+		return produced{}, false, nil
+	}
+	e := &p.slots[slot]
+	switch {
+	case epoch < e.epoch:
+		return produced{}, false, fmt.Errorf("%w: producer %d has epoch %d, last seen %d", ErrProducerEpoch, id, epoch, e.epoch)
+	case epoch > e.epoch:
+		if first != 0 {
+			return produced{}, false, fmt.Errorf("%w: producer %d starts epoch %d with sequence %d", ErrOutOfOrderSequence, id, epoch, first)
+		}
+		return produced{}, false, nil
+	}
+	delta := b.LastOffsetDelta()
+	for _, old := range e.batches[:e.n] {
+		if old.firstSeq == first && old.delta == delta {
+			return old, true, nil
+		}
+	}
+	if last := e.batches[e.n-1].lastSeq(); first != addSequence(last, 1) {
+		return produced{}, false, fmt.Errorf("%w: producer %d sent sequence %d after %d", ErrOutOfOrderSequence, id, first, last)
+	}
+	return produced{}, false, nil
+}
+
+// Apply implements segment.ProducerState.
+func (p *producers) Apply(b batch.Batch) {
+	id := b.ProducerID()
+	if id < 0 || b.Control() || b.BaseSequence() < 0 || b.ProducerEpoch() < 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.entryLocked(id)
+	if e.n > 0 && b.ProducerEpoch() != e.epoch {
+		e.n = 0
+	}
+	if e.n == rememberedBatches {
+		copy(e.batches[:], e.batches[1:])
+		e.n--
+	}
+	e.batches[e.n] = produced{
+		lastOffset: b.LastOffset(), timestamp: b.MaxTimestamp(),
+		firstSeq: b.BaseSequence(), delta: b.LastOffsetDelta(),
+	}
+	e.n++
+	e.epoch, e.seen = b.ProducerEpoch(), p.now()
+}
+
+// entryLocked returns the entry of id, making an empty one if need be.
+func (p *producers) entryLocked(id int64) *producer {
+	slot, ok := p.index[id]
+	if !ok {
+		if n := len(p.free); n > 0 {
+			slot, p.free = p.free[n-1], p.free[:n-1]
+		} else {
+			slot = int32(len(p.slots))
+			p.slots = append(p.slots, producer{})
+		}
+		p.slots[slot] = producer{id: id}
+		p.index[id] = slot
+		p.total.Add(1)
+	}
+	return &p.slots[slot]
+}
+
+// Reset implements segment.ProducerState.
+func (p *producers) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resetLocked()
+}
+
+func (p *producers) resetLocked() {
+	p.total.Add(-int64(len(p.index)))
+	clear(p.index)
+	p.slots, p.free = nil, nil
+}
+
+// expire forgets producers silent since before the time given in ms.
+func (p *producers) expire(before int64) (forgotten int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, slot := range p.index {
+		if p.slots[slot].seen < before {
+			delete(p.index, id)
+			p.free = append(p.free, slot)
+			forgotten++
+		}
+	}
+	p.total.Add(-int64(forgotten))
+	if len(p.index) == 0 {
+		p.slots, p.free = nil, nil
+	}
+	return forgotten
+}
+
+// list returns the producers by id.
+func (p *producers) list() []Producer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Producer, 0, len(p.index))
+	for id, slot := range p.index {
+		e := &p.slots[slot]
+		last := e.batches[e.n-1]
+		out = append(out, Producer{ID: id, Epoch: e.epoch, LastSequence: last.lastSeq(), LastTimestamp: last.timestamp})
+	}
+	slices.SortFunc(out, func(a, b Producer) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}

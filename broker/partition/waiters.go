@@ -1,0 +1,157 @@
+package partition
+
+import (
+	"math"
+	"sync"
+
+	"firn/metadata/topic"
+)
+
+// waiters is everybody who waits for a replica's watermarks to rise.
+type waiters struct {
+	sync.Mutex
+	all     ackQueue // acks=all, by the high watermark
+	local   ackQueue // acks=1 on durable topics, by the durable end
+	commits commitRing
+	fetches fetchList
+	ends    []int64 // reused
+	failed  error   // set once the disk failed or the replica was closed: nobody may wait any more
+}
+
+// commitPoint says that the log ended at offset end once written bytes had been appended.
+type commitPoint struct {
+	end     int64
+	written uint64
+}
+
+// commitRing is a queue of commit points above the high watermark. From it follows how many bytes an advance of the
+// watermark has let readers see.
+type commitRing struct {
+	points []commitPoint // length is a power of two or 0
+	first  int
+	n      int
+}
+
+func (c *commitRing) push(p commitPoint) {
+	if c.n == len(c.points) {
+		grown := make([]commitPoint, max(16, 2*len(c.points)))
+		for i := range c.n {
+			grown[i] = c.points[(c.first+i)&(len(c.points)-1)]
+		}
+		c.points, c.first = grown, 0
+	}
+	c.points[(c.first+c.n)&(len(c.points)-1)] = p
+	c.n++
+}
+
+// pop forgets the points up to offset end and returns the last one's bytes; ok is false if there is none.
+func (c *commitRing) pop(end int64) (written uint64, ok bool) {
+	for c.n > 0 {
+		p := c.points[c.first]
+		if p.end > end {
+			break
+		}
+		written, ok = p.written, true
+		c.first = (c.first + 1) & (len(c.points) - 1)
+		c.n--
+	}
+	return written, ok
+}
+
+// fetchList is the fetches that wait for more, a list through their parts.
+type fetchList struct {
+	head *FetchPart
+}
+
+func (l *fetchList) add(p *FetchPart) {
+	p.listed, p.prev, p.next = true, nil, l.head
+	if l.head != nil {
+		l.head.prev = p
+	}
+	l.head = p
+}
+
+func (l *fetchList) remove(p *FetchPart) {
+	if p.prev == nil {
+		l.head = p.next
+	} else {
+		p.prev.next = p.next
+	}
+	if p.next != nil {
+		p.next.prev = p.prev
+	}
+	p.listed, p.prev, p.next = false, nil, nil
+}
+
+// countDown tells the fetches that n more bytes can be read.
+func (l *fetchList) countDown(n int64) {
+	for p := l.head; p != nil; p = p.next {
+		p.fetch.countDown(n)
+	}
+}
+
+// advance raises the high watermark as far as it goes, moves the appends that completes to done, and counts waiting
+// fetches down. It may be called with the append lock held.
+func (r *Replica) advance(done *doneList) {
+	ro, conf := r.role.Load(), r.config.Load()
+	if !ro.leads || r.log == nil {
+		return
+	}
+	durable := r.log.Durable()
+	own := durable
+	if !conf.Flush.Durable() {
+		own = r.log.Next()
+	}
+	w := &r.waiters
+	w.Lock()
+	defer w.Unlock()
+	if w.failed != nil {
+		return
+	}
+	w.ends = append(w.ends[:0], own)
+	for range len(ro.isr) - 1 {
+		w.ends = append(w.ends, 0) // nothing is known of the others
+	}
+	before := r.hw.Load()
+	hw := highWatermark(before, w.ends, minInSync(conf.MinInsync, len(ro.replicas)))
+	if hw > before {
+		r.hw.Store(hw)
+		r.log.SetHighWatermark(hw)
+	}
+	w.all.pop(hw, r.mayAcknowledge(ro, conf, AcksAll), done)
+	w.local.pop(durable, r.mayAcknowledge(ro, conf, AcksLeader), done)
+	if written, ok := w.commits.pop(hw); ok {
+		w.fetches.countDown(int64(written - r.visible.Swap(written)))
+	}
+}
+
+// mayAcknowledge returns ErrNotLeader if others may be led by somebody else by now. It is asked at the moment of the
+// acknowledgement: the process may have stood still since the append.
+func (r *Replica) mayAcknowledge(ro *role, conf *topic.Config, acks int16) error {
+	if mayServe(r.set.leaseValid(), len(ro.isr), conf.UncleanElection, acks) {
+		return nil
+	}
+	return ErrNotLeader
+}
+
+// failWaiters completes every append that is not committed with err and has all fetches look again. With final set
+// nobody may wait here ever after.
+func (r *Replica) failWaiters(err error, final bool, done *doneList) {
+	w := &r.waiters
+	w.Lock()
+	defer w.Unlock()
+	if final && w.failed == nil {
+		w.failed = err
+	}
+	w.all.pop(math.MaxInt64, err, done)
+	w.local.pop(math.MaxInt64, err, done)
+	r.changedLocked()
+}
+
+// changedLocked has all waiting fetches look again, under the waiters' lock.
+func (r *Replica) changedLocked() {
+	r.changes.Add(1)
+	for p := r.waiters.fetches.head; p != nil; p = p.next {
+		p.fetch.wake()
+	}
+}
