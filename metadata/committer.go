@@ -2,11 +2,30 @@ package metadata
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
+
+// Limits of one transaction of a Committer.
+const (
+	commitOps    = 100 // writes from several commits; a larger commit goes alone
+	commitShards = 32  // with two guards each
+	// commitsInFlight is how many transactions run at once. One shard is in one of them at most, so that
+	// its writes apply in order.
+	commitsInFlight = 2
+	// busyBytes a second is where writing begins to cost etcd its history budget; batches then wait for
+	// company as long as they may.
+	busyBytes = 10 << 20
+)
+
+// MaxCommitOps bounds the edits of one Shard.Commit; their keys and values are bounded by MaxTxnBytes.
+const MaxCommitOps = 1024
 
 // Edit is one change of a shard's state. Keys are relative to the shard; build them with ShardKey.
 type Edit struct {
@@ -30,41 +49,290 @@ type CommitterOptions struct {
 	Registerer prometheus.Registerer
 }
 
-// Committer writes the state of all coordinator shards a broker owns, in shared batches: at most 100
-// writes and 1 MiB a transaction and two transactions in flight, each guarded by the co record of every
-// shard in it. Safe for concurrent use.
-type Committer struct{}
-
-// NewCommitter returns a committer that writes through s's key space.
-func (s *Store) NewCommitter(opts CommitterOptions) *Committer { panic("unwritten") }
-
-// Open loads a shard and opens it for writing under the ownership record own. The state is at or past own.Rev, so
-// nothing an earlier owner had acknowledged is missing, and no write of an earlier owner or of an earlier
-// Shard of our own can be applied after it. ErrFenced if own is no longer the record.
-func (c *Committer) Open(ctx context.Context, kind ShardKind, shard int32, own ShardOwner) (*Shard, []ShardEntry, error) {
-	panic("unwritten")
+func (o *CommitterOptions) ensureDefaults() {
+	if o.Linger == 0 {
+		o.Linger = 5 * time.Millisecond
+	}
+	if o.MaxLinger == 0 {
+		o.MaxLinger = 50 * time.Millisecond
+	}
+	o.MaxLinger = max(o.MaxLinger, o.Linger)
+	if o.Timeout == 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 }
 
-// Close fails what is queued with ErrClosed, waits for what is in flight and returns.
-func (c *Committer) Close() error { panic("unwritten") }
+// Committer writes the state of all coordinator shards a broker owns, in shared batches: about 100 writes
+// and at most 1 MiB a transaction and two transactions in flight, each guarded by the ownership of every shard
+// in it. Safe for concurrent use.
+//
+// A shard's writes are guarded by two keys: its co record, which the controller writes when the owner changes,
+// and its fence, which the owner itself writes after a write whose outcome it does not know, so that this
+// write cannot be applied after the shard has been read again.
+type Committer struct {
+	store   *Store
+	opts    CommitterOptions
+	metrics *committerMetrics
+	ctx     context.Context // of transactions; ends only when Close has waited for them
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	wake    chan struct{} // capacity 1: the dispatcher has something to look at
+
+	mu struct {
+		sync.Mutex
+		closed   bool
+		slots    map[slotKey]*slot
+		ready    []*slot // with commits queued, none in flight, oldest first
+		inFlight int
+		pace     pace
+	}
+}
+
+type slotKey struct {
+	kind  ShardKind
+	shard int32
+}
+
+// slot is what a Committer remembers of a shard for as long as it lives. Guarded by Committer.mu.
+type slot struct {
+	key   slotKey
+	open  *Shard // nil: nobody may write
+	queue []*commit
+	since time.Time // when queue became non-empty
+	// busy is non-nil while a transaction with writes of this shard runs, and is closed after it.
+	busy   chan struct{}
+	unsure bool // a write of ours may be applied at any later time, until the fence has moved
+}
+
+type commit struct {
+	edits []Edit
+	bytes int
+	done  func(error)
+}
 
 // Shard is a coordinator shard open for writing. It is good until its first failure.
-type Shard struct{}
+type Shard struct {
+	c      *Committer
+	slot   *slot
+	guards [2]Cmp // of its co record and its fence
+	root   string // of its keys
+	err    error  // why it is over; guarded by Committer.mu
+}
+
+// NewCommitter returns a committer that writes through s's key space.
+func (s *Store) NewCommitter(opts CommitterOptions) *Committer {
+	opts.ensureDefaults()
+	c := &Committer{store: s, opts: opts, metrics: newCommitterMetrics(opts.Registerer), wake: make(chan struct{}, 1)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.mu.slots = make(map[slotKey]*slot)
+	c.mu.pace = pace{min: opts.Linger, max: opts.MaxLinger}
+	c.running.Go(c.dispatch)
+	return c
+}
+
+// Open loads a shard and opens it for writing, as its owner by the record own. Nothing that was acknowledged
+// by an earlier owner, or by us, is missing from what it returns, and nothing that an earlier owner, or an
+// earlier Shard of ours, has tried to write can be applied any more. An earlier Shard still open ends with
+// ErrClosed. ErrFenced if own is no longer the ownership on record.
+func (c *Committer) Open(ctx context.Context, kind ShardKind, shard int32, own ShardOwner) (*Shard, []ShardEntry, error) {
+	sh, entries, err := c.openShard(ctx, kind, shard, own)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open %v shard %d: %w", kind, shard, err)
+	}
+	return sh, entries, nil
+}
+
+func (c *Committer) openShard(ctx context.Context, kind ShardKind, shard int32, own ShardOwner) (*Shard, []ShardEntry, error) {
+	sl, err := c.quiesce(ctx, slotKey{kind, shard})
+	if err != nil {
+		return nil, nil, err
+	}
+	guards, err := c.confirm(ctx, sl, own)
+	if err != nil {
+		return nil, nil, err
+	}
+	sh := &Shard{c: c, slot: sl, guards: guards, root: c.store.keys.shardState(kind, shard)}
+	entries, err := c.store.loadShard(ctx, sh.root)
+	if err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return nil, nil, ErrClosed
+	}
+	if sl.open != nil || sl.busy != nil {
+		return nil, nil, fmt.Errorf("opened by someone else meanwhile: %w", ErrConflict)
+	}
+	sl.open = sh
+	return sh, entries, nil
+}
+
+// quiesce ends the shard's earlier life and waits for its writes in flight.
+func (c *Committer) quiesce(ctx context.Context, key slotKey) (*slot, error) {
+	c.mu.Lock()
+	sl := c.mu.slots[key]
+	if sl == nil {
+		sl = &slot{key: key}
+		c.mu.slots[key] = sl
+	}
+	c.end(sl, ErrClosed)
+	for sl.busy != nil {
+		busy := sl.busy
+		c.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, errors.Join(ErrUnavailable, context.Cause(ctx))
+		}
+		c.mu.Lock()
+	}
+	defer c.mu.Unlock()
+	if c.mu.closed {
+		return nil, ErrClosed
+	}
+	return sl, nil
+}
+
+// confirm checks that the ownership is still on record and returns the guards of its writes. If an earlier
+// write's outcome is unknown, it moves the fence first, so that the write's guards can never hold again.
+func (c *Committer) confirm(ctx context.Context, sl *slot, own ShardOwner) (guards [2]Cmp, err error) {
+	co := c.store.keys.ShardOwner(sl.key.kind, sl.key.shard)
+	fence := c.store.keys.shardFence(sl.key.kind, sl.key.shard)
+	entries, _, err := c.store.kv.Get(ctx, co, fence)
+	if err != nil {
+		return guards, err
+	}
+	if entries[0].ModRev != own.Rev || own.Rev == 0 {
+		return guards, ErrFenced
+	}
+	guards = [2]Cmp{ModIs(co, own.Rev), ModIs(fence, entries[1].ModRev)}
+	c.mu.Lock()
+	unsure := sl.unsure
+	c.mu.Unlock()
+	if !unsure {
+		return guards, nil
+	}
+	res, err := Settle(ctx, c.store.kv, Txn{If: guards[:], Then: []Op{Put(fence, encodeShardOwner(&own))}})
+	if err != nil {
+		return guards, err
+	}
+	if !res.OK {
+		return guards, ErrFenced
+	}
+	guards[1].Rev = res.Rev
+	c.mu.Lock()
+	sl.unsure = false
+	c.mu.Unlock()
+	return guards, nil
+}
+
+// loadShard reads everything under root at one revision.
+func (s *Store) loadShard(ctx context.Context, root string) ([]ShardEntry, error) {
+	var out []ShardEntry
+	start, end, rev := root, PrefixEnd(root), int64(0)
+	for {
+		page, err := s.kv.Range(ctx, start, end, rev, relistPage)
+		if err != nil {
+			return nil, err
+		}
+		rev = page.Rev
+		for _, e := range page.Entries {
+			out = append(out, ShardEntry{Key: e.Key[len(root):], Value: e.Value})
+		}
+		if !page.More {
+			return out, nil
+		}
+		start = page.Entries[len(page.Entries)-1].Key + "\x00"
+	}
+}
 
 // Commit queues edits, which are applied together or not at all and in the order of calls. done is called
 // exactly once, from another goroutine and without blocking it, with nil when they are committed.
 //
-// ErrFenced (somebody else owns the shard), ErrUnknown (the edits may be applied) and ErrClosed end the
-// Shard: everything queued and every later commit fails the same way, and the owner opens it again.
-// ErrUnavailable and ErrNoSpace fail everything queued too, with nothing of it written, but leave the
-// Shard usable. ErrTooLarge fails that commit alone.
-func (sh *Shard) Commit(edits []Edit, done func(error)) { panic("unwritten") }
+// ErrTooLarge fails that commit alone. Any other failure ends the Shard, because its owner's state has run
+// ahead of what is stored: everything queued and every later commit fails the same way, and the owner opens
+// the shard again. The failures are ErrFenced (somebody else owns the shard), ErrUnknown (the edits may be
+// applied), ErrUnavailable, ErrNoSpace and ErrRefused (nothing was written), and ErrClosed.
+func (sh *Shard) Commit(edits []Edit, done func(error)) {
+	cm := &commit{edits: edits, done: done}
+	for _, e := range edits {
+		cm.bytes += len(sh.root) + len(e.Key) + len(e.Value)
+	}
+	if len(edits) > MaxCommitOps || cm.bytes > MaxTxnBytes {
+		go done(fmt.Errorf("commit of %d edits and %d bytes: %w", len(edits), cm.bytes, ErrTooLarge))
+		return
+	}
+	c, sl := sh.c, sh.slot
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sh.err != nil {
+		go done(sh.err)
+		return
+	}
+	sl.queue = append(sl.queue, cm)
+	if len(sl.queue) == 1 && sl.busy == nil {
+		c.enqueue(sl)
+	}
+}
 
-// Close forgets the shard: what is queued fails with ErrClosed.
-func (sh *Shard) Close() { panic("unwritten") }
+// enqueue makes a slot with queued commits ready for the dispatcher. Committer.mu is held.
+func (c *Committer) enqueue(sl *slot) {
+	sl.since = time.Now()
+	c.mu.ready = append(c.mu.ready, sl)
+	c.poke()
+}
 
-// ShardKey joins parts into a shard-relative key; parts may hold any bytes.
-func ShardKey(parts ...string) string { panic("unwritten") }
+func (c *Committer) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
 
-// SplitShardKey undoes ShardKey.
-func SplitShardKey(key string) ([]string, error) { panic("unwritten") }
+// Close forgets the shard: what is queued fails with ErrClosed. It does not wait for what is in flight.
+func (sh *Shard) Close() {
+	sh.c.mu.Lock()
+	defer sh.c.mu.Unlock()
+	if sh.slot.open == sh {
+		sh.c.end(sh.slot, ErrClosed)
+	}
+}
+
+// end closes the slot's shard with err and fails what is queued. Committer.mu is held.
+func (c *Committer) end(sl *slot, err error) {
+	if sl.open == nil {
+		return
+	}
+	sl.open.err = err
+	sl.open = nil
+	if len(sl.queue) == 0 {
+		return
+	}
+	go finish(sl.queue, err)
+	sl.queue = nil
+	c.mu.ready = slices.DeleteFunc(c.mu.ready, func(r *slot) bool { return r == sl })
+}
+
+func finish(commits []*commit, err error) {
+	for _, cm := range commits {
+		cm.done(err)
+	}
+}
+
+// Close fails what is queued with ErrClosed, waits for what is in flight and returns.
+func (c *Committer) Close() error {
+	c.mu.Lock()
+	c.mu.closed = true
+	for _, sl := range c.mu.slots {
+		c.end(sl, ErrClosed)
+	}
+	c.mu.Unlock()
+	c.poke()
+	c.running.Wait()
+	c.cancel()
+	return nil
+}

@@ -1,13 +1,17 @@
 package metadata
 
-import "context"
+import (
+	"bytes"
+	"context"
+	"fmt"
+)
 
 // PartitionUpdate is a leader's change of its own partition: its in-sync set and what goes with it.
 type PartitionUpdate struct {
 	Known *PartitionState // as the leader knows it; Known.Rev is the guard
-	Next  PartitionState  // what to write; identity, leader and epochs must be those of Known
+	Next  PartitionState  // what to write; made from a copy of *Known, whose identity, leader and epochs it keeps
 	// Joiners are the followers that Next.ISR has and Known.ISR has not. Each must still be the broker
-	// incarnation whose Fetch the leader judged by, and not draining.
+	// incarnation whose Fetch the leader judged by, and not have been told to drain since.
 	Joiners []Joiner
 }
 
@@ -18,16 +22,57 @@ type Joiner struct {
 	NodeRev int64 // Node.Rev in the image the decision was made on
 }
 
-// UpdatePartitions writes many leader's changes in few round trips, guarded by each partition's epoch, by
-// the leader's own broker epoch and by its joiners'. Verdicts come per update, in order: the new partition
-// epoch, or ErrConflict (read the partition again), ErrFenced (our broker epoch is over) or ErrUnknown
-// (settled by the next change of that partition: the image will tell).
-func (s *Store) UpdatePartitions(ctx context.Context, brokerEpoch int64, updates []PartitionUpdate) []PartitionVerdict {
-	panic("unwritten")
-}
-
 // PartitionVerdict is the outcome of one PartitionUpdate.
 type PartitionVerdict struct {
-	Rev int64
+	Rev int64 // the new partition epoch, if Err is nil
 	Err error
+}
+
+// UpdatePartitions writes many of a leader's changes in few round trips, guarded by each partition's epoch,
+// by the leader's own broker epoch and by its joiners'. Verdicts come per update, in order: nil, ErrConflict
+// (the partition or a joiner changed: decide anew on the next image), ErrFenced (our broker epoch is over),
+// ErrUnavailable or ErrUnknown. After ErrUnknown the same update may be given again: it cannot apply twice,
+// and if it had applied the verdict is nil.
+func (s *Store) UpdatePartitions(ctx context.Context, brokerEpoch int64, updates []PartitionUpdate) []PartitionVerdict {
+	txns := make([]Txn, len(updates))
+	for i, u := range updates {
+		if u.Next.Partition != u.Known.Partition || u.Next.Leader != u.Known.Leader || u.Next.LeaderEpoch != u.Known.LeaderEpoch {
+			panic(fmt.Sprintf("metadata: update of %v changes its identity or leader", u.Known.Partition))
+		}
+		p, self := s.keys.Partition(u.Known.Partition), s.keys.Broker(u.Known.Leader)
+		guards := []Cmp{ModIs(p, u.Known.Rev), CreatedAt(self, brokerEpoch)}
+		for _, j := range u.Joiners {
+			guards = append(guards, CreatedAt(s.keys.Broker(j.ID), j.Epoch), ModIs(s.keys.Node(j.ID), j.NodeRev))
+		}
+		txns[i] = Txn{If: guards, Then: []Op{Put(p, encodePartition(&u.Next))}, Else: []string{p, self}}
+	}
+	results, err := s.kv.TxnMany(ctx, txns)
+	verdicts := make([]PartitionVerdict, len(updates))
+	for i := range updates {
+		switch {
+		case i >= len(results) || results[i].Rev == 0:
+			verdicts[i].Err = err
+			if err == nil {
+				verdicts[i].Err = ErrUnknown
+			}
+		case results[i].OK:
+			verdicts[i].Rev = results[i].Rev
+		default:
+			verdicts[i] = judgePartition(txns[i], results[i], brokerEpoch)
+		}
+	}
+	return verdicts
+}
+
+// judgePartition says why an update's guards failed.
+func judgePartition(txn Txn, res TxnResult, brokerEpoch int64) PartitionVerdict {
+	p, self := res.Else[0], res.Else[1]
+	switch {
+	case p.ModRev > txn.If[0].Rev && bytes.Equal(p.Value, txn.Then[0].Value):
+		return PartitionVerdict{Rev: p.ModRev} // an attempt whose outcome was unknown
+	case self.CreateRev != brokerEpoch:
+		return PartitionVerdict{Err: fmt.Errorf("write %s: broker epoch %d: %w", p.Key, brokerEpoch, ErrFenced)}
+	default:
+		return PartitionVerdict{Err: fmt.Errorf("write %s: %w", p.Key, ErrConflict)}
+	}
 }

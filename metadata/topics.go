@@ -79,3 +79,11 @@ type ShardOwner struct {
 
 	extra []byte
 }
+
+// Settings is a record of settings given to a topic, a broker or the cluster: cfg/*.
+type Settings struct {
+	Values map[string]string // read-only
+	Rev    int64             // 0: there is none
+
+	extra []byte
+}

@@ -1,0 +1,125 @@
+package metadata
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// follow keeps the image up to date until ctx ends or the key space cannot be followed any more. rev is
+// that of the present image. It is the only writer of s.cur.
+func (s *Store) follow(ctx context.Context, rev int64) {
+	pause := minRewatch
+	for {
+		from := rev
+		err := s.watch(ctx, &rev)
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, ErrCompacted) {
+			err = s.relist(ctx, &rev)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if fatal(err) {
+			s.log.Error("metadata cannot be followed any more", "err", err)
+			s.fail(err)
+			return
+		}
+		if rev > from {
+			pause = minRewatch
+		}
+		if err != nil {
+			s.metrics.breaks.Inc()
+			s.log.Warn("metadata watch broke", "rev", rev, "err", err)
+			if !sleep(ctx, pause) {
+				return
+			}
+			pause = min(2*pause, maxRewatch)
+		}
+	}
+}
+
+// fatal reports whether an error of watching or listing will not go away by itself.
+func fatal(err error) bool {
+	return errors.Is(err, ErrNewerVersion) || errors.Is(err, ErrBadRecord) || errors.Is(err, ErrWentBack)
+}
+
+// watch publishes one image per batch of events after *rev, and moves *rev, until the watch breaks.
+func (s *Store) watch(ctx context.Context, rev *int64) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start, end := s.keys.imageRange()
+	for batch := range s.kv.Watch(ctx, start, end, *rev+1) {
+		if batch.Err != nil {
+			return batch.Err
+		}
+		if len(batch.Events) > 0 {
+			if err := s.applyBatch(batch, *rev); err != nil {
+				return err
+			}
+		}
+		*rev = max(*rev, batch.Rev)
+	}
+	return ErrUnavailable // only if ctx ended
+}
+
+// applyBatch publishes the image that follows the present one by the events of a batch.
+func (s *Store) applyBatch(batch WatchBatch, rev int64) error {
+	b := newBuilder(s.keys, s.Image(), s.opts.ReadTierHead)
+	last := rev
+	for _, ev := range batch.Events {
+		// A revision's events come together, so none may be at or below what was delivered before.
+		if ev.ModRev <= rev || ev.ModRev < last {
+			return fmt.Errorf("watch delivered revision %d after %d: %w", ev.ModRev, last, ErrUnavailable)
+		}
+		last = ev.ModRev
+		if err := b.apply(ev); err != nil {
+			return err
+		}
+	}
+	s.metrics.events.Add(float64(len(batch.Events)))
+	s.publish(b.finish(batch.Rev))
+	return nil
+}
+
+// relist replaces the image by a fresh list after the watch fell behind what the key space keeps.
+func (s *Store) relist(ctx context.Context, rev *int64) error {
+	s.metrics.relists.Inc()
+	old := s.Image()
+	img, err := s.list(ctx, old)
+	if err != nil {
+		return fmt.Errorf("list metadata anew: %w", err)
+	}
+	if img.rev < *rev {
+		return fmt.Errorf("key space is at revision %d after %d: %w", img.rev, *rev, ErrWentBack)
+	}
+	if img.Cluster().ID != old.Cluster().ID && old.cluster != nil {
+		return fmt.Errorf("cluster id is %q after %q: %w", img.Cluster().ID, old.Cluster().ID, ErrWentBack)
+	}
+	s.log.Info("metadata listed anew", "from", *rev, "rev", img.rev)
+	*rev = img.rev
+	s.publish(img)
+	return nil
+}
+
+func (s *Store) publish(img *Image) {
+	g := s.cur.Load()
+	s.cur.Store(&generation{img: img, next: make(chan struct{})})
+	close(g.next)
+	s.metrics.revision.Set(float64(img.rev))
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
