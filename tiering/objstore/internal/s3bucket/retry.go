@@ -1,0 +1,45 @@
+package s3bucket
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// tries bounds how often one request is sent. What outlasts about two seconds is for the
+	// caller, who knows how long it can wait.
+	tries       = 4
+	retryFirst  = 100 * time.Millisecond
+	retryFactor = 3
+)
+
+// retry calls fn until it succeeds, fails for good, has failed too often, or ctx is done.
+func retry(ctx context.Context, fn func() error) error {
+	for pause, try := retryFirst, 1; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := fn()
+		if err == nil || try == tries || !transient(err) {
+			return err
+		}
+		// Between half and all of it, so that those who failed together do not return together.
+		if !sleep(ctx, pause/2+rand.N(pause/2)) {
+			return err
+		}
+		pause *= retryFactor
+	}
+}
+
+// sleep returns false if ctx was done before the time was over.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,42 @@
+package minio_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/minio"
+	"firn/tiering/objstore/objtest"
+)
+
+// open returns the server's bucket.
+func open(tb testing.TB, srv *objtest.Server, host string) objstore.Bucket {
+	tb.Helper()
+	b, err := minio.Open(tb.Context(), minio.Options{
+		Endpoint:  host,
+		Bucket:    srv.Bucket,
+		AccessKey: srv.AccessKey,
+		SecretKey: srv.SecretKey,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { b.Close() })
+	return b
+}
+
+// run runs the exam, each part below a prefix of its own.
+func run(t *testing.T, srv *objtest.Server) {
+	var n atomic.Int32
+	objtest.Run(t, func(t *testing.T) objstore.Bucket {
+		b, err := objstore.WithPrefix(open(t, srv, srv.Host), fmt.Sprintf("exam-%d", n.Add(1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	})
+}
+
+func TestMinIO(t *testing.T)   { run(t, objtest.StartMinIO(t)) }
+func TestVersity(t *testing.T) { run(t, objtest.StartVersity(t)) }

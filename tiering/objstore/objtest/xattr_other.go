@@ -1,0 +1,5 @@
+//go:build !linux && !darwin
+
+package objtest
+
+func hasUserAttributes(string) bool { return false }
