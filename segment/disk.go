@@ -1,7 +1,21 @@
 package segment
 
 import (
+	"crypto/rand"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"firn/segment/vfs"
 )
 
 // Ref names a partition by its topic's id and its number.
@@ -11,41 +25,267 @@ type Ref struct {
 }
 
 // Disk is one log directory, locked for this process. All methods are safe for concurrent use.
-type Disk struct{}
+type Disk struct {
+	fs        vfs.FS
+	dir       string
+	logger    *slog.Logger
+	metrics   *metrics
+	onOffline func(error)
+	lock      io.Closer
+
+	meta       meta
+	clean      bool // the run before ended in order
+	sealed     openSegments
+	committer  committer
+	checkpoint checkpointer
+	space      space
+	background sync.WaitGroup
+
+	offline atomic.Pointer[error]
+	touched atomic.Bool // CLEAN is gone
+
+	mu struct {
+		sync.Mutex
+		closed  bool
+		logs    map[Ref]*Log // nil while being opened
+		entries map[Ref]entry
+		epoch   int64
+		deleted int // for unique names
+	}
+}
 
 // OpenDisk opens a log directory, making it if need be. ErrLocked if another process has it, ErrForeign
 // if it belongs to another broker.
-func OpenDisk(o DiskOptions) (*Disk, error) { return nil, errors.ErrUnsupported }
+func OpenDisk(o DiskOptions) (*Disk, error) {
+	if err := o.ensureDefaults(); err != nil {
+		return nil, err
+	}
+	if err := o.FS.MkdirAll(o.Dir); err != nil {
+		return nil, fmt.Errorf("open disk %s: %w", o.Dir, err)
+	}
+	lock, err := o.FS.Lock(filepath.Join(o.Dir, lockName))
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, o.Dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock disk %s: %w", o.Dir, err)
+	}
+	d := &Disk{fs: o.FS, dir: o.Dir, logger: o.Logger, onOffline: o.OnOffline, lock: lock}
+	d.metrics = newMetrics(o.Registerer, d)
+	d.sealed.files, d.sealed.mappings = o.Files, o.Mappings
+	d.space.thresholds = o.Thresholds
+	d.mu.logs = make(map[Ref]*Log)
+	if err := d.load(o); err != nil {
+		return nil, errors.Join(fmt.Errorf("open disk %s: %w", o.Dir, err), lock.Close())
+	}
+	return d, nil
+}
+
+// load reads the disk's own files.
+func (d *Disk) load(o DiskOptions) error {
+	m, err := readMeta(d.fs, d.file(metaName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		m = meta{cluster: o.ClusterID, broker: o.BrokerID, epoch: -1}
+		rand.Read(m.id[:])
+		err = vfs.WriteAtomic(d.fs, d.file(metaName), m.encode())
+	case err == nil:
+		err = m.match(o)
+	}
+	if err != nil {
+		return err
+	}
+	d.meta, d.mu.epoch = m, m.epoch
+	if d.clean, err = readClean(d.fs, d.file(cleanName), m.epoch); err != nil {
+		return err
+	}
+	d.touched.Store(!d.clean)
+	if d.mu.entries, err = d.checkpoint.open(d); err != nil {
+		return err
+	}
+	names, err := d.fs.ReadDir(d.dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if n.IsDir() && strings.HasSuffix(n.Name(), deletedSuffix) {
+			d.deleteLater(d.file(n.Name()))
+		}
+	}
+	_, err = d.Usage()
+	return err
+}
+
+func (d *Disk) file(name string) string { return filepath.Join(d.dir, name) }
 
 // ID is the disk's own random id, made with the directory.
-func (d *Disk) ID() [16]byte { return [16]byte{} }
+func (d *Disk) ID() [16]byte { return d.meta.id }
 
 // Dir is the directory.
-func (d *Disk) Dir() string { return "" }
+func (d *Disk) Dir() string { return d.dir }
 
 // LastBrokerEpoch is the epoch of the broker's previous run on this disk, -1 if none, and whether that
 // run ended in order. If it did not, the disk may have lost what was appended but not durable.
-func (d *Disk) LastBrokerEpoch() (epoch int64, clean bool) { return -1, false }
+func (d *Disk) LastBrokerEpoch() (epoch int64, clean bool) { return d.meta.epoch, d.clean }
 
 // SetBrokerEpoch records this run's broker epoch durably. It must be called before the first Append of
 // a run.
-func (d *Disk) SetBrokerEpoch(epoch int64) error { return errors.ErrUnsupported }
+func (d *Disk) SetBrokerEpoch(epoch int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.meta
+	m.epoch = epoch
+	if err := vfs.WriteAtomic(d.fs, d.file(metaName), m.encode()); err != nil {
+		return d.judge(fmt.Errorf("set broker epoch: %w", err))
+	}
+	d.mu.epoch = epoch
+	if d.touched.Load() {
+		return nil
+	}
+	return d.judge(writeClean(d.fs, d.file(cleanName), epoch))
+}
+
+// touch must have returned nil before anything is changed that a clean stop vouched for.
+func (d *Disk) touch() error {
+	if d.touched.Load() {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.touched.Load() {
+		return nil
+	}
+	err := removeIfThere(d.fs, d.file(cleanName))
+	if err == nil {
+		err = d.fs.SyncDir(d.dir)
+	}
+	if err != nil {
+		return d.judge(fmt.Errorf("remove clean mark: %w", err))
+	}
+	d.touched.Store(true)
+	return nil
+}
 
 // Partitions lists the partitions that have a directory here, open or not, corrupt or not.
-func (d *Disk) Partitions() ([]Ref, error) { return nil, errors.ErrUnsupported }
+func (d *Disk) Partitions() ([]Ref, error) {
+	names, err := d.fs.ReadDir(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list partitions: %w", err)
+	}
+	var refs []Ref
+	for _, n := range names {
+		if r, ok := parseDirName(n.Name()); ok && n.IsDir() {
+			refs = append(refs, r)
+		}
+	}
+	return refs, nil
+}
 
-// Open makes the partition's log or recovers it: what it then holds is durable and verified past the
-// last checkpoint. A torn tail is cut; a *CorruptionError says that bytes that were durable are damaged
-// or missing, then nothing is changed. Different partitions may be opened in parallel and should be.
-func (d *Disk) Open(id [16]byte, p int32, o Options) (*Log, error) { return nil, errors.ErrUnsupported }
+func (d *Disk) openLogs() []*Log {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	logs := make([]*Log, 0, len(d.mu.logs))
+	for _, l := range d.mu.logs {
+		if l != nil {
+			logs = append(logs, l)
+		}
+	}
+	return logs
+}
 
 // Remove closes the partition's log if it is open and deletes its directory; the files go in the
 // background. It is gone for good once Remove returns nil. Readers keep what they hold.
-func (d *Disk) Remove(id [16]byte, p int32) error { return errors.ErrUnsupported }
+func (d *Disk) Remove(id [16]byte, p int32) error {
+	ref := Ref{ID: id, Index: p}
+	if err := d.touch(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	l, open := d.mu.logs[ref]
+	if d.mu.closed || open && l == nil {
+		d.mu.Unlock()
+		return fmt.Errorf("remove %s: %w", dirName(ref), ErrClosed)
+	}
+	d.mu.Unlock()
+	if l != nil {
+		l.abandon()
+	}
+	// 1. The checkpoint forgets the partition: a directory it knows of must not be missing.
+	d.mu.Lock()
+	_, known := d.mu.entries[ref]
+	delete(d.mu.entries, ref)
+	d.mu.deleted++
+	name := d.file(dirName(ref))
+	gone := fmt.Sprintf("%s.%d-%d%s", name, time.Now().UnixNano(), d.mu.deleted, deletedSuffix)
+	d.mu.Unlock()
+	if known {
+		if err := d.writeCheckpoint(); err != nil {
+			return err
+		}
+	}
+	// 2. One rename takes the directory away. 3. The files follow, now or after the next start.
+	err := d.fs.Rename(name, gone)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = d.fs.SyncDir(d.dir)
+	}
+	if err != nil {
+		return d.judge(fmt.Errorf("remove %s: %w", dirName(ref), err))
+	}
+	d.deleteLater(gone)
+	return nil
+}
 
-// Offline returns nil while the disk serves, else the error that took it offline, an ErrOffline.
-func (d *Disk) Offline() error { return nil }
+// deleteLater deletes a directory in the background. What it leaves the next start deletes.
+func (d *Disk) deleteLater(dir string) {
+	d.background.Go(func() {
+		if err := d.fs.RemoveAll(dir); err != nil {
+			d.logger.Warn("directory of a removed partition is left", "path", dir, "error", err)
+		}
+	})
+}
+
+// closeParallel is how many logs are closed at a time: each costs a few syncs.
+const closeParallel = 16
 
 // Close closes all logs and releases the directory. With clean set it makes everything durable and
 // notes that, so that the next start verifies nothing; without, it leaves things as a kill would.
-func (d *Disk) Close(clean bool) error { return errors.ErrUnsupported }
+func (d *Disk) Close(clean bool) error {
+	d.mu.Lock()
+	if d.mu.closed {
+		d.mu.Unlock()
+		return ErrClosed
+	}
+	d.mu.closed = true
+	d.mu.Unlock()
+	var g errgroup.Group
+	g.SetLimit(closeParallel)
+	for _, l := range d.openLogs() {
+		g.Go(func() error {
+			if clean {
+				return l.Close()
+			}
+			l.abandon()
+			return nil
+		})
+	}
+	err := g.Wait()
+	d.checkpoint.stop()
+	if err == nil && clean {
+		err = d.closeClean()
+	}
+	d.background.Wait()
+	return errors.Join(err, d.checkpoint.close(), d.lock.Close())
+}
+
+// closeClean writes what tells the next start that all is durable.
+func (d *Disk) closeClean() error {
+	if err := d.writeCheckpoint(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.judge(writeClean(d.fs, d.file(cleanName), d.mu.epoch))
+}

@@ -1,6 +1,11 @@
 package segment
 
-import "errors"
+import (
+	"fmt"
+	"sort"
+
+	"firn/segment/batch"
+)
 
 // Epoch says that the batches from offset Start on, up to the next Epoch's, have this leader epoch.
 type Epoch struct {
@@ -8,14 +13,106 @@ type Epoch struct {
 	Start int64
 }
 
-// Epochs are the leader epochs of the log, rising in both fields. The slice must not be changed.
-func (l *Log) Epochs() []Epoch { return nil }
+// epochList is a list of epochs that rises in both fields. Lists are not changed in place.
+type epochList []Epoch
 
-// AssignEpoch starts a leader epoch at the log's end. It is durable on return. An epoch equal to the
-// last is no change, a lower one is refused with ErrSequence.
-func (l *Log) AssignEpoch(epoch int32) error { return errors.ErrUnsupported }
+// last is the newest epoch, -1 if there is none.
+func (es epochList) last() int32 {
+	if len(es) == 0 {
+		return -1
+	}
+	return es[len(es)-1].Epoch
+}
+
+// assign starts epoch at offset start, in place of epochs that would have begun there or later.
+func (es epochList) assign(epoch int32, start int64) epochList {
+	kept := es.below(start)
+	return append(kept[:len(kept):len(kept)], Epoch{Epoch: epoch, Start: start})
+}
+
+// below is the epochs that start below end: those of a log that ends there.
+func (es epochList) below(end int64) epochList {
+	return es[:sort.Search(len(es), func(i int) bool { return es[i].Start >= end })]
+}
+
+// from is the epochs in force at start or later.
+func (es epochList) from(start int64) epochList {
+	i := sort.Search(len(es), func(i int) bool { return es[i].Start > start })
+	return es[max(i-1, 0):]
+}
+
+// at is the epoch of the batch at offset, -1 if none is known.
+func (es epochList) at(offset int64) int32 { return es.below(offset + 1).last() }
+
+// Epochs are the leader epochs of the log, rising in both fields. The slice must not be changed.
+func (l *Log) Epochs() []Epoch { return *l.epochs.Load() }
+
+// AssignEpoch starts a leader epoch at the log's end. It does no IO: the epoch is durable before the
+// first batch of it is written, and forgotten by a restart before that. An epoch equal to the last is
+// no change, a lower one is refused with ErrSequence.
+func (l *Log) AssignEpoch(epoch int32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	have := epochList(l.Epochs())
+	switch last := have.last(); {
+	case epoch == last:
+		return nil
+	case epoch < last:
+		return fmt.Errorf("%w: leader epoch %d after %d", ErrSequence, epoch, last)
+	}
+	st := l.st.clone()
+	st.epochs = have.assign(epoch, l.Next())
+	l.applyState(st)
+	l.mu.unsaved = true
+	return nil
+}
+
+// savedEpoch is the newest epoch that is durable.
+func (l *Log) savedEpoch() int32 {
+	if l.mu.unsaved {
+		return -1
+	}
+	return epochList(l.Epochs()).last()
+}
+
+// saveEpochs makes the epochs of the batches about to be written durable.
+func (l *Log) saveEpochs(bs []batch.Batch) error {
+	have := epochList(l.Epochs())
+	st := l.st
+	for _, b := range bs {
+		if e := b.LeaderEpoch(); e > have.last() {
+			have = have.assign(e, b.BaseOffset())
+			st = l.st.clone()
+			st.epochs = have
+		}
+	}
+	if err := l.writeState(st); err != nil {
+		return fmt.Errorf("start leader epoch %d: %w", have.last(), err)
+	}
+	return nil
+}
 
 // EndOffsetFor answers as Kafka's OffsetForLeaderEpoch does: the largest known epoch that is not above
 // epoch, and where it ends. It is -1, -1 if epoch is above all known ones or none is known; below all
 // known ones it is epoch itself and the first's Start.
-func (l *Log) EndOffsetFor(epoch int32) (found int32, end int64) { return -1, -1 }
+func (l *Log) EndOffsetFor(epoch int32) (found int32, end int64) {
+	return epochList(l.Epochs()).endFor(epoch, l.Next())
+}
+
+func (es epochList) endFor(epoch int32, next int64) (found int32, end int64) {
+	above := sort.Search(len(es), func(i int) bool { return es[i].Epoch > epoch })
+	switch {
+	case epoch < 0 || len(es) == 0:
+		return -1, -1
+	case above == 0:
+		return epoch, es[0].Start
+	case above == len(es) && es[above-1].Epoch == epoch:
+		return epoch, next
+	case above == len(es):
+		return -1, -1
+	}
+	return es[above-1].Epoch, es[above].Start
+}

@@ -1,108 +1,107 @@
 package segment
 
 import (
-	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"firn/segment/batch"
-)
-
-// RollReason is why a segment was sealed.
-type RollReason string
-
-// The reasons. Append finds the first three by itself, RollIfDue RollAge, callers give the others.
-const (
-	RollSize      RollReason = "size"
-	RollIndexFull RollReason = "index"
-	RollOffsets   RollReason = "offsets"
-	RollAge       RollReason = "age"
-	RollTier      RollReason = "tier"      // so that it can be uploaded
-	RollRetention RollReason = "retention" // so that it can be dropped
 )
 
 // Log is one partition on disk. See the package comment for who may call what when.
-type Log struct{}
+type Log struct {
+	disk      *Disk
+	ref       Ref
+	dir       string
+	logger    *slog.Logger
+	producers ProducerState
+	onDurable func(end int64)
+	onFailure func(error)
+	recovered int64 // high watermark found by Open
 
-// Append writes bs at the log's end with one vectored write from the caller's memory and keeps nothing
-// of them. Offsets and leader epochs are already stamped: the first BaseOffset must be at least Next,
-// and equal to it unless the log is a copy of a compacted one; CRCs are not looked at. It returns the
-// new end. A batch with a leader epoch above the log's is preceded by AssignEpoch. On an error nothing
-// was appended.
-func (l *Log) Append(bs []batch.Batch) (end int64, err error) { return 0, errors.ErrUnsupported }
+	settings atomic.Pointer[Settings]
+	view     atomic.Pointer[view] // nil once closed
+	epochs   atomic.Pointer[[]Epoch]
+	start    atomic.Int64
+	durable  atomic.Int64
+	hw       atomic.Int64
+	since    atomic.Int64 // of the active segment, as in entry
+	closing  atomic.Bool
+	commits  commits
 
-// Commit asks for everything appended so far to be made durable. It does not wait: OnDurable tells.
-func (l *Log) Commit() {}
+	// mu is held by what changes the log, over its IO.
+	mu struct {
+		sync.Mutex
+		closed    bool
+		unsaved   bool // the state file lacks an epoch that was assigned
+		mustRoll  bool // a roll got stuck after it closed the active segment to appends
+		iov       [][]byte
+		writeBack int64 // the active segment's bytes below are being written to disk
+		unflushed int64 // bytes appended since the index was flushed
+		unmarked  int64 // bytes appended since the last mark
+		dirty     int64 // bytes appended since the last Commit that Append asked for
+		records   int64 // offsets likewise
+		timer     *time.Timer
+		armed     bool
+	}
+	st *state // in force; guarded by mu
 
-// Start is the first offset the log serves; Next the offset that the next batch gets; Durable the end
-// of what survives a power cut. Start <= Durable <= Next.
-func (l *Log) Start() int64   { return 0 }
-func (l *Log) Next() int64    { return 0 }
-func (l *Log) Durable() int64 { return 0 }
+	// markMu is held while a mark is written. mark is the one that is due.
+	markMu sync.Mutex
+	mark   atomic.Pointer[mark]
+
+	// syncMu is held by whoever syncs the active segment.
+	syncMu sync.Mutex
+
+	// pos is what the checkpoint takes, guarded by a lock that nobody holds for long.
+	pos struct {
+		sync.Mutex
+		synced  position
+		indexed int64 // index entries of segment synced.base that are durable
+		final   bool  // the log is closed
+	}
+}
+
+// Start is the first offset the log serves. Start <= Durable <= Next.
+func (l *Log) Start() int64 { return l.start.Load() }
+
+// Next is the offset that the next batch gets. It is 0 once the log is closed.
+func (l *Log) Next() int64 {
+	v := l.view.Load()
+	if v == nil {
+		return 0
+	}
+	next, _ := v.active.bounds()
+	return next
+}
+
+// Durable is the end of what survives a power cut.
+func (l *Log) Durable() int64 { return l.durable.Load() }
 
 // SetHighWatermark remembers the caller's high watermark; it is on disk from the next checkpoint on.
-func (l *Log) SetHighWatermark(hw int64) {}
+func (l *Log) SetHighWatermark(hw int64) { l.hw.Store(hw) }
 
 // RecoveredHighWatermark is the one that Open found, at most Next and at least Start.
-func (l *Log) RecoveredHighWatermark() int64 { return 0 }
+func (l *Log) RecoveredHighWatermark() int64 { return l.recovered }
 
 // SetSettings changes the settings from the next Append on.
-func (l *Log) SetSettings(s Settings) {}
-
-// Read returns whole batches from the one that holds offset up to, at most, the last that ends at or
-// below limit, in at most maxBytes. With atLeastOne the first batch is returned even if it is larger
-// than maxBytes. It returns what one segment has; there may be more. The extent is empty if offset is
-// at limit or the first batch does not fit. ErrOutOfRange if offset is below Start or above Next.
-// CRCs are not checked. The caller releases the extent.
-func (l *Log) Read(offset, limit int64, maxBytes int, atLeastOne bool) (Extent, error) {
-	return Extent{}, errors.ErrUnsupported
+func (l *Log) SetSettings(s Settings) {
+	s = s.withDefaults()
+	l.settings.Store(&s)
 }
-
-// Found is a record found by time.
-type Found struct {
-	Offset    int64
-	Timestamp int64 // ms since 1970
-	Epoch     int32 // leader epoch of its batch
-}
-
-// FindTime finds the first record in [from, limit) with a timestamp of at least ts (ms since 1970).
-func (l *Log) FindTime(ts, from, limit int64) (f Found, ok bool, err error) {
-	return Found{}, false, errors.ErrUnsupported
-}
-
-// MaxTime finds the first of the records with the largest timestamp below limit; not ok if there is
-// none.
-func (l *Log) MaxTime(limit int64) (f Found, ok bool, err error) {
-	return Found{}, false, errors.ErrUnsupported
-}
-
-// Roll seals the active segment, which makes it durable, and starts a new one. Nothing happens if the
-// active segment is empty.
-func (l *Log) Roll(reason RollReason) error { return errors.ErrUnsupported }
-
-// RollIfDue rolls if the active segment is older than SegmentAge.
-func (l *Log) RollIfDue(now time.Time) error { return errors.ErrUnsupported }
 
 // Active tells of the active segment: its base offset, its size in bytes, and when its first batch was
 // appended, zero if it has none.
-func (l *Log) Active() (base, size int64, since time.Time) { return 0, 0, time.Time{} }
-
-// TruncateTo cuts the log at offset, which must be where a batch begins, or the end; a batch that
-// spans it goes whole. Producers are put back to that point. It is durable on return.
-func (l *Log) TruncateTo(offset int64) error { return errors.ErrUnsupported }
-
-// DropBefore deletes the sealed segments that lie wholly below offset and returns their bytes. Readers
-// keep what they hold. It is durable on return.
-func (l *Log) DropBefore(offset int64) (bytes int64, err error) { return 0, errors.ErrUnsupported }
-
-// SetStart raises Start to offset, which may lie within a segment, durably. It drops nothing.
-func (l *Log) SetStart(offset int64) error { return errors.ErrUnsupported }
-
-// Reset throws the log away and starts anew at offset at, with the epochs and the producer snapshot
-// that belong to what lies below. It is durable on return; a crash leaves the old log or the new.
-func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error { return errors.ErrUnsupported }
-
-// Size is the log's bytes on disk.
-func (l *Log) Size() int64 { return 0 }
+func (l *Log) Active() (base, size int64, since time.Time) {
+	v := l.view.Load()
+	if v == nil {
+		return 0, 0, time.Time{}
+	}
+	_, size = v.active.bounds()
+	if ms := l.since.Load(); ms > 0 {
+		since = time.UnixMilli(ms)
+	}
+	return v.active.base, size, since
+}
 
 // Info describes a segment.
 type Info struct {
@@ -113,8 +112,137 @@ type Info struct {
 }
 
 // Segments describes all segments, oldest first, the active one last. It does no IO.
-func (l *Log) Segments() []Info { return nil }
+func (l *Log) Segments() []Info {
+	v := l.view.Load()
+	if v == nil {
+		return nil
+	}
+	infos := make([]Info, 0, v.len())
+	for _, s := range v.sealed {
+		infos = append(infos, s.info(true))
+	}
+	return append(infos, v.active.info(false))
+}
+
+// Size is the log's bytes on disk.
+func (l *Log) Size() int64 {
+	var n int64
+	for _, i := range l.Segments() {
+		n += i.Size
+	}
+	return n
+}
+
+// writable is nil if the log may be changed; mu is held.
+func (l *Log) writable() error {
+	if err := l.disk.Offline(); err != nil {
+		return err
+	}
+	if l.mu.closed {
+		return ErrClosed
+	}
+	return l.disk.touch()
+}
+
+// entry is what the checkpoint should say of the log; false once the log is closed and has had its last
+// say.
+func (l *Log) entry() (entry, bool) {
+	l.pos.Lock()
+	defer l.pos.Unlock()
+	e := entry{synced: l.pos.synced, indexed: l.pos.indexed, start: l.start.Load(), hw: l.hw.Load(), since: l.since.Load()}
+	return e, !l.pos.final
+}
+
+// writeState replaces the state file, which commits what st changes; mu is held. If the disk is full
+// nothing has changed; on any other error it is not known what the file says and the disk goes
+// offline.
+func (l *Log) writeState(st *state) error {
+	if err := writeStateFile(l.disk.fs, l.path(stateName), st); err != nil {
+		return l.disk.judge(err)
+	}
+	l.applyState(st)
+	l.mu.unsaved = false
+	return nil
+}
+
+func (l *Log) applyState(st *state) {
+	l.st = st
+	epochs := st.epochs
+	l.epochs.Store(&epochs)
+	l.start.Store(st.start)
+}
 
 // Close makes the log durable and closes it, after the callback that may be running. Extents stay
 // good.
-func (l *Log) Close() error { return errors.ErrUnsupported }
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.mu.closed {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.mu.closed = true
+	l.stopTimer()
+	err := l.disk.Offline()
+	if err == nil {
+		l.stashMark()
+		err = l.closeDurably()
+	}
+	l.mu.Unlock()
+	l.retire()
+	return err
+}
+
+// closeDurably syncs everything and writes a last mark, so that the next Open has nothing to replay.
+func (l *Log) closeDurably() error {
+	if err := l.view.Load().active.flushIndex(); err != nil {
+		return err
+	}
+	if err := l.sync(); err != nil {
+		return err
+	}
+	return l.writeMark()
+}
+
+// abandon closes the log as it is.
+func (l *Log) abandon() {
+	l.mu.Lock()
+	closed := l.mu.closed
+	l.mu.closed = true
+	l.stopTimer()
+	l.mu.Unlock()
+	if !closed {
+		l.retire()
+	}
+}
+
+func (l *Log) stopTimer() {
+	if l.mu.timer != nil {
+		l.mu.timer.Stop()
+	}
+}
+
+// retire takes a closed log out of use.
+func (l *Log) retire() {
+	l.drain()
+	l.markMu.Lock() // wait for a mark under way
+	v := l.view.Swap(nil)
+	l.markMu.Unlock()
+	for i := range v.len() {
+		v.at(i).drop()
+	}
+	l.disk.forget(l)
+}
+
+// forget ends an open log's place on the disk, keeping what the checkpoint should say of it.
+func (d *Disk) forget(l *Log) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e, ok := l.entry(); ok {
+		d.mu.entries[l.ref] = e
+	}
+	l.pos.Lock()
+	l.pos.final = true
+	l.pos.Unlock()
+	delete(d.mu.logs, l.ref)
+	d.sealed.removeLog()
+}

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
@@ -29,6 +30,25 @@ type DiskOptions struct {
 	Registerer prometheus.Registerer // may be nil
 }
 
+func (o *DiskOptions) ensureDefaults() error {
+	if o.FS == nil || o.Dir == "" {
+		return errors.New("segment: a disk needs a file system and a directory")
+	}
+	if o.Files <= 0 {
+		o.Files = processFiles() / 4 * 3
+	}
+	if o.Mappings <= 0 {
+		o.Mappings = processMappings() / 4 * 3
+	}
+	if o.Thresholds == (Thresholds{}) {
+		o.Thresholds = DefaultThresholds
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
 // Settings of a Log that may change while it is open. Zero values mean the defaults given.
 type Settings struct {
 	// SegmentBytes is the size at which a segment is rolled: 128 MiB. A segment is larger only if a
@@ -52,7 +72,8 @@ type Options struct {
 	// Producers, if not nil, is rebuilt by Open, TruncateTo and Reset, and asked for snapshots by the
 	// methods that want the caller's lock.
 	Producers ProducerState
-	// OnDurable is told that everything below end is durable. Ends only rise.
+	// OnDurable is told that everything below end is durable. While a TruncateTo or Reset is under
+	// way end may be outdated; Durable is always right.
 	OnDurable func(end int64)
 	// OnFailure is told once that the disk failed: everything at or above Durable must be taken for
 	// lost. OnDurable is not called after it.

@@ -1,6 +1,9 @@
 package segment
 
-import "errors"
+import (
+	"fmt"
+	"sync/atomic"
+)
 
 // Fullness says what a disk's free space calls for.
 type Fullness int
@@ -23,6 +26,10 @@ type Threshold struct {
 	Bytes   int64
 }
 
+func (t Threshold) of(total int64) int64 {
+	return min(total/100*int64(t.Percent), t.Bytes)
+}
+
 // Thresholds are where a disk's Fullness begins.
 type Thresholds struct {
 	Low, VeryLow, Full Threshold
@@ -41,5 +48,49 @@ type Usage struct {
 	Fullness    Fullness
 }
 
+// maxUnwatched bounds what is appended between two looks at the free space: others use the disk too.
+const maxUnwatched = 256 << 20
+
+// space keeps appends from filling the disk without asking the file system at each of them.
+type space struct {
+	thresholds Thresholds
+	left       atomic.Int64 // bytes that may be appended before the next look
+}
+
 // Usage asks the file system how full the disk is.
-func (d *Disk) Usage() (Usage, error) { return Usage{}, errors.ErrUnsupported }
+func (d *Disk) Usage() (Usage, error) {
+	v, err := d.fs.Usage(d.dir)
+	if err != nil {
+		return Usage{}, fmt.Errorf("usage of disk %s: %w", d.dir, err)
+	}
+	t := d.space.thresholds
+	u := Usage{Total: v.Total, Free: v.Free}
+	switch full := t.Full.of(v.Total); {
+	case v.Free < full:
+		u.Fullness = Full
+		d.space.left.Store(0)
+	default:
+		d.space.left.Store(min((v.Free-full)/2, maxUnwatched))
+		if v.Free < t.VeryLow.of(v.Total) {
+			u.Fullness = VeryLow
+		} else if v.Free < t.Low.of(v.Total) {
+			u.Fullness = Low
+		}
+	}
+	return u, nil
+}
+
+// take asks for room for n bytes.
+func (s *space) take(d *Disk, n int64) error {
+	if s.left.Add(-n) >= 0 {
+		return nil
+	}
+	u, err := d.Usage()
+	if err != nil {
+		return err
+	}
+	if u.Fullness == Full {
+		return fmt.Errorf("%w: %d of %d bytes free in %s", ErrFull, u.Free, u.Total, d.dir)
+	}
+	return nil
+}

@@ -1,0 +1,75 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+)
+
+// DropBefore deletes the sealed segments that lie wholly below offset and returns their bytes. Readers
+// keep what they hold. It is durable on return.
+func (l *Log) DropBefore(offset int64) (bytes int64, err error) {
+	dropped, err := l.unlist(offset)
+	for _, s := range dropped {
+		_, size := s.bounds()
+		bytes += size
+		s.drop()
+	}
+	// The state file no longer speaks of them: files that a crash leaves the next Open deletes.
+	for _, s := range dropped {
+		uerr := s.unlink()
+		err = errors.Join(err, uerr, removeIfThere(l.disk.fs, s.path(snapSuffix)))
+	}
+	if len(dropped) > 0 {
+		l.disk.metrics.dropped.Add(float64(bytes))
+		l.logger.Debug("segments are dropped", "below", offset, "segments", len(dropped), "bytes", bytes)
+	}
+	return bytes, err
+}
+
+// unlist takes the segments below offset out of the state and the view and returns them.
+func (l *Log) unlist(offset int64) ([]*segment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.writable(); err != nil {
+		return nil, err
+	}
+	v := l.view.Load()
+	n := 0
+	for n < len(l.st.sealed) && l.st.sealed[n].End <= offset {
+		n++
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	st := l.st.clone()
+	st.start = max(st.start, st.sealed[n-1].End)
+	st.sealed = st.sealed[n:]
+	st.epochs = epochList(st.epochs).from(st.start)
+	if err := l.writeState(st); err != nil {
+		return nil, fmt.Errorf("drop segments below %d: %w", offset, err)
+	}
+	l.view.Store(&view{sealed: v.sealed[n:len(v.sealed):len(v.sealed)], active: v.active})
+	return v.sealed[:n], nil
+}
+
+// SetStart raises Start to offset, at most Next, which may lie within a segment. It is durable on
+// return and drops nothing.
+func (l *Log) SetStart(offset int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	if offset <= l.st.start {
+		return nil
+	}
+	if next := l.Next(); offset > next {
+		return &RangeError{Offset: offset, Start: l.st.start, End: next}
+	}
+	st := l.st.clone()
+	st.start = offset
+	if err := l.writeState(st); err != nil {
+		return fmt.Errorf("set log start %d: %w", offset, err)
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"firn/segment/vfs"
+)
+
+// Offline returns nil while the disk serves, else the error that took it offline, an ErrOffline.
+func (d *Disk) Offline() error {
+	if err := d.offline.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail takes the disk offline because of err and returns an ErrOffline. It may be called with locks
+// held: everyone is told from other goroutines.
+func (d *Disk) fail(err error) error {
+	err = fmt.Errorf("%w: %w", ErrOffline, err)
+	if !d.offline.CompareAndSwap(nil, &err) {
+		return d.Offline()
+	}
+	d.metrics.offline.Set(1)
+	d.logger.Error("disk is offline", "dir", d.dir, "error", err)
+	d.background.Go(func() {
+		for _, l := range d.openLogs() {
+			l.Commit()
+		}
+		if d.onOffline != nil {
+			d.onOffline(err)
+		}
+	})
+	return err
+}
+
+// judge decides about an error in writing one of our own files, where it is not known how far the
+// write got: only where something ran out is it survivable, for that stops a write before it changes
+// anything.
+func (d *Disk) judge(err error) error {
+	if err == nil || ranOut(err) || errors.Is(err, ErrOffline) {
+		return err
+	}
+	return d.fail(err)
+}
+
+// ranOut says that there was no more of something: space, descriptors, mappings.
+func ranOut(err error) bool {
+	for _, e := range [...]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func removeIfThere(fsys vfs.FS, name string) error {
+	if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

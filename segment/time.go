@@ -1,0 +1,197 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"firn/segment/batch"
+	"firn/segment/index"
+)
+
+// maxRecordsBytes bounds what one batch may decompress to when a record is looked for by time.
+const maxRecordsBytes = 256 << 20
+
+// errFound ends a walk over records.
+var errFound = errors.New("found")
+
+// Found is a record found by time.
+type Found struct {
+	Offset    int64
+	Timestamp int64 // ms since 1970
+	Epoch     int32 // leader epoch of its batch
+}
+
+// FindTime finds the first record in [from, limit) with a timestamp of at least ts (ms since 1970).
+func (l *Log) FindTime(ts, from, limit int64) (f Found, ok bool, err error) {
+	v := l.view.Load()
+	if v == nil {
+		return f, false, ErrClosed
+	}
+	from = max(from, l.Start())
+	for i := max(v.index(from), 0); i < v.len(); i++ {
+		s := v.at(i)
+		if s.base >= limit {
+			break
+		}
+		if s.maxTime.Load() < ts {
+			continue
+		}
+		f, ok, err = s.findTime(ts, from, limit)
+		if errors.Is(err, errGone) {
+			return l.FindTime(ts, from, limit) // dropped: Start has risen
+		}
+		if ok || err != nil {
+			return f, ok, err
+		}
+	}
+	return f, false, nil
+}
+
+// MaxTime finds the first of the records with the largest timestamp below limit; not ok if there is
+// none.
+func (l *Log) MaxTime(limit int64) (f Found, ok bool, err error) {
+	v := l.view.Load()
+	if v == nil {
+		return f, false, ErrClosed
+	}
+	start := l.Start()
+	best, most := -1, int64(math.MinInt64)
+	for i := max(v.index(start), 0); i < v.len() && v.at(i).base < limit; i++ {
+		t, err := v.at(i).maxTimeIn(start, limit)
+		if errors.Is(err, errGone) {
+			return l.MaxTime(limit)
+		}
+		if err != nil {
+			return f, false, err
+		}
+		if t > most {
+			best, most = i, t
+		}
+	}
+	if best < 0 {
+		return f, false, nil
+	}
+	f, ok, err = v.at(best).findTime(most, start, limit)
+	if errors.Is(err, errGone) {
+		return l.MaxTime(limit)
+	}
+	return f, ok, err
+}
+
+// findTime finds the first record of the segment in [from, limit) with a timestamp of at least ts.
+func (s *segment) findTime(ts, from, limit int64) (f Found, ok bool, err error) {
+	h, err := s.acquire()
+	if err != nil {
+		return f, false, err
+	}
+	defer h.unref()
+	run, err := h.idx.LookupTime(ts)
+	if errors.Is(err, index.ErrCorrupt) {
+		s.disk.logger.Warn("index is not trusted", "path", s.path(idxSuffix), "error", err)
+		s.disk.metrics.indexErrors.Inc()
+		run, err = index.Run{}, nil
+	}
+	if err != nil {
+		return f, false, err
+	}
+	pos, next := run.Start, int64(-1)
+	if from > s.base {
+		at, base, err := s.locate(h, min(from, s.last()))
+		if err != nil {
+			return f, false, err
+		}
+		if at > pos {
+			pos, next = at, base
+		}
+	}
+	_, size := s.bounds()
+	r := newFrames(h.log, pos, size, next, &lookupBuffers)
+	defer r.close()
+	for {
+		b, n, err := r.head()
+		if errors.Is(err, io.EOF) || err == nil && b.BaseOffset() >= limit {
+			return f, false, nil
+		}
+		if err != nil {
+			return f, false, err
+		}
+		if b.MaxTimestamp() >= ts && b.LastOffset() >= from {
+			if f, ok, err = s.findRecord(h, r.pos, n, ts, from, limit); ok || err != nil {
+				return f, ok, err
+			}
+		}
+		r.skip(b, n)
+	}
+}
+
+// last is the last offset of a segment that is not empty.
+func (s *segment) last() int64 {
+	next, _ := s.bounds()
+	return next - 1
+}
+
+// findRecord looks into the batch at pos.
+func (s *segment) findRecord(h *handle, pos, size, ts, from, limit int64) (f Found, ok bool, err error) {
+	b := batch.Batch(make([]byte, size))
+	if _, err := h.log.ReadAt(b, pos); err != nil {
+		return f, false, fmt.Errorf("read %s at %d: %w", h.log.Name(), pos, err)
+	}
+	if err := b.VerifyCRC(); err != nil {
+		return f, false, &CorruptionError{Path: h.log.Name(), Offset: pos, Err: err}
+	}
+	err = b.Each(nil, maxRecordsBytes, func(r batch.Record) error {
+		o, t := b.BaseOffset()+int64(r.OffsetDelta), b.Timestamp(r)
+		if o < from || t < ts {
+			return nil
+		}
+		f = Found{Offset: o, Timestamp: t, Epoch: b.LeaderEpoch()}
+		return errFound
+	})
+	switch {
+	case errors.Is(err, errFound):
+	case err != nil:
+		// The producer's CRC holds, so it sent records that do not decode: the batch is the answer.
+		f = Found{Offset: max(b.BaseOffset(), from), Timestamp: b.MaxTimestamp(), Epoch: b.LeaderEpoch()}
+	default:
+		return f, false, nil
+	}
+	return f, f.Offset < limit, nil
+}
+
+// maxTimeIn is the largest timestamp of the segment's batches that end above start and at or below limit.
+func (s *segment) maxTimeIn(start, limit int64) (int64, error) {
+	next, end := s.bounds()
+	if s.base >= start && next <= limit {
+		return s.maxTime.Load(), nil
+	}
+	h, err := s.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer h.unref()
+	if next > limit {
+		if end, _, err = s.locate(h, limit); err != nil {
+			return 0, err
+		}
+	}
+	most, pos := int64(math.MinInt64), int64(0)
+	if s.base < start {
+		if start >= next {
+			return most, nil
+		}
+		if pos, _, err = s.locate(h, start); err != nil {
+			return 0, err
+		}
+	} else if e, ok, err := h.idx.LookupPos(end); err == nil && ok {
+		most, pos = e.MaxTime, e.Pos
+	}
+	r := newFrames(h.log, pos, end, -1, &scanBuffers)
+	defer r.close()
+	err = r.each(func(b batch.Batch, _ int64) error {
+		most = max(most, b.MaxTimestamp())
+		return nil
+	})
+	return most, err
+}

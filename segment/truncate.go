@@ -1,0 +1,286 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"firn/segment/index"
+)
+
+// TruncateTo cuts the log at offset; a batch that spans it goes whole. Producers are put back to that
+// point. It is durable on return. Readers of what is cut may find their extents short.
+func (l *Log) TruncateTo(offset int64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	if offset >= l.Next() {
+		return nil
+	}
+	if start := l.Start(); offset < start {
+		return &RangeError{Offset: offset, Start: start, End: l.Next()}
+	}
+	v := l.view.Load()
+	i := v.index(offset)
+	s := v.at(i)
+	pos, base, err := l.locateIn(s, offset)
+	if err != nil {
+		return fmt.Errorf("truncate to %d: %w", offset, err)
+	}
+	// 1. The state says what is to be done. From here on it will be, now or by recovery.
+	st := l.st.clone()
+	st.sealed, st.active = st.sealed[:i], s.base
+	st.epochs = epochList(st.epochs).below(base)
+	st.start = min(st.start, base)
+	st.pending, st.pendingAt = pendingTruncate, base
+	if err := l.writeState(st); err != nil {
+		return fmt.Errorf("truncate to %d: %w", offset, err)
+	}
+	if err := l.carryOutTruncate(v, i, pos, base); err != nil {
+		return l.disk.fail(fmt.Errorf("truncate to %d: %w", offset, err))
+	}
+	l.logger.Info("log is truncated", "to", base, "asked", offset)
+	return nil
+}
+
+func (l *Log) locateIn(s *segment, offset int64) (pos, base int64, err error) {
+	h, err := s.acquire()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer h.unref()
+	return s.locate(h, offset)
+}
+
+// carryOutTruncate cuts segment i of v at pos, which is offset base, and drops those above.
+func (l *Log) carryOutTruncate(v *view, i int, pos, base int64) error {
+	l.markMu.Lock()
+	defer l.markMu.Unlock()
+	if err := l.cutActive(v, i, pos, base); err != nil {
+		return err
+	}
+	f, err := l.listFiles()
+	if err != nil {
+		return err
+	}
+	bases := make(map[int64]bool)
+	for _, s := range l.st.sealed {
+		bases[s.Base] = true
+	}
+	bases[l.st.active] = true
+	first := l.view.Load().first()
+	snaps, err := l.tidy(f, func(b int64) bool { return bases[b] }, func(at int64) bool { return at >= first && at <= base })
+	if err != nil {
+		return err
+	}
+	if err := l.loadProducers(snaps, base); err != nil {
+		return err
+	}
+	// 4. Once the checkpoint no longer vouches for what was cut, the state can forget it.
+	if err := l.disk.writeCheckpoint(); err != nil {
+		return err
+	}
+	return l.finishPending()
+}
+
+// cutActive is steps 2 and 3: readers see the shorter log, then the file is cut.
+func (l *Log) cutActive(v *view, i int, pos, base int64) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	old := v.at(i)
+	h, err := l.reopen(old, i == len(v.sealed))
+	if err != nil {
+		return err
+	}
+	if err := h.idx.Truncate(pos); err != nil {
+		h.unref()
+		return err
+	}
+	s := newSegment(l.disk, l.dir, old.base)
+	s.open.Store(h)
+	s.tail.Store(new(tail))
+	s.maxTime.Store(h.idx.MaxTime())
+	s.publish(base, pos)
+	l.view.Store(&view{sealed: slices.Clip(v.sealed[:i]), active: s})
+	since := time.UnixMilli(l.since.Load())
+	if i < len(v.sealed) {
+		since = time.Now()
+	}
+	if pos == 0 {
+		since = time.Time{}
+	}
+	l.setActive(position{base: s.base, size: pos, next: base}, 0, since)
+	l.mu.mustRoll = false
+	for j := i; j < v.len(); j++ {
+		v.at(j).drop()
+	}
+	if err := h.log.Truncate(pos); err != nil {
+		return err
+	}
+	return h.log.Sync()
+}
+
+// reopen returns the files of a segment for appending to it again, with a reference for the caller.
+func (l *Log) reopen(s *segment, active bool) (*handle, error) {
+	if active && !l.mu.mustRoll { // else its index is sealed already, perhaps
+		h := s.open.Load()
+		h.ref()
+		return h, nil
+	}
+	log, err := l.disk.fs.OpenRW(s.path(logSuffix))
+	if err != nil {
+		return nil, err
+	}
+	o := s.indexOptions(l.settings.Load())
+	_, size := s.bounds()
+	idx, err := index.OpenSealed(l.disk.fs, s.path(idxSuffix), o)
+	if err == nil {
+		count := idx.Count()
+		idx.Close()
+		idx, err = index.OpenActive(l.disk.fs, s.path(idxSuffix), o, count, size)
+	}
+	if err != nil {
+		idx, err = s.rebuildIndex(log, o)
+	}
+	if err != nil {
+		log.Close()
+		return nil, err
+	}
+	return newHandle(log, idx), nil
+}
+
+// finishPending makes the state forget a truncation or reset that was carried out and checkpointed.
+func (l *Log) finishPending() error {
+	if l.st.pending == pendingNone {
+		return nil
+	}
+	return l.writeState(l.st.clearPending())
+}
+
+// truncate carries out a truncation that a crash left pending. It returns the size of the file then.
+// The batches below are durable where the checkpoint vouches for them or for a later segment.
+func (r *recovery) truncate(s *segment, size int64) (int64, error) {
+	at := r.l.st.pendingAt
+	f := newFrames(r.log, 0, size, s.base, &scanBuffers)
+	defer f.close()
+	for f.next < at {
+		h, n, err := f.head()
+		if errors.Is(err, io.EOF) || errors.Is(err, ErrCorrupt) && f.pos >= r.from.size && !r.sealed {
+			return size, nil // nothing there to cut; the rest is as after any crash
+		}
+		if err != nil {
+			return 0, err
+		}
+		f.skip(h, n)
+	}
+	r.changed = true
+	if r.sealed || r.from.size > f.pos {
+		r.from, r.counted = position{base: s.base, size: f.pos, next: f.next}, 0
+	}
+	if f.pos == size {
+		return size, nil
+	}
+	if err := r.cut(f.pos, size); err != nil {
+		return 0, err
+	}
+	return f.pos, nil
+}
+
+// Reset throws the log away and starts anew at offset at, with the epochs and the producer snapshot
+// that belong to what lies below. It is durable on return; a crash leaves the old log or the new.
+func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	st := &state{start: at, active: at, epochs: epochs, pending: pendingReset, pendingAt: at, producers: producers}
+	st = st.clone()
+	if err := st.validate(); err != nil {
+		return fmt.Errorf("reset to %d: %w", at, err)
+	}
+	if len(epochs) > 0 && epochs[len(epochs)-1].Start > at {
+		return fmt.Errorf("reset to %d: %w: an epoch starts at %d", at, ErrSequence, epochs[len(epochs)-1].Start)
+	}
+	if err := l.tryProducers(producers); err != nil {
+		return fmt.Errorf("reset to %d: %w", at, err)
+	}
+	if err := l.writeState(st); err != nil {
+		return fmt.Errorf("reset to %d: %w", at, errors.Join(err, l.reloadProducers()))
+	}
+	err := func() error {
+		l.markMu.Lock()
+		defer l.markMu.Unlock()
+		f, err := l.listFiles()
+		if err == nil {
+			err = l.carryOutReset(f)
+		}
+		if err == nil {
+			err = l.disk.writeCheckpoint()
+		}
+		if err == nil {
+			err = l.finishPending()
+		}
+		return err
+	}()
+	if err != nil {
+		return l.disk.fail(fmt.Errorf("reset to %d: %w", at, err))
+	}
+	l.logger.Info("log is reset", "to", at)
+	return nil
+}
+
+// tryProducers finds out whether the snapshot can be loaded; if not, the state is put back.
+func (l *Log) tryProducers(snapshot []byte) error {
+	if l.producers == nil || snapshot == nil {
+		return nil
+	}
+	if err := l.producers.Load(snapshot); err != nil {
+		return errors.Join(fmt.Errorf("load producers: %w", err), l.reloadProducers())
+	}
+	return nil
+}
+
+// reloadProducers puts the producers' state to the log's end.
+func (l *Log) reloadProducers() error {
+	f, err := l.listFiles()
+	if err != nil {
+		return err
+	}
+	return l.loadProducers(f.snaps, l.Next())
+}
+
+// carryOutReset does what the state says is pending: no old files, a new empty segment.
+func (l *Log) carryOutReset(f files) error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	none := func(int64) bool { return false }
+	if _, err := l.tidy(f, none, none); err != nil {
+		return err
+	}
+	s, err := l.createSegment(l.st.pendingAt)
+	if err != nil {
+		return err
+	}
+	old := l.view.Swap(&view{active: s})
+	l.setActive(position{base: s.base, next: s.base}, 0, time.Time{})
+	l.mu.mustRoll = false
+	if old != nil {
+		for i := range old.len() {
+			old.at(i).drop()
+		}
+	}
+	if l.producers == nil {
+		return nil
+	}
+	if l.producers.Reset(); l.st.producers != nil {
+		if err := l.producers.Load(l.st.producers); err != nil {
+			return fmt.Errorf("load producers: %w", err)
+		}
+	}
+	return l.writeSnapshot(s.base)
+}
