@@ -40,5 +40,18 @@ func run(t *testing.T, srv *objtest.Server) {
 	})
 }
 
-func TestMinIO(t *testing.T)   { run(t, objtest.StartMinIO(t)) }
-func TestVersity(t *testing.T) { run(t, objtest.StartVersity(t)) }
+func TestMinIO(t *testing.T) {
+	t.Parallel()
+	run(t, objtest.StartMinIO(t))
+}
+
+func TestVersity(t *testing.T) {
+	t.Parallel()
+	run(t, objtest.StartVersity(t))
+}
+
+func TestWire(t *testing.T) {
+	t.Parallel()
+	srv := objtest.StartMinIO(t)
+	objtest.RunWire(t, srv, func(t *testing.T, endpoint string) objstore.Bucket { return open(t, srv, endpoint) })
+}

@@ -87,6 +87,8 @@ func transient(err error) bool {
 	switch e.Code {
 	case "RequestTimeout", "InternalError":
 		return true
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch":
+		return true // the bytes were damaged on their way
 	case "ConditionalRequestConflict", "OperationAborted":
 		return true // another conditional write of the same key was under way
 	case "ExistingObjectIsDirectory":

@@ -53,7 +53,7 @@ func (s span) body(ctx context.Context, resp Response) (io.ReadCloser, error) {
 	length, err := s.check(resp)
 	if err != nil {
 		resp.Body.Close()
-		return nil, &Error{Err: err}
+		return nil, err
 	}
 	return &body{ctx: ctx, rc: resp.Body, left: length}, nil
 }
