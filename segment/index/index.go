@@ -6,25 +6,40 @@
 // An entry sums up a prefix of the log: everything in the first Pos bytes has an offset of at most
 // LastOffset and a timestamp of at most MaxTime. So any entry may be missing and lookups stay right,
 // only the stretch of log to scan becomes longer; and one array, in which nothing ever falls, answers
-// both by offset and by time.
+// by offset, by time and by position.
+//
+// The file is written by pwrite only, and read through a read-only mapping, each page brought in
+// before it is loaded. A directory of its pages on the heap, 16 bytes for each 4 KiB, says which one
+// page a lookup needs. See format.go for the bytes.
+//
+// Locks: mu guards the open file against Truncate, Seal and Close; it is held shared by lookups. The
+// appender publishes without it, through count.
 package index
 
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"math"
+	"sync"
+	"sync/atomic"
 
 	"firn/segment/vfs"
 )
 
-// EntrySize is the size of an entry in the file in bytes.
-const EntrySize = 16
+const (
+	defaultInterval     = 4096
+	defaultSegmentBytes = 1 << 30
+	// maxEntries bounds the file to Kafka's default segment.index.bytes, 10 MiB, whatever the interval.
+	maxEntries = 10 << 20 / EntrySize
+)
 
 var (
-	// ErrCorrupt says that the file is not the index it should be; Rebuild it from the log. The error
+	// ErrCorrupt says that the file is not the index it should be: Rebuild it from the log. The error
 	// is a *CorruptError.
 	ErrCorrupt = errors.New("index: corrupt")
-	// ErrClosed says that the index was used after Close.
-	ErrClosed = errors.New("index: closed")
+	// ErrSealed says that a sealed index was to be changed.
+	ErrSealed = errors.New("index: sealed")
 )
 
 // CorruptError names the place that is bad. It matches ErrCorrupt.
@@ -59,69 +74,129 @@ type Run struct {
 type Options struct {
 	// Base is the segment's base offset.
 	Base int64
-	// Interval is the least number of log bytes between two entries; 0 means 4096.
+	// Interval is the least number of log bytes between two entries; 0 means 4096. Only new entries
+	// heed it.
 	Interval int64
-	// SegmentBytes is how large the segment may grow; the index has room for that many bytes of log.
+	// SegmentBytes is how large the log may grow; 0 means 1 GiB. Beyond it, or beyond 655,360
+	// entries, the index is Full.
 	SegmentBytes int64
 }
 
-// Index is an open index. Lookups are safe for concurrent use, with each other and with the one
-// goroutine at a time that may call the rest.
-type Index struct{}
-
-// Create makes the index of a new, empty segment. The name survives a power cut after SyncDir.
-func Create(fs vfs.FS, name string, o Options) (*Index, error) { return nil, errors.ErrUnsupported }
-
-// OpenActive opens an unsealed index, or a sealed one to be appended to again, cutting it to its
-// first count entries and checking those: each must rise over the one before and none may speak of
-// more than logBytes of log. With ErrCorrupt the caller rebuilds: Remove, Create, Add each batch.
-func OpenActive(fs vfs.FS, name string, o Options, count, logBytes int64) (*Index, error) {
-	return nil, errors.ErrUnsupported
+func (o Options) capacity() int64 {
+	if o.SegmentBytes <= 0 {
+		o.SegmentBytes = defaultSegmentBytes
+	}
+	return min(o.SegmentBytes/o.interval()+1, maxEntries)
 }
 
-// OpenSealed opens a sealed index for reading. It reads only the page directory at the file's end;
-// pages are read and checked as lookups need them.
-func OpenSealed(fs vfs.FS, name string, o Options) (*Index, error) {
-	return nil, errors.ErrUnsupported
+func (o Options) interval() int64 {
+	if o.Interval <= 0 {
+		return defaultInterval
+	}
+	return o.Interval
 }
 
-// Add tells of one batch appended to the log: its last offset, where it ends in the log, its largest
-// timestamp. It only stages an entry where one is due; Flush writes. Batches come in log order.
-func (x *Index) Add(lastOffset, end, maxTime int64) {}
+// Index is an open index. Lookups, Count and Sync are safe for concurrent use, with each other and
+// with the one goroutine at a time that may call the rest.
+type Index struct {
+	name     string
+	base     int64
+	interval int64
+	capacity int64
 
-// Flush writes staged entries and makes them visible to lookups. On an error they are dropped, which
-// leaves the index right but sparser. It does not sync.
-func (x *Index) Flush() error { return errors.ErrUnsupported }
+	app appender
 
-// Full says that there is no room for another entry: time to roll. Add stays harmless.
-func (x *Index) Full() bool { return false }
+	mu struct {
+		sync.RWMutex
+		file    vfs.File    // nil once sealed, if it is mapped
+		mapping vfs.Mapping // nil where the system has none
+		crcs    []uint32    // of a sealed index, for each page
+		closed  bool
+	}
+
+	// count is how many entries lookups may see. The directory holds at least their pages; entries
+	// and directory elements once published never change but by Truncate.
+	count atomic.Int64
+	dir   atomic.Pointer[[]packed]
+}
+
+// appender is what only the appending goroutine touches.
+type appender struct {
+	staged  []byte   // entries not flushed yet
+	crcs    []uint32 // running CRC of each page
+	flushed Entry    // the newest entry in the file
+	last    Entry    // the newest entry, staged or not
+	end     Entry    // sums up every batch added
+	sealed  bool
+}
+
+func newIndex(name string, o Options) *Index {
+	x := &Index{name: name, base: o.Base, interval: o.interval(), capacity: o.capacity()}
+	x.dir.Store(new([]packed))
+	none := x.none()
+	x.app.flushed, x.app.last, x.app.end = none, none, none
+	return x
+}
+
+// none sums up the empty prefix.
+func (x *Index) none() Entry { return Entry{LastOffset: x.base - 1, MaxTime: math.MinInt64} }
 
 // Count is the number of entries visible to lookups.
-func (x *Index) Count() int64 { return 0 }
+func (x *Index) Count() int64 { return x.count.Load() }
 
-// Last is the newest entry visible to lookups; the zero Entry with ok false if there is none. Of a
-// sealed index it sums up the whole segment.
-func (x *Index) Last() (e Entry, ok bool) { return Entry{}, false }
+// Full says that there is no room for another entry: time to roll. Add stays harmless.
+func (x *Index) Full() bool {
+	return x.count.Load()+int64(len(x.app.staged)/EntrySize) >= x.capacity
+}
 
-// MaxTime is the largest timestamp of all batches added, flushed or not; math.MinInt64 if none.
-func (x *Index) MaxTime() int64 { return 0 }
+// Last sums up the log as far as entries go, those staged included; ok is false if there is none. Of
+// a sealed index it sums up the whole log.
+func (x *Index) Last() (e Entry, ok bool) { return x.app.last, x.app.last.Pos > 0 }
 
-// Sync makes the flushed entries survive a power cut.
-func (x *Index) Sync() error { return errors.ErrUnsupported }
+// MaxTime is the largest timestamp of all batches added; math.MinInt64 if none.
+func (x *Index) MaxTime() int64 { return x.app.end.MaxTime }
 
-// Lookup returns the run that holds the first batch whose last offset is at least offset.
-func (x *Index) Lookup(offset int64) (Run, error) { return Run{}, errors.ErrUnsupported }
-
-// LookupTime returns the run that holds the first batch with a timestamp of at least ts.
-func (x *Index) LookupTime(ts int64) (Run, error) { return Run{}, errors.ErrUnsupported }
-
-// Truncate drops every entry that speaks of more than the log's first logBytes bytes. The log was cut
-// there, and maxTime is the largest timestamp of what is left.
-func (x *Index) Truncate(logBytes int64) error { return errors.ErrUnsupported }
-
-// Seal flushes, adds an entry for the whole log if there is none, writes the page directory and syncs
-// the file. After it the index is read-only and keeps no descriptor where the system can map files.
-func (x *Index) Seal() error { return errors.ErrUnsupported }
+// Sync makes the flushed entries survive a power cut. Count them before, not after.
+func (x *Index) Sync() error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	switch {
+	case x.mu.closed:
+		return x.errClosed()
+	case x.mu.crcs != nil: // Seal synced it
+		return nil
+	}
+	return x.mu.file.Sync()
+}
 
 // Close releases the file and its mapping, after the lookups that are under way. It does not sync.
-func (x *Index) Close() error { return errors.ErrUnsupported }
+func (x *Index) Close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.closed {
+		return x.errClosed()
+	}
+	x.mu.closed = true
+	return x.release()
+}
+
+// release closes what is open; the caller holds mu.
+func (x *Index) release() error {
+	var errs [2]error
+	if x.mu.mapping != nil {
+		errs[0] = x.mu.mapping.Close()
+	}
+	if x.mu.file != nil {
+		errs[1] = x.mu.file.Close()
+	}
+	x.mu.mapping, x.mu.file = nil, nil
+	return errors.Join(errs[:]...)
+}
+
+func (x *Index) errClosed() error {
+	return &fs.PathError{Op: "index", Path: x.name, Err: fs.ErrClosed}
+}
+
+func (x *Index) corrupt(at int64, format string, args ...any) error {
+	return &CorruptError{Path: x.name, Offset: at, Reason: fmt.Sprintf(format, args...)}
+}
