@@ -21,14 +21,17 @@ var (
 
 const (
 	// headBytes is what a connection holds while it waits for a frame: enough for most requests
-	// that are not Produce, so that they take one read and several take one together.
+	// that are not Produce, so that they take one read and several take one together. A frame gets
+	// a buffer once this is full, so a length field alone costs nothing.
 	headBytes = 1 << 10
 	// firstStep and secondStep are how large a frame's buffer is before as many bytes have arrived;
-	// from there it doubles. A length field alone costs us firstStep.
+	// from there it doubles.
 	firstStep  = 4 << 10
 	secondStep = 64 << 10
 	// stallBytes is how much of a frame has to arrive in each stall time for the reading to go on.
 	stallBytes = 16 << 10
+	// hurry is how much shorter the stall time is while others wait for memory.
+	hurry = 10
 	// leastFrame is a header with a null client id and nothing behind it.
 	leastFrame = headerLen
 )
@@ -60,9 +63,12 @@ type FrameReader struct {
 	// hint is about the size of this connection's larger frames: one that has sent a frame gets
 	// room for another at once, without copying from step to step.
 	hint int
-	// deadline is the one set at src; idle tells what for.
+	// deadline is the one set at src.
 	deadline time.Time
-	idle     bool
+	// since is when the frame being read last made progress, more where it has to get to make some
+	// again, and until, if set, when it has to be whole.
+	since, until time.Time
+	more         int
 
 	start, end int // of the unread bytes in head
 	head       [headBytes]byte
@@ -81,6 +87,9 @@ func (f *FrameReader) Next() (*Buffer, *Lease, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := f.fillTo(min(n, headBytes)); err != nil {
+		return nil, nil, err
+	}
 	lease := f.opts.Budget.Lease(f.opts.Stop)
 	buf, err := f.body(n, lease)
 	if err != nil {
@@ -93,10 +102,15 @@ func (f *FrameReader) Next() (*Buffer, *Lease, error) {
 
 // length reads a length field.
 func (f *FrameReader) length() (int, error) {
-	for f.end-f.start < 4 {
-		if err := f.fill(); err != nil {
+	if f.start == f.end {
+		if err := f.await(); err != nil {
 			return 0, err
 		}
+	}
+	f.progress(0)
+	f.until = time.Time{}
+	if err := f.fillTo(4); err != nil {
+		return 0, err
 	}
 	raw := f.head[f.start : f.start+4]
 	n := int(int32(binary.BigEndian.Uint32(raw)))
@@ -107,50 +121,41 @@ func (f *FrameReader) length() (int, error) {
 	return n, nil
 }
 
-// fill reads once into head.
-func (f *FrameReader) fill() error {
-	if f.start == f.end {
-		f.start, f.end = 0, 0
-	} else if f.end == len(f.head) {
-		f.end = copy(f.head[:], f.head[f.start:f.end])
-		f.start = 0
-	}
-	begun := f.end > f.start
-	if begun {
-		f.patience(f.opts.Stall, false)
-	} else {
-		f.patience(f.opts.Idle, true)
-	}
-	n, err := f.src.Read(f.head[f.end:])
-	f.end += n
+// await waits for the first bytes of a frame.
+func (f *FrameReader) await() error {
+	f.start, f.end = 0, 0
+	f.patience(time.Now(), f.opts.Idle)
+	n, err := f.src.Read(f.head[:])
+	f.end = n
 	switch {
 	case n > 0:
 		return nil
 	case err == nil:
 		return io.ErrNoProgress
-	case errors.Is(err, os.ErrDeadlineExceeded) && begun:
-		return ErrStalled
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f.deadline = time.Time{}
 		return ErrIdle
-	case err == io.EOF && begun:
-		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
-// patience sets the read deadline to d from now, unless the one that is set is nearly that: moving
-// it for every frame costs more than a small frame itself.
-func (f *FrameReader) patience(d time.Duration, idle bool) {
-	t := time.Now().Add(d)
-	if f.idle == idle && t.Sub(f.deadline) < d/16 {
-		return
+// fillTo reads until head holds n unread bytes.
+func (f *FrameReader) fillTo(n int) error {
+	if len(f.head)-f.start < n {
+		f.end = copy(f.head[:], f.head[f.start:f.end])
+		f.start = 0
 	}
-	f.deadline, f.idle = t, idle
-	_ = f.src.SetReadDeadline(t) // fails only where the Read that follows does
+	for f.end-f.start < n {
+		m, err := f.read(f.head[f.end:])
+		if err != nil {
+			return err
+		}
+		f.end += m
+	}
+	return nil
 }
 
-// body reads the n bytes of a frame.
+// body reads the n bytes of a frame, of which head holds the first.
 func (f *FrameReader) body(n int, lease *Lease) (*Buffer, error) {
 	step := min(n, max(firstStep, f.hint))
 	if err := lease.Grow(sizeOf(step)); err != nil {
@@ -159,7 +164,10 @@ func (f *FrameReader) body(n int, lease *Lease) (*Buffer, error) {
 	buf := NewBuffer(step)
 	got := copy(buf.B, f.head[f.start:f.end])
 	f.start += got
-	mark, final := 0, false // where got has to be for more patience, and whether there is no more
+	if got == n {
+		return buf, nil
+	}
+	f.progress(got)
 	for got < n {
 		if got == len(buf.B) {
 			var err error
@@ -167,32 +175,73 @@ func (f *FrameReader) body(n int, lease *Lease) (*Buffer, error) {
 				buf.Release()
 				return nil, err
 			}
-			mark = got // waiting for memory was our doing
+			f.more = got // waiting for memory was our doing
 		}
-		if got >= mark && !final {
-			f.patience(f.opts.Stall, false)
-			mark, final = got+stallBytes, lease.Over()
+		if got >= f.more {
+			f.progress(got)
 		}
-		m, err := f.src.Read(buf.B[got:])
-		if got += m; m > 0 {
-			continue
+		if f.until.IsZero() && lease.Over() {
+			f.until = f.since.Add(f.opts.Stall)
 		}
-		buf.Release()
-		return nil, f.bodyError(err, got, n)
+		m, err := f.read(buf.B[got:])
+		if err != nil {
+			buf.Release()
+			return nil, fmt.Errorf("at %d of %d bytes: %w", got, n, err)
+		}
+		got += m
 	}
 	return buf, nil
 }
 
-func (f *FrameReader) bodyError(err error, got, n int) error {
-	switch {
-	case err == nil:
-		return io.ErrNoProgress
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w at %d of %d bytes", ErrStalled, got, n)
-	case err == io.EOF:
-		return io.ErrUnexpectedEOF
+// progress gives the frame another stall time to get stallBytes beyond got.
+func (f *FrameReader) progress(got int) {
+	f.since, f.more = time.Now(), got+stallBytes
+}
+
+// overdue tells whether the frame has had its time. One that went beyond the memory there is has to
+// be whole soon, because nobody else may until then.
+func (f *FrameReader) overdue(now time.Time) bool {
+	stood := now.Sub(f.since)
+	return stood >= f.opts.Stall || stood >= f.opts.Stall/hurry && f.opts.Budget.Waiting() > 0 ||
+		!f.until.IsZero() && now.After(f.until)
+}
+
+// read reads some bytes of a frame that has begun.
+func (f *FrameReader) read(p []byte) (int, error) {
+	for {
+		now := time.Now()
+		if f.overdue(now) {
+			return 0, fmt.Errorf("%w for %v", ErrStalled, now.Sub(f.since).Round(time.Millisecond))
+		}
+		f.patience(now, f.opts.Stall/hurry)
+		n, err := f.src.Read(p)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == nil:
+			return 0, io.ErrNoProgress
+		case err == io.EOF:
+			return 0, io.ErrUnexpectedEOF
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return 0, err
+		}
+		f.deadline = time.Time{}
+		select {
+		case <-f.opts.Stop:
+			return 0, ErrStopped
+		default:
+		}
 	}
-	return err
+}
+
+// patience sets the read deadline to d from now, unless the one that is set is nearly that: moving
+// it for every frame costs more than a small frame itself.
+func (f *FrameReader) patience(now time.Time, d time.Duration) {
+	if left := f.deadline.Sub(now); left <= d && left > d-d/8 {
+		return
+	}
+	f.deadline = now.Add(d)
+	_ = f.src.SetReadDeadline(f.deadline) // fails only where the Read that follows does
 }
 
 // growFrame moves a full buffer to one of n bytes. On error it returns the old one.
