@@ -20,7 +20,7 @@ var (
 // API serves requests. Safe for concurrent use.
 type API struct {
 	admin  AdminDeps
-	data   DataDeps
+	data   *dataState
 	groups GroupDeps
 	auth   Authorizer
 	log    *slog.Logger
@@ -31,7 +31,7 @@ type API struct {
 func New(deps Deps) *API {
 	return &API{
 		admin:  deps.Admin,
-		data:   deps.Data,
+		data:   newDataState(deps.Data),
 		groups: deps.Groups,
 		auth:   deps.Authorizer,
 		log:    deps.Logger,

@@ -1,0 +1,271 @@
+package api
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/partition"
+	"firn/broker/wire"
+	"firn/metadata/topic"
+)
+
+// Fetch (key 1), versions 4-18.
+//
+// Records are whole batches as their producers sent them, never beyond the high watermark. The answer comes once
+// min_bytes can be read or max_wait_ms have passed; max_bytes and partition_max_bytes are kept, except that the first
+// batch found is sent whatever its size. Offsets below the local log are read from the tier, all partitions at once; a
+// read that takes longer goes on, so that the next Fetch finds it done. An error of one partition does not keep
+// others' records back. It ends the wait, but for KAFKA_STORAGE_ERROR and CORRUPT_MESSAGE: those clients try again
+// without a pause, so they are told when the wait is over.
+//
+//   - v7: sessions, see fetch_sessions.go. v9: current_leader_epoch. v12: last_fetched_epoch, answered with
+//     diverging_epoch where the logs part. v12 and v16: current_leader and node_endpoints with an error of leadership.
+//   - v13: topic ids. v15: replica_state; v17, v18: fields of followers.
+//   - isolation_level is accepted; without transactions the last stable offset is the high watermark.
+//
+// Left out: followers are refused with NOT_LEADER_OR_FOLLOWER while there is no replication; preferred_read_replica is
+// always -1.
+func init() { register(kmsg.Fetch, 4, 18, (*API).fetch) }
+
+// fetchCall is one Fetch request under way. It is used again for later ones.
+type fetchCall struct {
+	api       *API
+	req       *wire.Request
+	dir       Directory
+	committed bool // isolation level
+	session   *fetchSession
+	keys      []fetchKey // of each part
+	fetch     partition.Fetch
+	resp      wire.FetchResponse
+}
+
+// fetchKey names a partition as the client did.
+type fetchKey struct {
+	name  string // "" from v13
+	id    topic.ID
+	index int32
+}
+
+var fetchCalls sync.Pool // of *fetchCall
+
+func newFetchCall() *fetchCall {
+	c, _ := fetchCalls.Get().(*fetchCall)
+	if c == nil {
+		c = &fetchCall{}
+		c.fetch.Done = c.done
+	}
+	return c
+}
+
+func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
+	c := newFetchCall()
+	c.api, c.req, c.dir = a, req, a.data.Directory()
+	c.committed = body.IsolationLevel == 1
+	c.keys, c.fetch.Parts = c.keys[:0], c.fetch.Parts[:0]
+	c.resp = wire.FetchResponse{Topics: c.resp.Topics[:0]}
+	session, kerror := a.data.sessions.begin(body)
+	if kerror != nil {
+		c.resp.ErrorCode = kerror.Code
+		c.finish()
+		return
+	}
+	if c.session = session; session != nil {
+		session.each(func(p *sessionPart) { c.add(p.key, p.asked) })
+	} else {
+		c.addAll(body, a.data.rotation.Add(1))
+	}
+	c.fetch.MaxBytes = min(a.data.FetchMaxBytes, int(max(body.MaxBytes, 0)))
+	c.fetch.MinBytes = min(int(body.MinBytes), c.fetch.MaxBytes)
+	c.fetch.MaxWait = time.Duration(max(body.MaxWaitMillis, 0)) * time.Millisecond
+	if follower(body) {
+		c.refuseFollower()
+	}
+	ctx := req.Conn.Context
+	req.ReleaseFrame() // the wait may be long
+	a.data.Partitions.Fetch(ctx, &c.fetch)
+}
+
+// follower reports whether a broker asks, or something that says it is one.
+func follower(body *kmsg.FetchRequest) bool {
+	if body.Version >= 15 {
+		return body.ReplicaState.ID >= 0
+	}
+	return body.ReplicaID >= 0
+}
+
+func (c *fetchCall) refuseFollower() {
+	for i := range c.fetch.Parts {
+		if p := &c.fetch.Parts[i]; p.Err == nil {
+			p.Replica, p.Err = nil, partition.ErrNotLeader
+		}
+	}
+}
+
+// asked is what a client wants of a partition.
+type asked struct {
+	offset      int64
+	maxBytes    int32
+	leaderEpoch int32
+	lastEpoch   int32
+}
+
+// addAll adds the partitions of a request without a session, beginning with another one each time: a client that asks
+// in a fixed order must get to its last partition, too.
+func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) {
+	total := 0
+	for i := range body.Topics {
+		total += len(body.Topics[i].Partitions)
+	}
+	if total == 0 {
+		return
+	}
+	start := int(rotation % uint32(total))
+	for _, wrapped := range [2]bool{false, true} {
+		n := 0
+		for i := range body.Topics {
+			t := &body.Topics[i]
+			for j := range t.Partitions {
+				if (n < start) == wrapped {
+					c.add(requestKey(body.Version, t, j), requestAsked(&t.Partitions[j]))
+				}
+				n++
+			}
+		}
+	}
+}
+
+func requestKey(version int16, t *kmsg.FetchRequestTopic, j int) fetchKey {
+	k := fetchKey{index: t.Partitions[j].Partition}
+	if version >= 13 {
+		k.id = t.TopicID
+	} else {
+		k.name = t.Topic
+	}
+	return k
+}
+
+func requestAsked(p *kmsg.FetchRequestTopicPartition) asked {
+	return asked{offset: p.FetchOffset, maxBytes: p.PartitionMaxBytes, leaderEpoch: p.CurrentLeaderEpoch, lastEpoch: p.LastFetchedEpoch}
+}
+
+// add adds a partition to read.
+func (c *fetchCall) add(k fetchKey, want asked) {
+	n := len(c.fetch.Parts)
+	if n < cap(c.fetch.Parts) {
+		c.fetch.Parts = c.fetch.Parts[:n+1]
+	} else {
+		c.fetch.Parts = append(c.fetch.Parts, partition.FetchPart{})
+	}
+	p := &c.fetch.Parts[n]
+	*p = partition.FetchPart{
+		Offset: want.offset, MaxBytes: int(want.maxBytes), LeaderEpoch: want.leaderEpoch, LastEpoch: want.lastEpoch,
+		HighWatermark: -1, LastStable: -1, LogStart: -1, Diverging: partition.EpochEnd{Epoch: -1, End: -1},
+		Extents: p.Extents[:0],
+	}
+	t, terr := dataTopic(c.dir, c.req.Version >= 13, k.id, k.name)
+	p.Replica, p.Err = c.api.findReplica(t, terr, k.index)
+	if t != nil && k.name != "" {
+		k.name = t.Name
+	}
+	c.keys = append(c.keys, k)
+}
+
+// done builds the answer.
+func (c *fetchCall) done(*partition.Fetch) {
+	h := hints{dir: c.dir, listener: c.req.Conn.Listener}
+	for i := range c.fetch.Parts {
+		p, k := &c.fetch.Parts[i], c.keys[i]
+		out := c.answer(p, k, &h)
+		if c.session != nil && !c.session.changed(k, &out, p.Bytes) {
+			continue
+		}
+		t := c.topicFor(k)
+		t.Partitions = append(t.Partitions, out)
+	}
+	h.each(func(id int32, host string, port int32, rack *string) {
+		b := kmsg.NewFetchResponseBroker()
+		b.NodeID, b.Host, b.Port, b.Rack = id, host, port, rack
+		c.resp.NodeEndpoints = append(c.resp.NodeEndpoints, b)
+	})
+	if c.session != nil {
+		c.resp.SessionID = c.session.id
+	}
+	c.finish()
+}
+
+// answer turns a part's outcome into Kafka's form.
+func (c *fetchCall) answer(p *partition.FetchPart, k fetchKey, h *hints) wire.FetchPartition {
+	out := wire.NewFetchPartition(k.index)
+	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = p.HighWatermark, p.LastStable, p.LogStart
+	out.DivergingEpoch = wire.EpochEnd{Epoch: p.Diverging.Epoch, EndOffset: p.Diverging.End}
+	if c.committed {
+		out.Aborted = noneAborted
+	}
+	for i, e := range p.Extents {
+		out.Records = append(out.Records, e)
+		p.Extents[i] = nil
+	}
+	if p.Err != nil {
+		out.ErrorCode = c.fetchCode(p.Err)
+		if to, ok := h.of(out.ErrorCode, c.hintID(k), k.index); ok {
+			out.CurrentLeader = wire.LeaderEpoch{LeaderID: to.leader, LeaderEpoch: to.epoch}
+		}
+	}
+	return out
+}
+
+var noneAborted = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+
+func (c *fetchCall) hintID(k fetchKey) topic.ID {
+	if k.name == "" {
+		return k.id
+	}
+	if t, ok := c.dir.Topic(k.name); ok {
+		return t.ID
+	}
+	return topic.ID{}
+}
+
+// fetchCode is the error code, as far as the version knows it.
+func (c *fetchCall) fetchCode(err error) int16 {
+	if c.req.Version < 6 && errors.Is(kafkaError(err), kerr.KafkaStorageError) {
+		return kerr.NotLeaderForPartition.Code
+	}
+	return code(err)
+}
+
+// topicFor returns the response's last topic if it is k's, else a new one.
+func (c *fetchCall) topicFor(k fetchKey) *wire.FetchTopic {
+	n := len(c.resp.Topics)
+	if n > 0 {
+		if t := &c.resp.Topics[n-1]; t.TopicID == k.id && t.Topic == k.name {
+			return t
+		}
+	}
+	if n < cap(c.resp.Topics) {
+		c.resp.Topics = c.resp.Topics[:n+1]
+	} else {
+		c.resp.Topics = append(c.resp.Topics, wire.FetchTopic{})
+	}
+	t := &c.resp.Topics[n]
+	t.Topic, t.TopicID, t.Partitions = k.name, k.id, t.Partitions[:0]
+	return t
+}
+
+// finish answers and gives the call back.
+func (c *fetchCall) finish() {
+	c.req.ReplyFetch(&c.resp)
+	if cap(c.fetch.Parts) > maxPooledParts {
+		return
+	}
+	for i := range c.fetch.Parts {
+		c.fetch.Parts[i].Replica, c.fetch.Parts[i].Err = nil, nil
+	}
+	clear(c.keys)
+	c.req, c.dir, c.session = nil, nil, nil
+	fetchCalls.Put(c)
+}

@@ -1,0 +1,278 @@
+package api
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/wire"
+)
+
+// Fetch sessions (KIP-227): a client names its partitions once, then only what changes, and gets only partitions that
+// have something to say.
+//
+// A request with session id 0 and epoch 0 asks for a new session, one with epoch -1 for none. The epochs 1, 2, … of a
+// session must come in order, else INVALID_FETCH_SESSION_EPOCH; an id that is not, or no longer, known is
+// FETCH_SESSION_ID_NOT_FOUND. Either way the client begins a new one. When all slots are taken a new session takes the
+// place of one not used for sessionStale, or of a smaller one older than that; failing this the client does without.
+
+const (
+	defaultFetchSessions = 1000
+	// sessionStale is how long a session must have been unused to be taken from its client (Kafka's
+	// min.incremental.fetch.session.eviction.ms).
+	sessionStale = 2 * time.Minute
+	// maxSessionPartitions bounds the memory of one session, about 200 bytes each. A client that wants more gets no
+	// session.
+	maxSessionPartitions = 100_000
+
+	initialEpoch = 0  // asks for a new session
+	finalEpoch   = -1 // asks for no session
+)
+
+// sessionCache is the sessions of all connections. Safe for concurrent use. Its lock and a session's are never held
+// together.
+type sessionCache struct {
+	slots int
+	now   func() time.Time
+
+	mu   sync.Mutex
+	byID map[int32]*fetchSession
+}
+
+// fetchSession is the partitions a client has named, in order. A request walks them from another start each time, so
+// that one which fills the response does not keep the others from being read.
+type fetchSession struct {
+	id      int32
+	byTopic bool // topic ids instead of names
+	created time.Time
+	used    atomic.Int64 // Unix nanoseconds
+	size    atomic.Int32 // partitions
+
+	mu    sync.Mutex
+	epoch int32 // the next request's
+	parts []sessionPart
+	start int // where the next walk begins
+}
+
+// sessionPart is a partition and what the client was last told of it.
+type sessionPart struct {
+	key      fetchKey
+	asked    asked
+	hw       int64 // -1: tell in any case
+	logStart int64
+}
+
+func newSessionCache(slots int) *sessionCache {
+	if slots == 0 {
+		slots = defaultFetchSessions
+	}
+	return &sessionCache{slots: slots, now: time.Now, byID: map[int32]*fetchSession{}}
+}
+
+// begin returns the session of a request, brought up to date with what it says, or nil for a request without one.
+func (c *sessionCache) begin(body *kmsg.FetchRequest) (*fetchSession, *kerr.Error) {
+	if body.Version < 7 {
+		return nil, nil
+	}
+	if body.SessionEpoch != initialEpoch && body.SessionEpoch != finalEpoch {
+		return c.resume(body)
+	}
+	if body.SessionID != 0 {
+		c.drop(body.SessionID)
+	}
+	if body.SessionEpoch == finalEpoch {
+		return nil, nil
+	}
+	s := &fetchSession{byTopic: body.Version >= 13, created: c.now(), epoch: 1}
+	s.used.Store(s.created.UnixNano())
+	if !s.update(body) || len(s.parts) == 0 || !c.insert(s) {
+		return nil, nil
+	}
+	return s, nil
+}
+
+// resume finds the session of an incremental request.
+func (c *sessionCache) resume(body *kmsg.FetchRequest) (*fetchSession, *kerr.Error) {
+	c.mu.Lock()
+	s := c.byID[body.SessionID]
+	c.mu.Unlock()
+	if s == nil {
+		return nil, kerr.FetchSessionIDNotFound
+	}
+	s.used.Store(c.now().UnixNano())
+	if err := s.resume(body); err != nil {
+		if err == kerr.FetchSessionIDNotFound {
+			c.drop(s.id)
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *fetchSession) resume(body *kmsg.FetchRequest) *kerr.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case body.SessionEpoch != s.epoch:
+		return kerr.InvalidFetchSessionEpoch
+	case s.byTopic != (body.Version >= 13):
+		return kerr.FetchSessionTopicIDError
+	case !s.update(body):
+		return kerr.FetchSessionIDNotFound
+	}
+	if s.epoch++; s.epoch < 0 {
+		s.epoch = 1
+	}
+	return nil
+}
+
+// insert gives s an id and a slot; false if there is none to be had.
+func (c *sessionCache) insert(s *fetchSession) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.byID) >= c.slots && !c.evictLocked(s) {
+		return false
+	}
+	for s.id == 0 || c.byID[s.id] != nil {
+		s.id = rand.Int32N(math.MaxInt32) + 1
+	}
+	c.byID[s.id] = s
+	return true
+}
+
+// evictLocked makes room for s: of the sessions that may go, the one unused for the longest time goes.
+func (c *sessionCache) evictLocked(s *fetchSession) bool {
+	now := c.now()
+	var victim *fetchSession
+	for _, o := range c.byID {
+		unused := now.Sub(time.Unix(0, o.used.Load()))
+		if unused < sessionStale && (now.Sub(o.created) < sessionStale || o.size.Load() >= s.size.Load()) {
+			continue
+		}
+		if victim == nil || o.used.Load() < victim.used.Load() {
+			victim = o
+		}
+	}
+	if victim == nil {
+		return false
+	}
+	delete(c.byID, victim.id)
+	return true
+}
+
+func (c *sessionCache) drop(id int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.byID, id)
+}
+
+// len is the number of sessions.
+func (c *sessionCache) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.byID)
+}
+
+// update adds, changes and forgets the partitions that the request names; false if there are too many.
+func (s *fetchSession) update(body *kmsg.FetchRequest) bool {
+	known := s.parts // those added behind are not sorted in until the end
+	for i := range body.Topics {
+		t := &body.Topics[i]
+		name := ""
+		for j := range t.Partitions {
+			k, want := requestKey(body.Version, t, j), requestAsked(&t.Partitions[j])
+			if at, found := slices.BinarySearchFunc(known, k, comparePart); found {
+				s.parts[at].asked, s.parts[at].hw, s.parts[at].logStart = want, -1, -1
+				continue
+			}
+			if len(s.parts) == maxSessionPartitions {
+				return false
+			}
+			if name == "" && k.name != "" {
+				name = strings.Clone(k.name) // the request's goes with it
+			}
+			k.name = name
+			s.parts = append(s.parts, sessionPart{key: k, asked: want, hw: -1, logStart: -1})
+		}
+	}
+	if len(s.parts) > len(known) {
+		slices.SortStableFunc(s.parts, func(a, b sessionPart) int { return compareKeys(a.key, b.key) })
+		s.parts = slices.CompactFunc(s.parts, func(a, b sessionPart) bool { return a.key == b.key })
+	}
+	for i := range body.ForgottenTopics {
+		s.forget(&body.ForgottenTopics[i])
+	}
+	s.size.Store(int32(len(s.parts)))
+	return true
+}
+
+func (s *fetchSession) forget(t *kmsg.FetchRequestForgottenTopic) {
+	k := fetchKey{name: t.Topic}
+	if s.byTopic {
+		k = fetchKey{id: t.TopicID}
+	}
+	gone := make(map[fetchKey]struct{}, len(t.Partitions))
+	for _, k.index = range t.Partitions {
+		gone[k] = struct{}{}
+	}
+	s.parts = slices.DeleteFunc(s.parts, func(p sessionPart) bool {
+		_, ok := gone[p.key]
+		return ok
+	})
+}
+
+func (s *fetchSession) find(k fetchKey) (at int, found bool) {
+	return slices.BinarySearchFunc(s.parts, k, comparePart)
+}
+
+func comparePart(p sessionPart, k fetchKey) int { return compareKeys(p.key, k) }
+
+func compareKeys(a, b fetchKey) int {
+	if d := strings.Compare(a.name, b.name); d != 0 {
+		return d
+	}
+	if d := bytes.Compare(a.id[:], b.id[:]); d != 0 {
+		return d
+	}
+	return int(a.index) - int(b.index)
+}
+
+// each calls fn for every partition, from the next start on.
+func (s *fetchSession) each(fn func(*sessionPart)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.parts)
+	for i := range n {
+		fn(&s.parts[(s.start+i)%n])
+	}
+}
+
+// changed reports whether a partition's answer has anything that the client was not told, and notes that it is told
+// now. A partition that brought records is asked last the next time.
+func (s *fetchSession) changed(k fetchKey, out *wire.FetchPartition, size int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, found := s.find(k)
+	if !found { // forgotten by a request that overtook this one
+		return true
+	}
+	p := &s.parts[at]
+	news := size > 0 || out.ErrorCode != 0 || out.DivergingEpoch.Epoch >= 0 ||
+		p.hw != out.HighWatermark || p.logStart != out.LogStartOffset
+	p.hw, p.logStart = out.HighWatermark, out.LogStartOffset
+	if out.ErrorCode != 0 {
+		p.hw = -1 // when the error has gone the client must hear of it
+	}
+	if size > 0 {
+		s.start = at + 1
+	}
+	return news
+}
