@@ -1,46 +1,287 @@
 package tiering
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"firn/metadata/topic"
 	"firn/tiering/manifest"
+	"firn/tiering/objstore"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
+
+// DefaultGrace is how long an object stays after nothing refers to it any more: longer than a remote read
+// may take plus the time until every reader has seen the newer head.
+const DefaultGrace = 15 * time.Minute
+
+// ArchiveOptions are what the archives of a broker share.
+type ArchiveOptions struct {
+	// Bucket may be nil for partitions that have nothing in the tier: then only SetLogStart works.
+	Bucket     objstore.Bucket
+	Anchor     Anchor
+	Cluster    string
+	Grace      time.Duration // default DefaultGrace
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Archives makes the archives of a broker.
+type Archives struct {
+	o       ArchiveOptions
+	keys    Keys
+	tree    *tree
+	metrics *archiveMetrics
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// archiveMemory bounds the roots and pages that the writers of a broker keep. They read pages only to
+// expire them.
+const archiveMemory = 16 << 20
+
+// NewArchives returns a maker of archives.
+func NewArchives(o ArchiveOptions) *Archives {
+	if o.Grace <= 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Archives{o: o, keys: Keys{o.Cluster}, metrics: newArchiveMetrics(o.Registerer)}
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	s.tree = newTree(ctx, &s.wg, o.Bucket, s.keys, archiveMemory)
+	return s
+}
+
+// Close cancels what is under way for all archives and waits for it.
+func (s *Archives) Close() {
+	s.tree.close()
+	s.cancel()
+	s.wg.Wait()
+}
 
 // Archive is the one writer of a partition's manifest under one leadership. A new leader epoch gets a
 // new Archive, so nothing cached survives the change. It is safe for concurrent use; edits happen one
 // after the other.
-type Archive struct{}
+type Archive struct {
+	s     *Archives
+	tp    topic.Partition
+	epoch int32
+	log   *slog.Logger
+
+	// lock holds a token while an edit is under way; it guards the fields of state. Waiting for it
+	// ends with the caller's context.
+	lock  chan struct{}
+	state struct {
+		loaded bool
+		head   manifest.Head
+		raw    []byte // head as the anchor has it
+		rev    int64
+		// pending says that a swap against rev has an unknown outcome: until rev moves it may
+		// still happen.
+		pending bool
+	}
+
+	head   atomic.Pointer[manifest.Head]
+	proven atomic.Int64
+	fenced atomic.Bool
+}
+
+// Archive returns the writer of a partition for one leader epoch.
+func (s *Archives) Archive(tp topic.Partition, leaderEpoch int32) *Archive {
+	a := &Archive{s: s, tp: tp, epoch: leaderEpoch, lock: make(chan struct{}, 1)}
+	a.log = s.o.Logger.With("partition", tp.String(), "epoch", leaderEpoch)
+	a.proven.Store(-1)
+	return a
+}
 
 // Partition is the partition whose manifest this is.
-func (a *Archive) Partition() topic.Partition { return topic.Partition{} }
-
-// Head returns the head as last read or written, reading it first if there was no read yet.
-func (a *Archive) Head(ctx context.Context) (manifest.Head, error) { return manifest.Head{}, nil }
-
-// Refresh reads the head from the anchor.
-func (a *Archive) Refresh(ctx context.Context) (manifest.Head, error) { return manifest.Head{}, nil }
+func (a *Archive) Partition() topic.Partition { return a.tp }
 
 // ProvenTierEnd is the greatest end of the tier that a read of the anchor has proven, -1 before the
 // first. Local bytes below it may be dropped.
-func (a *Archive) ProvenTierEnd() int64 { return -1 }
+func (a *Archive) ProvenTierEnd() int64 { return a.proven.Load() }
 
-// Commit appends a segment whose object is in the bucket. nil means committed; ErrFenced that it never
-// will be. On any other error the outcome may be open, and the object must be left alone.
-func (a *Archive) Commit(ctx context.Context, s manifest.Segment) error { return nil }
+// Fenced reports whether a newer leader has been seen. Then nothing works any more.
+func (a *Archive) Fenced() bool { return a.fenced.Load() }
+
+// Known returns the head as last read or written, without waiting; ok is false before the first read.
+func (a *Archive) Known() (h manifest.Head, ok bool) {
+	if p := a.head.Load(); p != nil {
+		return *p, true
+	}
+	return manifest.Head{}, false
+}
+
+// Head returns the head as last read or written, reading it first if there was no read yet.
+func (a *Archive) Head(ctx context.Context) (manifest.Head, error) {
+	if h, ok := a.Known(); ok {
+		return h, nil
+	}
+	return a.Refresh(ctx)
+}
+
+// Refresh reads the head from the anchor.
+func (a *Archive) Refresh(ctx context.Context) (manifest.Head, error) {
+	if err := a.acquire(ctx); err != nil {
+		return manifest.Head{}, err
+	}
+	defer a.release()
+	if err := a.load(ctx); err != nil {
+		return manifest.Head{}, err
+	}
+	return a.state.head, nil
+}
+
+func (a *Archive) acquire(ctx context.Context) error {
+	select {
+	case a.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *Archive) release() { <-a.lock }
+
+// load reads the head and takes it as proven.
+func (a *Archive) load(ctx context.Context) error {
+	raw, rev, err := a.s.o.Anchor.Load(ctx, a.tp)
+	if err != nil {
+		return fmt.Errorf("load tier head of %s: %w", a.tp, err)
+	}
+	h, err := manifest.DecodeHead(raw)
+	if err != nil {
+		return fmt.Errorf("tier head of %s at revision %d: %w", a.tp, rev, err)
+	}
+	if rev != a.state.rev {
+		a.state.pending = false
+	}
+	a.take(h, raw, rev)
+	if h.WriterEpoch > a.epoch {
+		a.fenced.Store(true)
+	}
+	a.proven.Store(max(a.proven.Load(), h.TierEnd))
+	return nil
+}
+
+func (a *Archive) take(h manifest.Head, raw []byte, rev int64) {
+	a.state.loaded, a.state.head, a.state.raw, a.state.rev = true, h, raw, rev
+	a.head.Store(&h)
+}
+
+// errLost says that the head moved without our edit: it was not made and never will be.
+var errLost = errors.New("another write came first")
+
+// edit makes an edit: it computes it from the head as known and swaps it in, again and again until the
+// swap is decided one way or the other. make may be called several times; an error of it ends the edit.
+func (a *Archive) edit(ctx context.Context, make func(ctx context.Context) (manifest.Edit, error)) error {
+	if err := a.acquire(ctx); err != nil {
+		return err
+	}
+	defer a.release()
+	if !a.state.loaded {
+		if err := a.load(ctx); err != nil {
+			return err
+		}
+	}
+	for {
+		if a.fenced.Load() {
+			return ErrFenced
+		}
+		e, err := make(ctx)
+		if errors.Is(err, errLost) {
+			continue
+		}
+		if err != nil || e == nil {
+			return err
+		}
+		next, err := manifest.Apply(a.state.head, a.epoch, e)
+		if errors.Is(err, manifest.ErrFenced) {
+			a.fenced.Store(true)
+			return ErrFenced
+		}
+		if err != nil {
+			return err
+		}
+		if err := a.swap(ctx, next); !errors.Is(err, errLost) {
+			return err
+		}
+	}
+}
+
+// swap writes next over the head as known. nil means written, errLost that it never will be; in both cases
+// the state is what the anchor has. ErrRefused means that the anchor did not take it. With any other error the outcome is
+// open.
+func (a *Archive) swap(ctx context.Context, next manifest.Head) error {
+	raw := next.Encode()
+	for wait := newBackoff(50*time.Millisecond, 5*time.Second); ; {
+		rev, ok, err := a.s.o.Anchor.Swap(ctx, a.tp, a.state.rev, a.epoch, raw)
+		if err == nil && ok {
+			a.state.pending = false
+			a.take(next, raw, rev)
+			a.s.metrics.swaps.Inc()
+			return nil
+		}
+		refused := err == nil || errors.Is(err, ErrRefused)
+		if !refused {
+			a.s.metrics.unknown.Inc()
+			a.state.pending = true
+			a.log.Warn("outcome of a tier head write is unknown", "err", err)
+		}
+		before := a.state.rev
+		for {
+			lerr := a.load(ctx)
+			if lerr == nil {
+				break
+			}
+			if ctx.Err() != nil || refused {
+				return errors.Join(err, lerr)
+			}
+			if werr := wait.sleep(ctx); werr != nil {
+				return errors.Join(err, werr)
+			}
+		}
+		switch {
+		case a.state.rev == before && refused:
+			return fmt.Errorf("%w: %s at revision %d", ErrRefused, a.tp, before)
+		case a.state.rev == before: // not decided yet: the same swap again
+			if werr := wait.sleep(ctx); werr != nil {
+				return errors.Join(err, werr)
+			}
+		case bytes.Equal(a.state.raw, raw):
+			return nil
+		default:
+			a.s.metrics.lost.Inc()
+			return errLost
+		}
+	}
+}
 
 // SetLogStart moves the log start forward, as DeleteRecords and retention do, and returns the head after
 // it. Beyond the end of the tier it moves that end, too. An offset at or below the log start changes
 // nothing.
 func (a *Archive) SetLogStart(ctx context.Context, offset int64) (manifest.Head, error) {
-	return manifest.Head{}, nil
-}
-
-// Fold moves the head's tail into a new root and what lies below the log start into the trash.
-func (a *Archive) Fold(ctx context.Context, now time.Time) error { return nil }
-
-// EmptyTrash deletes the trash that is due and takes it out of the manifest.
-func (a *Archive) EmptyTrash(ctx context.Context, now time.Time) (deleted int, err error) {
-	return 0, nil
+	var h manifest.Head
+	err := a.edit(ctx, func(context.Context) (manifest.Edit, error) {
+		h = a.state.head
+		if offset <= h.LogStart {
+			return nil, nil
+		}
+		return manifest.Start{Offset: offset}, nil
+	})
+	if err != nil {
+		return manifest.Head{}, fmt.Errorf("set log start of %s to %d: %w", a.tp, offset, err)
+	}
+	h, _ = a.Known()
+	return h, nil
 }

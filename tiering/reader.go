@@ -1,8 +1,14 @@
 package tiering
 
 import (
+	"container/list"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"sync"
+	"time"
 
 	"firn/metadata/topic"
 	"firn/tiering/chunkcache"
@@ -22,20 +28,100 @@ type ReaderOptions struct {
 	Cache *chunkcache.Cache
 	// Memory bounds decoded bytes, read ahead and in responses together; default 64 MiB.
 	Memory int64
-	// Gets bounds GETs under way; default 16.
+	// ManifestMemory bounds roots and pages, FooterMemory footers; default 64 and 32 MiB.
+	ManifestMemory, FooterMemory int64
+	// Gets bounds GETs of blocks under way; default 16.
 	Gets       int
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
+func (o *ReaderOptions) ensureDefaults() {
+	if o.Memory <= 0 {
+		o.Memory = 64 << 20
+	}
+	if o.ManifestMemory <= 0 {
+		o.ManifestMemory = 64 << 20
+	}
+	if o.FooterMemory <= 0 {
+		o.FooterMemory = 32 << 20
+	}
+	if o.Gets <= 0 {
+		o.Gets = 16
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
 // Reader reads batches back from the tier. It is safe for concurrent use.
-type Reader struct{}
+//
+// What it reads it reads by chunks of up to sixteen blocks, one GET each. A chunk that anybody waits for
+// goes on being read when they have gone, so that who comes back finds it. Who reads on where he stopped
+// is a stream, for which the Reader reads ahead.
+type Reader struct {
+	o       ReaderOptions
+	keys    Keys
+	log     *slog.Logger
+	metrics *readMetrics
+	tree    *tree
+	remotes *loader[remoteKey, *remote]
+	mem     *slabs
+	gets    chan struct{}
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu struct {
+		sync.Mutex
+		chunks   map[chunkKey][]*chunk
+		order    list.List // of *chunk, the last to be evicted in front
+		streams  streams
+		seen     seen
+		closed   bool
+		trimming *time.Timer
+		lastUse  time.Time
+	}
+}
+
+type remoteKey struct {
+	tp      topic.Partition
+	segment manifest.Segment
+}
 
 // NewReader returns a Reader.
-func NewReader(o ReaderOptions) (*Reader, error) { return nil, nil }
+func NewReader(o ReaderOptions) (*Reader, error) {
+	if o.Bucket == nil || o.Anchor == nil {
+		return nil, errors.New("tiering: a reader needs a bucket and an anchor")
+	}
+	o.ensureDefaults()
+	r := &Reader{o: o, keys: Keys{o.Cluster}, log: o.Logger, gets: make(chan struct{}, o.Gets)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.tree = newTree(r.ctx, &r.wg, o.Bucket, r.keys, o.ManifestMemory)
+	r.remotes = newLoader(r.ctx, &r.wg, o.FooterMemory, r.loadRemote)
+	r.mem = &slabs{limit: o.Memory, reclaim: func() bool { return r.reclaim(true) }}
+	r.mu.chunks = map[chunkKey][]*chunk{}
+	r.mu.streams.init()
+	r.metrics = newReadMetrics(o.Registerer, r)
+	return r, nil
+}
 
-// Close cancels what is under way and waits for it. Slabs that are out stay readable.
-func (r *Reader) Close() error { return nil }
+// Close cancels what is under way and waits for it. Data that is out stays readable.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	r.mu.closed = true
+	if r.mu.trimming != nil {
+		r.mu.trimming.Stop()
+	}
+	r.mu.Unlock()
+	r.tree.close()
+	r.remotes.close()
+	r.cancel()
+	r.wg.Wait()
+	r.evictAll()
+	return nil
+}
 
 // Data is a run of whole batches in memory.
 type Data struct {
@@ -44,70 +130,195 @@ type Data struct {
 }
 
 // Len is the number of bytes.
-func (d *Data) Len() int { return 0 }
+func (d *Data) Len() int {
+	n := 0
+	for _, s := range d.Slabs {
+		n += s.Len()
+	}
+	return n
+}
 
 // Release gives all slabs back.
-func (d *Data) Release() {}
+func (d *Data) Release() {
+	for _, s := range d.Slabs {
+		s.Release()
+	}
+	d.Slabs = nil
+}
 
 // Slab is a piece of memory with whole batches in it, which is used again after its Release. It is
 // read-only.
-type Slab struct{}
+type Slab struct {
+	c *chunk
+	b []byte
+}
 
 // Bytes is the memory itself, valid until Release.
-func (s *Slab) Bytes() []byte { return nil }
+func (s *Slab) Bytes() []byte { return s.b }
 
 // Len is the number of bytes.
-func (s *Slab) Len() int { return 0 }
+func (s *Slab) Len() int { return len(s.b) }
 
 // File says that there is no file to send from.
 func (s *Slab) File() (fd uintptr, pos int64, ok bool) { return 0, 0, false }
 
 // ReadAt copies bytes out.
-func (s *Slab) ReadAt(p []byte, off int64) (int, error) { return 0, nil }
+func (s *Slab) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(s.b)) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n := copy(p, s.b[off:])
+	if n < len(p) {
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, nil
+}
 
 // Release ends the use of the memory; exactly once.
-func (s *Slab) Release() {}
+func (s *Slab) Release() {
+	if s.c == nil {
+		panic("tiering: slab released twice")
+	}
+	c := s.c
+	s.c, s.b = nil, nil
+	c.release()
+}
 
 // Read returns whole batches, the first of which holds offset (or, where that was removed, the next
 // one), of at most maxBytes, but at least one. It answers with what has arrived when ctx is done, and
 // with ErrNotReady if that is nothing; the read goes on all the same. Offsets outside of
 // [head.LogStart, head.TierEnd) give an *OutOfRangeError. The caller releases the Data.
 func (r *Reader) Read(ctx context.Context, tp topic.Partition, head *manifest.Head, offset int64, maxBytes int) (Data, error) {
-	return Data{}, nil
+	d, err := r.read(ctx, tp, head, offset, maxBytes)
+	if errors.Is(err, objstore.ErrNotFound) {
+		err = r.again(ctx, tp, head, offset, err, func(h *manifest.Head) error {
+			d, err = r.read(ctx, tp, h, offset, maxBytes)
+			return err
+		})
+	}
+	if err != nil {
+		return Data{}, r.outcome(ctx, err)
+	}
+	r.metrics.bytes.Add(float64(d.Len()))
+	return d, nil
 }
 
-// Stamp is a record's place and time.
-type Stamp struct {
-	Offset    int64
-	Timestamp int64 // ms
-	Epoch     int32 // leader epoch of its batch
+// outcome turns the ends of contexts into ErrNotReady and ErrClosed.
+func (r *Reader) outcome(ctx context.Context, err error) error {
+	if r.ctx.Err() != nil {
+		return ErrClosed
+	}
+	if cerr := ctx.Err(); cerr != nil && errors.Is(err, cerr) {
+		return fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	return err
 }
 
-// FindTime returns the first record at or beyond offset from whose timestamp is at least ts; ok is false
-// if there is none in the tier.
-func (r *Reader) FindTime(ctx context.Context, tp topic.Partition, head *manifest.Head, ts, from int64) (s Stamp, ok bool, err error) {
-	return Stamp{}, false, nil
+// again deals with an object that is not there. A head that is older than a deletion explains it: then
+// the newer head says what is right. An object that the newest head still names is lost, which is never
+// the same as an offset out of range.
+func (r *Reader) again(ctx context.Context, tp topic.Partition, old *manifest.Head, offset int64, lost error, retry func(*manifest.Head) error) error {
+	raw, _, err := r.o.Anchor.Load(ctx, tp)
+	if err != nil {
+		return errors.Join(lost, fmt.Errorf("read tier head: %w", err))
+	}
+	head, err := manifest.DecodeHead(raw)
+	if err != nil {
+		return errors.Join(lost, err)
+	}
+	if offset < head.LogStart {
+		return &OutOfRangeError{Offset: offset, Start: head.LogStart, End: head.TierEnd}
+	}
+	if head.LogStart != old.LogStart || head.Root != old.Root || head.TierEnd != old.TierEnd {
+		if err := retry(&head); !errors.Is(err, objstore.ErrNotFound) {
+			return err
+		}
+	}
+	r.metrics.missing.Inc()
+	r.log.Error("object that the manifest names is missing", "partition", tp.String(), "offset", offset, "err", lost)
+	return fmt.Errorf("%w: %w", ErrMissing, lost)
 }
 
-// MaxTime returns the first record with the greatest timestamp in the tier; ok is false if it is empty.
-func (r *Reader) MaxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (s Stamp, ok bool, err error) {
-	return Stamp{}, false, nil
+func (r *Reader) read(ctx context.Context, tp topic.Partition, head *manifest.Head, offset int64, maxBytes int) (Data, error) {
+	obj, err := r.resolve(ctx, tp, head, offset)
+	if err != nil {
+		return Data{}, err
+	}
+	block, ok := obj.footer.blockAt(offset)
+	if !ok {
+		return Data{}, &CorruptionError{Key: obj.key, Block: -1, Pos: -1, Offset: offset, Err: errFormat}
+	}
+	st, sequential := r.follow(tp, offset)
+	want := -1
+	if !sequential {
+		want = max(maxBytes, firstRead)
+	}
+	c, err := r.chunkFor(obj, block, want)
+	if err != nil {
+		return Data{}, err
+	}
+	defer c.release()
+	if sequential {
+		r.readAhead(st, head, obj, block)
+	} else {
+		r.maybeAdmit(c)
+	}
+	d, err := r.collect(ctx, head, c, block, offset, maxBytes)
+	if err != nil {
+		return Data{}, err
+	}
+	r.advance(st, d.Next, int64(d.Len()))
+	return d, nil
 }
 
-// EpochEnd returns the greatest leader epoch that is not above epoch and the offset behind its last
-// batch in the tier; ok is false if there is none.
-func (r *Reader) EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error) {
-	return 0, 0, false, nil
+// firstRead is how much is read at least where a reader begins: the first answers of a stream, without
+// all that stands behind them.
+const firstRead = 1 << 20
+
+// resolve returns the object that holds offset, with its footer.
+func (r *Reader) resolve(ctx context.Context, tp topic.Partition, head *manifest.Head, offset int64) (*remote, error) {
+	if offset < head.LogStart || offset >= head.TierEnd {
+		return nil, &OutOfRangeError{Offset: offset, Start: head.LogStart, End: head.TierEnd}
+	}
+	s, err := r.tree.find(ctx, tp, head, offset)
+	if err != nil {
+		return nil, err
+	}
+	return r.remotes.get(ctx, remoteKey{tp, s})
 }
 
-// TailState is what a replica needs to begin at the end of the tier.
-type TailState struct {
-	End              int64 // the tier's end: the next offset
-	Epochs           []EpochStart
-	ProducerSnapshot []byte // producers' state at End; nil if there is none
+// loadRemote reads a footer. Its length is in the manifest: one GET.
+func (r *Reader) loadRemote(ctx context.Context, k remoteKey) (*remote, int64, error) {
+	key := r.keys.Segment(k.tp, k.segment)
+	f, err := readFooter(ctx, r.o.Bucket, key, k.tp, k.segment)
+	if err != nil {
+		return nil, 0, err
+	}
+	r.metrics.footers.Inc()
+	f.Producers = nil // only Tail needs them, and they can be large
+	obj := newRemote(k.tp, k.segment, key, f)
+	return obj, f.memory() + int64(8*len(obj.groups)), nil
 }
 
-// Tail reads the state at the end of the tier from the newest object's footer.
-func (r *Reader) Tail(ctx context.Context, tp topic.Partition, head *manifest.Head) (TailState, error) {
-	return TailState{}, nil
+// readFooter reads and checks the footer of an object that a manifest names.
+func readFooter(ctx context.Context, bucket objstore.Bucket, key string, tp topic.Partition, s manifest.Segment) (*Footer, error) {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	rc, err := bucket.Get(ctx, key, s.Size-int64(s.FooterLen), int64(s.FooterLen))
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", key, err)
+	}
+	defer rc.Close()
+	b := make([]byte, s.FooterLen)
+	if n, err := readFull(rc, b); err != nil {
+		return nil, readError(key, -1, s.Size-int64(s.FooterLen)+int64(n), -1, err)
+	}
+	f, err := DecodeFooter(b, s.Size)
+	if err == nil {
+		err = f.matches(tp, s)
+	}
+	if err != nil {
+		return nil, &CorruptionError{Key: key, Block: -1, Pos: s.Size - int64(s.FooterLen), Offset: -1, Err: err}
+	}
+	return f, nil
 }

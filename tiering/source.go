@@ -3,6 +3,8 @@ package tiering
 import (
 	"io"
 	"time"
+
+	"firn/segment/batch"
 )
 
 // Source is what the Uploader needs of a partition's local log. Its methods are safe for concurrent
@@ -17,17 +19,15 @@ type Source interface {
 	// HighWatermark is the offset below which nothing can be taken back. Only what lies below it
 	// is archived.
 	HighWatermark() int64
-	// Backlog sums up what lies at or beyond from.
-	Backlog(from int64) Backlog
+	// Bytes is about how much lies at or beyond from.
+	Bytes(from int64) int64
+	// Active tells of the segment that is being written: its base offset, its size, and when its
+	// first batch was appended, zero if it has none.
+	Active() (base, size int64, since time.Time)
+	// Epochs are all leader epochs that the log knows of, below its start too, oldest first.
+	Epochs() []EpochStart
 	// Roll seals the active segment if it holds anything.
 	Roll() error
-}
-
-// Backlog is local data that is not in the tier yet.
-type Backlog struct {
-	Bytes int64
-	// Oldest is when the oldest of it was appended; zero if there is none.
-	Oldest time.Time
 }
 
 // EpochStart is a leader epoch and the first offset written in it.
@@ -38,19 +38,30 @@ type EpochStart struct {
 
 // SealedSegment is a local segment that will not change any more. It is held until Release.
 type SealedSegment interface {
-	// Base and End are its first and last offset, both inclusive.
+	// Base and End are the offsets [Base, End) that the segment covers; Size its bytes.
 	Base() int64
 	End() int64
-	// Size is the number of bytes that ReadAt gives: whole batches back to back, as on disk.
-	io.ReaderAt
 	Size() int64
-	// Position is a byte position at or before the batch that holds offset, at a batch boundary.
-	Position(offset int64) (int64, error)
-	// ProducerSnapshot is the producers' state at End+1; nil if there is none.
+	// Open reads the batches one after the other, from the one that holds from up to the last that
+	// ends at or below to, each with its CRC verified.
+	Open(from, to int64) (BatchReader, error)
+	// OpenFile gives the same bytes by position, Base's batch at position 0.
+	OpenFile() (ReaderAtCloser, error)
+	// ProducerSnapshot is the producers' state at End; nil if there is none.
 	ProducerSnapshot() ([]byte, error)
-	// Epochs are all leader epochs known that start at or before End, oldest first.
-	Epochs() []EpochStart
 	// DropCache tells the kernel that the bytes will not be read again soon.
 	DropCache()
 	Release()
+}
+
+// BatchReader gives batches in order; each is good until the next call. At the end it gives io.EOF.
+type BatchReader interface {
+	Next() (batch.Batch, error)
+	io.Closer
+}
+
+// ReaderAtCloser is an open file.
+type ReaderAtCloser interface {
+	io.ReaderAt
+	io.Closer
 }

@@ -2,7 +2,10 @@ package tiering
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"firn/metadata/topic"
@@ -15,9 +18,9 @@ import (
 
 // UploaderOptions configures an Uploader.
 type UploaderOptions struct {
-	Bucket  objstore.Bucket
-	Anchor  Anchor
-	Cluster string // cluster id, part of every key
+	Bucket objstore.Bucket
+	// Archives makes the manifest writers of the partitions; it has the anchor and the cluster id.
+	Archives *Archives
 	// BrokerEpoch names this process in keys.
 	BrokerEpoch func() int64
 	// FS and SpoolDir say where compressed blocks wait for their upload; what an earlier process left
@@ -26,78 +29,239 @@ type UploaderOptions struct {
 	SpoolDir string
 	// Concurrency is how many segments go up at a time; default 2.
 	Concurrency int
-	// BytesPerSecond paces all uploads together; 0 means no limit.
+	// BytesPerSecond paces all uploads together, in what is read from disk and in what is sent; 0
+	// means no limit.
 	BytesPerSecond int64
 	// Describe, if set, is called before the first upload of a topic in this process; an error
 	// delays the upload. The catalog hangs here.
 	Describe func(ctx context.Context, id topic.ID) error
-	// OnCommit, if set, is called after a read has proven a commit, from an uploader goroutine.
+	// OnCommit, if set, is called after a commit whose head has been read back, from an uploader
+	// goroutine. It must not close the Upload.
 	OnCommit   func(tp topic.Partition, head manifest.Head)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
 // Uploader moves sealed segments of the partitions this broker leads into the tier. It is safe for
-// concurrent use.
-type Uploader struct{}
+// concurrent use. It polls nothing: partitions come up when a segment was sealed, when the high watermark
+// passed one, when data grows old, and when a pause after a failure is over.
+type Uploader struct {
+	o       UploaderOptions
+	keys    Keys
+	spool   *spool
+	log     *slog.Logger
+	metrics *uploadMetrics
+	disk    *pace // of reading segments
+	net     *pace // of sending objects
+
+	wake chan struct{} // one token lets one worker look at the queue
+	mu   struct {
+		sync.Mutex
+		uploads map[*Upload]struct{}
+		queue   []*Upload // that have something to do, first come first served
+		// described are the topics whose Describe has succeeded.
+		described map[topic.ID]bool
+		// The store asked for less: nothing begins before notBefore.
+		notBefore time.Time
+		throttle  *backoff
+		stopped   bool
+	}
+}
+
+const (
+	defaultConcurrency = 2
+	// A pause after a failure, growing.
+	retryMin, retryMax = 500 * time.Millisecond, time.Minute
+	// An object older than this is not committed any more, so that the scrubber, which looks at
+	// objects of a day, never meets one that still might be.
+	maxCommitAge = 12 * time.Hour
+)
 
 // NewUploader returns an Uploader; Run makes it work.
-func NewUploader(o UploaderOptions) (*Uploader, error) { return nil, nil }
+func NewUploader(o UploaderOptions) (*Uploader, error) {
+	if o.Concurrency <= 0 {
+		o.Concurrency = defaultConcurrency
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	sp, err := openSpool(o.FS, o.SpoolDir)
+	if err != nil {
+		return nil, err
+	}
+	u := &Uploader{
+		o: o, keys: o.Archives.keys, spool: sp, log: o.Logger,
+		disk: newPace(o.BytesPerSecond), net: newPace(o.BytesPerSecond),
+		wake: make(chan struct{}, o.Concurrency),
+	}
+	u.mu.uploads = map[*Upload]struct{}{}
+	u.mu.described = map[topic.ID]bool{}
+	u.metrics = newUploadMetrics(o.Registerer, u)
+	return u, nil
+}
 
-// Run uploads until ctx is done, then waits for what it started.
-func (u *Uploader) Run(ctx context.Context) error { return nil }
+// Run uploads until ctx is done, then ends what is under way and waits for it. It is called once.
+func (u *Uploader) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for range u.o.Concurrency {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			u.work(ctx)
+		}()
+	}
+	<-ctx.Done()
+	u.mu.Lock()
+	u.mu.stopped = true
+	for p := range u.mu.uploads {
+		p.cancel()
+	}
+	u.mu.Unlock()
+	wg.Wait()
+	return ctx.Err()
+}
 
-// Limits are the settings of a partition that bear on uploads. They may change at any time.
-type Limits struct {
-	MaxLag   time.Duration // tier.max.lag.ms
-	MinBytes int64         // tier.min.bytes
-	// Paused stops new uploads (remote.log.copy.disable).
-	Paused bool
+// work takes partitions off the queue until ctx is done.
+func (u *Uploader) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-u.wake:
+		}
+		for ctx.Err() == nil {
+			if err := u.holdBack(ctx); err != nil {
+				return
+			}
+			p := u.next()
+			if p == nil {
+				break
+			}
+			more, err := p.step()
+			u.finish(p, more, err)
+		}
+	}
+}
+
+// holdBack waits as long as the store has asked for.
+func (u *Uploader) holdBack(ctx context.Context) error {
+	u.mu.Lock()
+	wait := time.Until(u.mu.notBefore)
+	u.mu.Unlock()
+	if wait <= 0 {
+		return nil
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// next takes the partition that has waited longest and marks it as running.
+func (u *Uploader) next() *Upload {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for len(u.mu.queue) > 0 {
+		p := u.mu.queue[0]
+		u.mu.queue[0] = nil
+		u.mu.queue = u.mu.queue[1:]
+		if p.run() {
+			return p
+		}
+	}
+	return nil
+}
+
+// enqueue puts p at the end of the queue. The caller has marked it as queued.
+func (u *Uploader) enqueue(p *Upload) {
+	u.mu.Lock()
+	u.mu.queue = append(u.mu.queue, p)
+	u.mu.Unlock()
+	select {
+	case u.wake <- struct{}{}:
+	default: // as many tokens as workers are out already
+	}
+}
+
+// finish deals with the outcome of a step.
+func (u *Uploader) finish(p *Upload, more bool, err error) {
+	if errors.Is(err, objstore.ErrThrottled) {
+		u.mu.Lock()
+		if u.mu.throttle == nil {
+			u.mu.throttle = newBackoff(retryMin, retryMax)
+		}
+		u.mu.notBefore = time.Now().Add(u.mu.throttle.delay())
+		u.mu.Unlock()
+		u.metrics.throttled.Inc()
+	}
+	p.ran(more, err)
+}
+
+// sent tells that the store takes uploads again.
+func (u *Uploader) sent() {
+	u.mu.Lock()
+	u.mu.throttle = nil
+	u.mu.Unlock()
+}
+
+// describe calls Describe once per topic.
+func (u *Uploader) describe(ctx context.Context, id topic.ID) error {
+	u.mu.Lock()
+	done := u.o.Describe == nil || u.mu.described[id]
+	u.mu.Unlock()
+	if done {
+		return nil
+	}
+	if err := u.o.Describe(ctx, id); err != nil {
+		return fmt.Errorf("describe topic %s in the catalog: %w", id, err)
+	}
+	u.mu.Lock()
+	u.mu.described[id] = true
+	u.mu.Unlock()
+	return nil
 }
 
 // Register begins to archive a partition that this broker leads at leaderEpoch. The Upload must be
 // closed when that leadership ends.
 func (u *Uploader) Register(tp topic.Partition, leaderEpoch int32, src Source, l Limits) *Upload {
-	return nil
+	p := newUpload(u, tp, leaderEpoch, src, l)
+	u.mu.Lock()
+	u.mu.uploads[p] = struct{}{}
+	if u.mu.stopped {
+		p.cancel()
+	}
+	u.mu.Unlock()
+	p.Sealed()
+	return p
+}
+
+func (u *Uploader) forget(p *Upload) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.mu.uploads, p)
 }
 
 // SetUrgent lifts the pace for as long as it is set, for a disk that runs full.
-func (u *Uploader) SetUrgent(on bool) {}
+func (u *Uploader) SetUrgent(on bool) {
+	u.disk.lift(on)
+	u.net.lift(on)
+}
 
 // Status returns the state of every registered partition.
-func (u *Uploader) Status() []UploadStatus { return nil }
-
-// Upload is one partition's archiving under one leadership. Its methods do not block, but for Close.
-type Upload struct{}
-
-// Sealed tells that a segment was sealed.
-func (p *Upload) Sealed() {}
-
-// HighWatermark tells that the high watermark has risen to hw. It is cheap enough for every append.
-func (p *Upload) HighWatermark(hw int64) {}
-
-// SetLimits changes the settings.
-func (p *Upload) SetLimits(l Limits) {}
-
-// Archive is the partition's manifest writer.
-func (p *Upload) Archive() *Archive { return nil }
-
-// Status is the partition's present state.
-func (p *Upload) Status() UploadStatus { return UploadStatus{} }
-
-// Close ends archiving under this leadership and waits until nothing of it runs.
-func (p *Upload) Close() {}
-
-// UploadStatus is what an operator wants to know of one partition's uploads.
-type UploadStatus struct {
-	Partition   topic.Partition
-	LeaderEpoch int32
-	TierEnd     int64 // proven by a read; -1 before the first
-	LogStart    int64
-	LagBytes    int64
-	Lag         time.Duration // age of the oldest byte that is not in the tier
-	Fenced      bool
-	Failures    int   // in a row
-	Err         error // of the last failure
-	RetryAt     time.Time
+func (u *Uploader) Status() []UploadStatus {
+	u.mu.Lock()
+	all := make([]*Upload, 0, len(u.mu.uploads))
+	for p := range u.mu.uploads {
+		all = append(all, p)
+	}
+	u.mu.Unlock()
+	out := make([]UploadStatus, len(all))
+	for i, p := range all {
+		out[i] = p.Status()
+	}
+	return out
 }

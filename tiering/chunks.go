@@ -1,0 +1,339 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"firn/tiering/chunkcache"
+	"firn/tiering/objstore"
+)
+
+const (
+	// getTimeout bounds one GET of at most a chunk.
+	getTimeout = time.Minute
+	// getAttempts is how often a chunk is asked for before those who wait are told. A damaged block is
+	// asked for twice: the way to it may have been at fault.
+	getAttempts   = 4
+	damagedTwice  = 2
+	trimAfterIdle = time.Minute
+)
+
+func (r *Reader) key(obj *remote, lo int) chunkKey {
+	return chunkKey{tp: obj.tp, base: obj.segment.Base, attempt: obj.segment.Attempt, epoch: obj.segment.LeaderEpoch, group: lo}
+}
+
+// chunkFor returns the chunk with the block, with a reference for the caller; if there is none it begins to
+// read one, from the block on. want is about how many bytes are wanted, negative for all of the chunk.
+func (r *Reader) chunkFor(obj *remote, block, want int) (*chunk, error) {
+	lo, hi := obj.group(block)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.mu.closed {
+		return nil, ErrClosed
+	}
+	key := r.key(obj, lo)
+	for _, c := range r.mu.chunks[key] {
+		if c.lo <= block && block < c.hi {
+			c.unread = false
+			r.mu.order.MoveToFront(c.elem)
+			c.retain()
+			r.metrics.hits.Inc()
+			return c, nil
+		}
+	}
+	if want >= 0 {
+		end := block + 1
+		for end < hi && obj.rawBytes(block, end) < want {
+			end++
+		}
+		hi = end
+	}
+	c := r.beginLocked(obj, key, block, hi, nil)
+	c.retain()
+	return c, nil
+}
+
+// beginLocked puts a new chunk into the table and begins to fill it, into slab if that is given.
+func (r *Reader) beginLocked(obj *remote, key chunkKey, lo, hi int, slab []byte) *chunk {
+	c := &chunk{obj: obj, lo: lo, hi: hi, key: key, owner: r}
+	c.mu.ready, c.mu.slab, c.mu.wake = lo, slab, make(chan struct{})
+	c.refs.Store(2) // the table's and the filler's
+	c.elem = r.mu.order.PushFront(c)
+	r.mu.chunks[key] = append(r.mu.chunks[key], c)
+	r.usedLocked()
+	r.wg.Add(1)
+	go r.fill(c)
+	return c
+}
+
+// prefetch begins to read blocks [lo, hi), which are a whole chunk, as far as they are not there; false if
+// there is no memory to spare.
+func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
+	key := r.key(obj, lo)
+	r.mu.Lock()
+	for again := true; again; { // chunks that begin where another ends
+		again = false
+		for _, c := range r.mu.chunks[key] {
+			if c.lo <= lo && lo < c.hi {
+				lo, again = c.hi, true
+			}
+		}
+	}
+	closed := r.mu.closed
+	r.mu.Unlock()
+	if lo >= hi {
+		return true
+	}
+	size := obj.rawBytes(lo, hi)
+	slab := r.mem.tryGet(size)
+	for slab == nil && !closed && r.reclaim(false) {
+		slab = r.mem.tryGet(size)
+	}
+	if slab == nil {
+		return false
+	}
+	r.mu.Lock()
+	if r.mu.closed {
+		r.mu.Unlock()
+		r.mem.put(slab)
+		return false
+	}
+	c := r.beginLocked(obj, key, lo, hi, slab)
+	c.unread, c.stream = true, st
+	r.mu.Unlock()
+	r.metrics.ahead.Inc()
+	return true
+}
+
+// fill reads a chunk, from the disk cache or the bucket.
+func (r *Reader) fill(c *chunk) {
+	defer r.wg.Done()
+	defer c.release()
+	size := c.obj.rawBytes(c.lo, c.hi)
+	slab := c.mu.slab
+	if slab == nil {
+		var err error
+		if slab, err = r.mem.get(r.ctx, size); err != nil {
+			r.fail(c, c.lo, err)
+			return
+		}
+		c.mu.Lock()
+		c.mu.slab = slab
+		c.mu.Unlock()
+	}
+	if r.o.Cache != nil && r.o.Cache.Read(c.cacheKey(), slab[:size]) {
+		c.progress(c.hi, true, nil)
+		return
+	}
+	ready, err := r.fetch(c, slab)
+	if err != nil {
+		r.fail(c, ready, err)
+		return
+	}
+	c.progress(c.hi, true, nil)
+	r.mu.Lock()
+	admit := c.admit
+	r.mu.Unlock()
+	if admit {
+		r.toCache(c)
+	}
+}
+
+// fetch gets the chunk from the bucket and returns the number of the block it got to. What went wrong on
+// the way is tried again from there.
+func (r *Reader) fetch(c *chunk, slab []byte) (ready int, err error) {
+	ready = c.lo
+	wait := newBackoff(50*time.Millisecond, 2*time.Second)
+	for attempt := 1; ; attempt++ {
+		before := ready
+		ready, err = r.get(c, ready, slab)
+		if err == nil {
+			return ready, nil
+		}
+		if ready > before {
+			attempt = 1
+		}
+		var damaged *CorruptionError
+		if r.ctx.Err() != nil || attempt == getAttempts || errors.Is(err, objstore.ErrNotFound) ||
+			errors.As(err, &damaged) && attempt == damagedTwice {
+			return ready, err
+		}
+		r.metrics.retries.Inc()
+		r.log.Debug("read a chunk again", "key", c.obj.key, "block", ready, "err", err)
+		if serr := wait.sleep(r.ctx); serr != nil {
+			return ready, err
+		}
+	}
+}
+
+// get makes one GET for what is missing of the chunk from block lo on.
+func (r *Reader) get(c *chunk, lo int, slab []byte) (ready int, err error) {
+	select {
+	case r.gets <- struct{}{}:
+		defer func() { <-r.gets }()
+	case <-r.ctx.Done():
+		return lo, r.ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, getTimeout)
+	defer cancel()
+	blocks := c.obj.footer.Blocks
+	from, to := int64(blocks[lo].Pos), int64(blocks[c.hi-1].Pos)+int64(blocks[c.hi-1].Len)
+	r.metrics.gets.Inc()
+	rc, err := r.o.Bucket.Get(ctx, c.obj.key, from, to-from)
+	if err != nil {
+		return lo, err
+	}
+	defer rc.Close()
+	r.metrics.fetched.Add(float64(to - from))
+	return c.decode(rc, lo, slab)
+}
+
+// fail tells those who wait, and takes the chunk out of the table so that the next one tries again.
+func (r *Reader) fail(c *chunk, ready int, err error) {
+	r.metrics.failures.Inc()
+	r.mu.Lock()
+	r.dropLocked(c)
+	r.mu.Unlock()
+	c.progress(ready, true, err)
+}
+
+// dropLocked takes a chunk out of the table.
+func (r *Reader) dropLocked(c *chunk) {
+	if c.elem == nil {
+		return
+	}
+	r.mu.order.Remove(c.elem)
+	c.elem = nil
+	list := r.mu.chunks[c.key]
+	for i := range list {
+		if list[i] == c {
+			list[i] = list[len(list)-1]
+			list = list[:len(list)-1]
+			break
+		}
+	}
+	if len(list) == 0 {
+		delete(r.mu.chunks, c.key)
+	} else {
+		r.mu.chunks[c.key] = list
+	}
+	c.unref()
+}
+
+// reclaim evicts the chunk that is least likely to be read, if nobody uses it. Chunks that were read ahead
+// and not asked for yet go only where unread says so.
+func (r *Reader) reclaim(unread bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for e := r.mu.order.Back(); e != nil; e = e.Prev() {
+		c := e.Value.(*chunk)
+		if c.refs.Load() > 1 || c.unread && !unread {
+			continue
+		}
+		if c.unread && c.stream != nil {
+			c.stream.shrink()
+			r.metrics.wasted.Inc()
+		}
+		r.dropLocked(c)
+		return true
+	}
+	return false
+}
+
+// idle is called when a chunk is left to the table alone.
+func (r *Reader) idle() {
+	for r.mem.starving() && r.reclaim(true) {
+	}
+}
+
+// usedLocked puts off the moment when memory goes back to the system.
+func (r *Reader) usedLocked() {
+	r.mu.lastUse = time.Now()
+	if r.mu.trimming == nil {
+		r.mu.trimming = time.AfterFunc(trimAfterIdle, r.trim)
+	}
+}
+
+// trim gives memory back when nothing has been read for a while.
+func (r *Reader) trim() {
+	r.mu.Lock()
+	if rest := trimAfterIdle - time.Since(r.mu.lastUse); rest > 0 && !r.mu.closed {
+		r.mu.trimming = time.AfterFunc(rest, r.trim)
+		r.mu.Unlock()
+		return
+	}
+	r.mu.trimming = nil
+	r.mu.Unlock()
+	r.evictAll()
+}
+
+func (r *Reader) evictAll() {
+	for r.reclaim(true) {
+	}
+	r.mem.trim()
+}
+
+// consumed tells that a stream has read the chunk to its end: it goes before others do.
+func (r *Reader) consumed(c *chunk) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.elem != nil {
+		r.mu.order.MoveToBack(c.elem)
+	}
+}
+
+// cacheKey names the chunk in the disk cache.
+func (c *chunk) cacheKey() chunkcache.Key {
+	return chunkcache.NewKey(c.key.tp.ID[:], uint64(uint32(c.key.tp.Index)), uint64(c.key.base),
+		uint64(c.key.attempt)<<32|uint64(uint32(c.key.epoch)), uint64(c.lo)<<32|uint64(c.hi))
+}
+
+// maybeAdmit counts a read that belongs to no stream. The second one of a chunk makes it worth a place in
+// the disk cache.
+func (r *Reader) maybeAdmit(c *chunk) {
+	if r.o.Cache == nil {
+		return
+	}
+	r.mu.Lock()
+	second := r.mu.seen.add(c.cacheKey())
+	admit := second && !c.admit
+	c.admit = c.admit || second
+	r.mu.Unlock()
+	c.mu.Lock()
+	done := c.mu.done && c.mu.err == nil
+	c.mu.Unlock()
+	if admit && done { // else the filler does it
+		c.retain()
+		r.wg.Add(1)
+		go func() {
+			defer r.wg.Done()
+			defer c.release()
+			r.toCache(c)
+		}()
+	}
+}
+
+func (r *Reader) toCache(c *chunk) {
+	if err := r.o.Cache.Write(c.cacheKey(), c.mu.slab[:c.obj.rawBytes(c.lo, c.hi)]); err != nil {
+		r.log.Debug("write to the chunk cache", "err", err)
+	}
+}
+
+// seen remembers the chunks that were read lately by those who belong to no stream.
+type seen struct {
+	old, new map[chunkcache.Key]struct{}
+}
+
+const seenMax = 16384
+
+// add remembers k and reports whether it was there.
+func (s *seen) add(k chunkcache.Key) bool {
+	_, inNew := s.new[k]
+	_, inOld := s.old[k]
+	if s.new == nil || len(s.new) >= seenMax {
+		s.old, s.new = s.new, map[chunkcache.Key]struct{}{}
+	}
+	s.new[k] = struct{}{}
+	return inNew || inOld
+}

@@ -1,0 +1,190 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"firn/segment/batch"
+	"firn/tiering/manifest"
+)
+
+// maxRead bounds the memory that one answer holds, whatever its reader asks for, so that one slow
+// connection cannot hold all of the budget.
+const maxRead = 16 << 20
+
+// collect gives the batches from the one that holds offset on, as much as maxBytes allows of what is in c
+// and in the chunks behind it that are there already. It waits for the first block, then as long as ctx
+// lasts for the others of c.
+func (r *Reader) collect(ctx context.Context, head *manifest.Head, c *chunk, block int, offset int64, maxBytes int) (Data, error) {
+	maxBytes = min(maxBytes, maxRead)
+	var d Data
+	first := true
+	for {
+		s, err := c.take(ctx, block, offset, maxBytes-d.Len(), first)
+		if err != nil {
+			if first {
+				return Data{}, err
+			}
+			return d, nil // what is there is good; the next read meets the error
+		}
+		if s.slab == nil {
+			return d, nil
+		}
+		if first {
+			d.First = s.first
+		}
+		first = false
+		d.Next = s.next
+		c.retain()
+		d.Slabs = append(d.Slabs, &Slab{c: c, b: s.slab})
+		if s.block < c.hi {
+			return d, nil
+		}
+		r.consumed(c)
+		if c = r.following(head, c); c == nil {
+			return d, nil
+		}
+		// The table may drop it now; the reference that take needs is taken by following.
+		defer c.release()
+		block, offset = c.lo, c.obj.footer.Base+int64(c.obj.footer.Blocks[c.lo].First)
+	}
+}
+
+// following returns the chunk behind c if it is in memory with its first block, with a reference.
+func (r *Reader) following(head *manifest.Head, c *chunk) *chunk {
+	obj, block := c.obj, c.hi
+	if block == len(obj.footer.Blocks) {
+		if obj.segment.Next() >= head.TierEnd {
+			return nil
+		}
+		s, ok := r.tree.peek(obj.tp, head, obj.segment.Next())
+		if !ok {
+			return nil
+		}
+		if obj, ok = r.remotes.peek(remoteKey{obj.tp, s}); !ok {
+			return nil
+		}
+		block = 0
+	}
+	lo, _ := obj.group(block)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, next := range r.mu.chunks[r.key(obj, lo)] {
+		if next.lo != block {
+			continue
+		}
+		next.mu.Lock()
+		ready := next.mu.ready > block
+		next.mu.Unlock()
+		if !ready {
+			return nil
+		}
+		next.unread = false
+		next.retain()
+		return next
+	}
+	return nil
+}
+
+// taken is a run of batches in a slab.
+type taken struct {
+	slab        []byte
+	first, next int64
+	block       int // where it ends: the number of the block behind the last one taken whole
+}
+
+// take returns the batches of a chunk from the one that holds offset, which is in block, of at most
+// maxBytes; with atLeastOne the first even if it is larger. It waits for block, and while ctx lasts for
+// those behind it.
+func (c *chunk) take(ctx context.Context, block int, offset int64, maxBytes int, atLeastOne bool) (taken, error) {
+	ready, slab, err := c.wait(ctx, block)
+	if err != nil {
+		return taken{}, err
+	}
+	blocks := c.obj.footer.Blocks
+	end := func(i int) int { return c.at(i) + int(blocks[i].RawLen) }
+	from, b, err := c.seek(slab[c.at(block):end(block)], block, offset)
+	if err != nil {
+		return taken{}, err
+	}
+	from += c.at(block)
+	t := taken{first: b.BaseOffset(), block: block}
+	to := from
+	for t.block < c.hi && end(t.block)-from <= maxBytes {
+		if t.block >= ready {
+			if ready, _, err = c.wait(ctx, t.block); err != nil {
+				break // what is here is good
+			}
+		}
+		to = end(t.block)
+		t.next = c.obj.footer.Base + int64(blocks[t.block].Last) + 1
+		t.block++
+	}
+	if t.block < c.hi && t.block < ready {
+		// A part of the next block still fits, or the first batch has to.
+		part := slab[max(to, c.at(t.block)):end(t.block)]
+		n, next, err := c.fill(part, t.block, maxBytes-(to-from), atLeastOne && to == from)
+		if err != nil {
+			return taken{}, err
+		}
+		if n > 0 {
+			to, t.next = max(to, c.at(t.block))+n, next
+		}
+	}
+	if to > from {
+		t.slab = slab[from:to:to]
+	}
+	return t, nil
+}
+
+// seek returns where in the bytes of a block the first batch begins that ends at or beyond offset.
+func (c *chunk) seek(p []byte, block int, offset int64) (int, batch.Batch, error) {
+	pos := 0
+	for pos < len(p) {
+		b, err := c.parse(p[pos:], block, pos)
+		if err != nil {
+			return 0, nil, err
+		}
+		if b.LastOffset() >= offset {
+			return pos, b, nil
+		}
+		pos += b.Size()
+	}
+	return 0, nil, c.corrupt(block, fmt.Errorf("%w: block ends before offset %d", errFormat, offset))
+}
+
+// fill returns how many bytes of the front of p are whole batches of at most maxBytes, and the offset behind
+// them.
+func (c *chunk) fill(p []byte, block, maxBytes int, atLeastOne bool) (n int, next int64, err error) {
+	for n < len(p) {
+		b, err := c.parse(p[n:], block, n)
+		if err != nil {
+			return 0, 0, err
+		}
+		if n+b.Size() > maxBytes && (n > 0 || !atLeastOne) {
+			break
+		}
+		n += b.Size()
+		next = b.NextOffset()
+	}
+	return n, next, nil
+}
+
+// parse reads the batch at the front of p, a part of a block whose checksum was right: what is wrong now was
+// wrong when it was uploaded.
+func (c *chunk) parse(p []byte, block, pos int) (batch.Batch, error) {
+	b, _, err := batch.Parse(p)
+	if err != nil {
+		return nil, c.corrupt(block, fmt.Errorf("batch at byte %d of the block: %w", pos, err))
+	}
+	return b, nil
+}
+
+func (c *chunk) corrupt(block int, err error) error {
+	b := c.obj.footer.Blocks[block]
+	return &CorruptionError{Key: c.obj.key, Block: block, Pos: int64(b.Pos), Offset: c.obj.footer.Base + int64(b.First), Err: err}
+}
+
+// errStop ends an Each early.
+var errStop = errors.New("stop")

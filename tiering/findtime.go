@@ -1,0 +1,295 @@
+package tiering
+
+import (
+	"context"
+	"errors"
+
+	"firn/metadata/topic"
+	"firn/segment/batch"
+	"firn/tiering/manifest"
+	"firn/tiering/objstore"
+)
+
+// maxRecords bounds what one batch may decompress to when its records are searched for a time.
+const maxRecords = 256 << 20
+
+// Stamp is a record's place and time.
+type Stamp struct {
+	Offset    int64
+	Timestamp int64 // ms
+	Epoch     int32 // leader epoch of its batch
+}
+
+// FindTime returns the first record at or beyond offset from whose timestamp is at least ts; ok is false
+// if there is none in the tier. With the manifest in memory it takes two GETs, a footer and a chunk, which
+// is the one that a read from there begins with.
+func (r *Reader) FindTime(ctx context.Context, tp topic.Partition, head *manifest.Head, ts, from int64) (s Stamp, ok bool, err error) {
+	from = max(from, head.LogStart)
+	s, ok, err = r.findTime(ctx, tp, head, ts, from)
+	if errors.Is(err, objstore.ErrNotFound) {
+		err = r.again(ctx, tp, head, from, err, func(h *manifest.Head) error {
+			s, ok, err = r.findTime(ctx, tp, h, ts, max(from, h.LogStart))
+			return err
+		})
+	}
+	if err != nil {
+		return Stamp{}, false, r.outcome(ctx, err)
+	}
+	return s, ok, nil
+}
+
+func (r *Reader) findTime(ctx context.Context, tp topic.Partition, head *manifest.Head, ts, from int64) (Stamp, bool, error) {
+	root, err := r.tree.root(ctx, tp, head)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	for {
+		place, ok := manifest.FindTime(*head, root, ts, from)
+		if !ok {
+			return Stamp{}, false, nil
+		}
+		if place.InPage {
+			page, err := r.tree.page(ctx, tp, place.Page)
+			if err != nil {
+				return Stamp{}, false, err
+			}
+			if place.Segment, ok = page.FindTime(ts, from); !ok {
+				from = place.Page.End + 1
+				continue
+			}
+		}
+		obj, err := r.remotes.get(ctx, remoteKey{tp, place.Segment})
+		if err != nil {
+			return Stamp{}, false, err
+		}
+		s, ok, err := r.searchObject(ctx, obj, ts, from)
+		if ok || err != nil {
+			return s, ok, err
+		}
+		from = place.Segment.Next() // its late records all lie below from
+	}
+}
+
+// searchObject looks for the first record at or beyond from with a timestamp of at least ts.
+func (r *Reader) searchObject(ctx context.Context, obj *remote, ts, from int64) (Stamp, bool, error) {
+	block, _ := obj.footer.blockAt(from)
+	for ; block < len(obj.footer.Blocks); block++ {
+		if obj.footer.Blocks[block].MaxTime < ts {
+			continue
+		}
+		s, ok, err := r.searchBlock(ctx, obj, block, ts, from)
+		if ok || err != nil {
+			return s, ok, err
+		}
+	}
+	return Stamp{}, false, nil
+}
+
+func (r *Reader) searchBlock(ctx context.Context, obj *remote, block int, ts, from int64) (s Stamp, ok bool, err error) {
+	c, err := r.chunkFor(obj, block, firstRead)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	defer c.release()
+	_, slab, err := c.wait(ctx, block)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	p := slab[c.at(block) : c.at(block)+int(obj.footer.Blocks[block].RawLen)]
+	for pos := 0; pos < len(p); {
+		b, err := c.parse(p[pos:], block, pos)
+		if err != nil {
+			return Stamp{}, false, err
+		}
+		pos += b.Size()
+		if b.LastOffset() < from || b.MaxTimestamp() < ts {
+			continue
+		}
+		s, ok, err := searchBatch(b, func(offset, t int64) bool { return offset >= from && t >= ts })
+		if err != nil {
+			return Stamp{}, false, c.corrupt(block, err)
+		}
+		if ok {
+			return s, true, nil
+		}
+	}
+	return Stamp{}, false, nil
+}
+
+// searchBatch returns the first record of a batch that match likes.
+func searchBatch(b batch.Batch, match func(offset, ts int64) bool) (s Stamp, ok bool, err error) {
+	err = b.Each(nil, maxRecords, func(rec batch.Record) error {
+		offset, ts := b.BaseOffset()+int64(rec.OffsetDelta), b.Timestamp(rec)
+		if !match(offset, ts) {
+			return nil
+		}
+		s, ok = Stamp{Offset: offset, Timestamp: ts, Epoch: b.LeaderEpoch()}, true
+		return errStop
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return Stamp{}, false, err
+	}
+	return s, ok, nil
+}
+
+// MaxTime returns the first record with the greatest timestamp in the tier; ok is false if it is empty.
+func (r *Reader) MaxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (s Stamp, ok bool, err error) {
+	s, ok, err = r.maxTime(ctx, tp, head)
+	if errors.Is(err, objstore.ErrNotFound) {
+		err = r.again(ctx, tp, head, head.LogStart, err, func(h *manifest.Head) error {
+			s, ok, err = r.maxTime(ctx, tp, h)
+			return err
+		})
+	}
+	if err != nil {
+		return Stamp{}, false, r.outcome(ctx, err)
+	}
+	return s, ok, nil
+}
+
+// maxTime asks for the greatest timestamp that the manifest knows. Where that one belongs to a record below
+// the log start, or a batch claims more than its records hold, it asks for the next smaller one.
+func (r *Reader) maxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (Stamp, bool, error) {
+	root, err := r.tree.root(ctx, tp, head)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	ts, ok := manifest.MaxTime(*head, root)
+	if !ok {
+		return Stamp{}, false, nil
+	}
+	s, ok, err := r.findTime(ctx, tp, head, ts, head.LogStart)
+	if ok || err != nil {
+		return s, ok, err
+	}
+	return r.maxTimeByBlocks(ctx, tp, head)
+}
+
+// maxTimeByBlocks finds the greatest timestamp by footers, where the manifest's is not to be had because it
+// lies below the log start: only the first object can be of that kind, so it is taken by its blocks and all
+// others by their greatest.
+func (r *Reader) maxTimeByBlocks(ctx context.Context, tp topic.Partition, head *manifest.Head) (Stamp, bool, error) {
+	obj, err := r.resolve(ctx, tp, head, head.LogStart)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	best, found, err := r.maxTimeOf(ctx, obj, head.LogStart)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	next := obj.segment.Next()
+	rest := *head
+	rest.LogStart = next
+	root, err := r.tree.root(ctx, tp, head)
+	if err != nil {
+		return Stamp{}, false, err
+	}
+	if ts, ok := manifest.MaxTime(rest, root); ok && (!found || ts > best.Timestamp) {
+		s, ok, err := r.findTime(ctx, tp, &rest, ts, next)
+		if ok || err != nil {
+			return s, ok, err
+		}
+	}
+	return best, found, nil
+}
+
+// maxTimeOf returns the first record with the greatest timestamp at or beyond from in one object.
+func (r *Reader) maxTimeOf(ctx context.Context, obj *remote, from int64) (best Stamp, found bool, err error) {
+	block, _ := obj.footer.blockAt(from)
+	for ; block < len(obj.footer.Blocks); block++ {
+		if found && obj.footer.Blocks[block].MaxTime <= best.Timestamp {
+			continue
+		}
+		for ts := int64(-1 << 62); ; ts = best.Timestamp + 1 {
+			if found {
+				ts = max(ts, best.Timestamp+1)
+			}
+			s, ok, err := r.searchBlock(ctx, obj, block, ts, from)
+			if err != nil {
+				return Stamp{}, false, err
+			}
+			if !ok {
+				break
+			}
+			best, found = s, true
+		}
+	}
+	return best, found, nil
+}
+
+// EpochEnd returns the greatest leader epoch that is not above epoch and the offset behind its last
+// batch in the tier; ok is false if there is none.
+func (r *Reader) EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error) {
+	obj, err := r.last(ctx, tp, head)
+	if obj == nil || err != nil {
+		return 0, 0, false, err
+	}
+	end = head.TierEnd
+	epochs := obj.footer.Epochs
+	for i := len(epochs) - 1; i >= 0; i-- {
+		if epochs[i].Epoch <= epoch {
+			return epochs[i].Epoch, end, true, nil
+		}
+		end = epochs[i].Start
+	}
+	return 0, 0, false, nil
+}
+
+// TailState is what a replica needs to begin at the end of the tier.
+type TailState struct {
+	End              int64 // the tier's end: the next offset
+	Epochs           []EpochStart
+	ProducerSnapshot []byte // producers' state at End; nil if there is none
+}
+
+// Tail reads the state at the end of the tier from the newest object's footer.
+func (r *Reader) Tail(ctx context.Context, tp topic.Partition, head *manifest.Head) (TailState, error) {
+	t := TailState{End: head.TierEnd}
+	obj, err := r.last(ctx, tp, head)
+	if obj == nil || err != nil {
+		return t, err
+	}
+	f, err := readFooter(ctx, r.o.Bucket, obj.key, tp, obj.segment) // with the producers
+	if err != nil {
+		return TailState{}, r.outcome(ctx, err)
+	}
+	t.Epochs = f.Epochs
+	if f.End+1 == head.TierEnd { // else the end was moved past what was uploaded
+		t.ProducerSnapshot = f.Producers
+	}
+	return t, nil
+}
+
+// last returns the newest object with its footer; nil if there is none.
+func (r *Reader) last(ctx context.Context, tp topic.Partition, head *manifest.Head) (*remote, error) {
+	obj, err := r.lastOf(ctx, tp, head)
+	if errors.Is(err, objstore.ErrNotFound) {
+		err = r.again(ctx, tp, head, head.LogStart, err, func(h *manifest.Head) error {
+			obj, err = r.lastOf(ctx, tp, h)
+			return err
+		})
+	}
+	if err != nil {
+		return nil, r.outcome(ctx, err)
+	}
+	return obj, nil
+}
+
+func (r *Reader) lastOf(ctx context.Context, tp topic.Partition, head *manifest.Head) (*remote, error) {
+	root, err := r.tree.root(ctx, tp, head)
+	if err != nil {
+		return nil, err
+	}
+	place, ok := manifest.Last(*head, root)
+	if !ok {
+		return nil, nil
+	}
+	if place.InPage {
+		page, err := r.tree.page(ctx, tp, place.Page)
+		if err != nil {
+			return nil, err
+		}
+		place.Segment = page.Segments[len(page.Segments)-1]
+	}
+	return r.remotes.get(ctx, remoteKey{tp, place.Segment})
+}

@@ -1,0 +1,307 @@
+package tiering
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"firn/tiering/manifest"
+	"firn/tiering/objstore"
+)
+
+// deleteBatch is how many keys go into one Delete: what S3 takes in one request.
+const deleteBatch = 1000
+
+// View is a manifest as far as retention needs it.
+type View struct {
+	Head manifest.Head
+	Root *manifest.Root // nil if there is none
+	// Oldest are the oldest segments that are not wholly below the log start, in order: those of
+	// one page, or all that are in no page.
+	Oldest []manifest.Segment
+	// Dead says that segments below the log start wait for a fold.
+	Dead bool
+}
+
+// View reads the manifest. It costs no request while the oldest page and the root stay the same.
+func (a *Archive) View(ctx context.Context) (View, error) {
+	if err := a.acquire(ctx); err != nil {
+		return View{}, err
+	}
+	defer a.release()
+	if !a.state.loaded {
+		if err := a.load(ctx); err != nil {
+			return View{}, err
+		}
+	}
+	v := View{Head: a.state.head}
+	var err error
+	if v.Root, err = a.s.tree.root(ctx, a.tp, &v.Head); err != nil {
+		return View{}, err
+	}
+	pages, err := a.pagesToFold(ctx, &v.Head, v.Root, 1)
+	if err != nil {
+		return View{}, err
+	}
+	v.Dead = manifest.Dead(v.Head, v.Root, pages)
+	v.Oldest, err = a.oldest(ctx, &v.Head, v.Root)
+	return v, err
+}
+
+func (a *Archive) oldest(ctx context.Context, h *manifest.Head, root *manifest.Root) ([]manifest.Segment, error) {
+	visible := func(ss []manifest.Segment) []manifest.Segment {
+		for len(ss) > 0 && ss[0].End < h.LogStart {
+			ss = ss[1:]
+		}
+		return ss
+	}
+	var open []manifest.Segment
+	if root != nil {
+		for _, ref := range root.Pages {
+			if ref.End < h.LogStart {
+				continue
+			}
+			page, err := a.s.tree.page(ctx, a.tp, ref)
+			if err != nil {
+				return nil, err
+			}
+			return visible(page.Segments), nil
+		}
+		open = root.Open
+	}
+	return visible(slices.Concat(open, h.Tail)), nil
+}
+
+// pagesToFold reads the first most pages of those that a fold needs.
+func (a *Archive) pagesToFold(ctx context.Context, h *manifest.Head, root *manifest.Root, most int) ([]manifest.Page, error) {
+	refs := manifest.PagesToFold(*h, root)
+	pages := make([]manifest.Page, 0, min(most, len(refs)))
+	for _, ref := range refs[:min(most, len(refs))] {
+		page, err := a.s.tree.page(ctx, a.tp, ref)
+		if err != nil {
+			return nil, err
+		}
+		pages = append(pages, *page)
+	}
+	return pages, nil
+}
+
+// Fold moves the head's tail into a new root and what lies below the log start into the trash, as much of
+// it as one root may hold. Trash that is due is deleted with it.
+func (a *Archive) Fold(ctx context.Context, now time.Time) error {
+	return a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) { return nil, a.fold(ctx, now) })
+}
+
+// fold is Fold within an edit; errLost if another write came first.
+func (a *Archive) fold(ctx context.Context, now time.Time) error {
+	root, err := a.s.tree.root(ctx, a.tp, &a.state.head)
+	if err != nil {
+		return err
+	}
+	emptied := int64(0)
+	if root != nil {
+		if _, err := a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
+			a.log.Warn("delete trash", "err", err) // it stays in the trash
+		} else {
+			emptied = now.UnixMilli()
+		}
+	}
+	return a.foldRoot(ctx, root, now, emptied)
+}
+
+// foldRoot folds over root. The trash that was due at emptied has been deleted. In order:
+//
+//  1. delete what is due of the trash: the manifest names it, nothing refers to it;
+//  2. put the new pages, then the root that names them;
+//  3. swap the head: now they count, and the old root and expired pages are trash;
+//  4. tell readers without the anchor by the HEAD object.
+//
+// A crash before 3 leaves orphans and trash that is deleted again; after 3 a HEAD that is late.
+func (a *Archive) foldRoot(ctx context.Context, root *manifest.Root, now time.Time, emptied int64) error {
+	h := a.state.head
+	in := manifest.FoldInput{Head: h, Root: root, Now: now.UnixMilli(), Grace: a.s.o.Grace.Milliseconds(), Emptied: emptied}
+	var err error
+	if in.Expired, err = a.pagesToFold(ctx, &h, root, manifest.MaxTrash); err != nil {
+		return err
+	}
+	next, gone, err := manifest.Fold(in)
+	if err != nil {
+		return err
+	}
+	ref, created, err := a.store(ctx, &next)
+	if err == nil {
+		var head manifest.Head
+		if head, err = manifest.Apply(h, a.epoch, manifest.Folded{Root: ref, Gone: gone}); err == nil {
+			err = a.swap(ctx, head)
+		}
+	}
+	if err != nil {
+		if !a.state.pending { // the swap failed for good: nothing will ever name these
+			a.discard(ctx, created)
+		}
+		return err
+	}
+	a.s.metrics.folds.Inc()
+	a.publish(ctx, ref)
+	return nil
+}
+
+// store puts a root and the pages that it spills, and returns the keys it may have made.
+func (a *Archive) store(ctx context.Context, root *manifest.Root) (ref manifest.RootRef, created []string, err error) {
+	for {
+		page, ok := root.Spill()
+		if !ok {
+			break
+		}
+		object, random := page.Encode(), rand.Uint32()
+		key := a.s.keys.Page(a.tp, page.Ref(random, object))
+		created = append(created, key)
+		if err := a.put(ctx, key, object); err != nil {
+			return ref, created, err
+		}
+		root.AddPage(page, random, object)
+	}
+	object := root.Encode()
+	ref = manifest.RootRef{Seq: root.Seq, LeaderEpoch: a.epoch, Rand: rand.Uint32(), Size: uint32(len(object)), CRC: manifest.Checksum(object)}
+	key := a.s.keys.Root(a.tp, ref)
+	created = append(created, key)
+	return ref, created, a.put(ctx, key, object)
+}
+
+func (a *Archive) put(ctx context.Context, key string, b []byte) error {
+	if _, err := a.s.o.Bucket.Put(ctx, key, memorySource(b), objstore.Condition{}); err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	return nil
+}
+
+// discard deletes objects that nothing names, as far as that works.
+func (a *Archive) discard(ctx context.Context, keys []string) {
+	if len(keys) == 0 {
+		return
+	}
+	if err := a.s.o.Bucket.Delete(ctx, keys...); err != nil {
+		a.log.Debug("delete orphans", "err", err) // the scrubber finds them
+	}
+}
+
+// publish writes the HEAD object: a hint that may be late or missing.
+func (a *Archive) publish(ctx context.Context, ref manifest.RootRef) {
+	b, err := json.Marshal(struct {
+		Seq  uint64 `json:"seq"`
+		Root string `json:"root"`
+		Size uint32 `json:"size"`
+		CRC  uint32 `json:"crc32c"`
+	}{ref.Seq, a.s.keys.Root(a.tp, ref), ref.Size, ref.CRC})
+	if err == nil {
+		err = a.put(ctx, a.s.keys.Head(a.tp), append(b, '\n'))
+	}
+	if err != nil {
+		a.log.Debug("publish root", "err", err)
+	}
+}
+
+// due returns the keys of the trash whose grace is over, and whether there is more to it than old roots,
+// of which each fold makes another one.
+func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool) {
+	for _, t := range root.Trash {
+		if t.DeleteAfter <= now {
+			keys = append(keys, a.s.keys.Trash(a.tp, t))
+			worth = worth || t.Kind != manifest.TrashRoot
+		}
+	}
+	return keys, worth
+}
+
+func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64) (int, error) {
+	keys, _ := a.due(root, now)
+	for i := 0; i < len(keys); i += deleteBatch {
+		if err := a.s.o.Bucket.Delete(ctx, keys[i:min(i+deleteBatch, len(keys))]...); err != nil {
+			return i, err
+		}
+	}
+	a.s.metrics.deleted.Add(float64(len(keys)))
+	return len(keys), nil
+}
+
+// EmptyTrash deletes the trash that is due and takes it out of the manifest, if that is worth a fold. It
+// returns how many objects were deleted.
+func (a *Archive) EmptyTrash(ctx context.Context, now time.Time) (deleted int, err error) {
+	err = a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) {
+		deleted = 0
+		root, err := a.s.tree.root(ctx, a.tp, &a.state.head)
+		if root == nil || err != nil {
+			return nil, err
+		}
+		if _, worth := a.due(root, now.UnixMilli()); !worth {
+			return nil, nil
+		}
+		if deleted, err = a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
+			return nil, err
+		}
+		return nil, a.foldRoot(ctx, root, now, now.UnixMilli())
+	})
+	return deleted, err
+}
+
+// References returns the keys of all objects that the manifest names, the trash included, and the head
+// that names them, read from the anchor.
+func (a *Archive) References(ctx context.Context) (map[string]bool, manifest.Head, int64, error) {
+	if err := a.acquire(ctx); err != nil {
+		return nil, manifest.Head{}, 0, err
+	}
+	defer a.release()
+	if err := a.load(ctx); err != nil {
+		return nil, manifest.Head{}, 0, err
+	}
+	h, rev := a.state.head, a.state.rev
+	keys := map[string]bool{}
+	add := func(ss []manifest.Segment) {
+		for _, s := range ss {
+			keys[a.s.keys.Segment(a.tp, s)] = true
+		}
+	}
+	add(h.Tail)
+	root, err := a.s.tree.root(ctx, a.tp, &h)
+	if err != nil {
+		return nil, h, rev, err
+	}
+	if root == nil {
+		return keys, h, rev, nil
+	}
+	keys[a.s.keys.Root(a.tp, h.Root)] = true
+	add(root.Open)
+	for _, ref := range root.Pages {
+		page, err := a.s.tree.page(ctx, a.tp, ref)
+		if err != nil {
+			return nil, h, rev, err
+		}
+		keys[a.s.keys.Page(a.tp, ref)] = true
+		add(page.Segments)
+	}
+	for _, t := range root.Trash {
+		keys[a.s.keys.Trash(a.tp, t)] = true
+	}
+	return keys, h, rev, nil
+}
+
+// memorySource is bytes in memory as an objstore.Source.
+type memorySource []byte
+
+func (m memorySource) Size() int64 { return int64(len(m)) }
+
+func (m memorySource) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(m)) {
+		return 0, errors.New("read outside of the source")
+	}
+	n := copy(p, m[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
