@@ -14,6 +14,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 )
 
 // defaultRegion is MinIO's, and what other stores without regions expect in a signature.
@@ -35,6 +36,9 @@ func Open(ctx context.Context, o Options) (objstore.Bucket, error) {
 	name := fmt.Sprintf("minio://%s/%s", o.Endpoint, o.Bucket)
 	if o.Bucket == "" || o.Endpoint == "" {
 		return nil, fmt.Errorf("open %s: host and bucket are needed", name)
+	}
+	if err := s3utils.CheckValidBucketNameStrict(o.Bucket); err != nil {
+		return nil, fmt.Errorf("open %s: bucket name: %w", name, err)
 	}
 	if o.AccessKey == "" || o.SecretKey == "" {
 		return nil, fmt.Errorf("open %s: no credentials", name)
