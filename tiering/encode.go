@@ -21,12 +21,12 @@ import (
 // writes that are unlinked before they need reach the disk, and nothing where producers compress.
 type object struct {
 	footer   *Footer
-	rawStart int64 // where the first batch stands in raw
-	raw      ReaderAtCloser
-	spools   *spool   // nil: nothing is compressed
-	spool    vfs.File // nil while no block was compressed
-	spoolPos []int64  // by block, -1 for those in raw
-	tail     []byte   // footer and trailer
+	rawStart int64       // where the first batch stands in raw
+	raw      io.ReaderAt // the segment
+	spools   *spool      // nil: nothing is compressed
+	spool    vfs.File    // nil while no block was compressed
+	spoolPos []int64     // by block, -1 for those in raw
+	tail     []byte      // footer and trailer
 }
 
 // Size implements objstore.Source.
@@ -76,11 +76,8 @@ func (o *object) readPart(p []byte, off int64) (int, error) {
 	return n, fmt.Errorf("read block %d back for upload: %w", i, err)
 }
 
-// Close closes the segment's file and removes the spool file.
+// Close removes the spool file.
 func (o *object) Close() {
-	if o.raw != nil {
-		_ = o.raw.Close() // was only read
-	}
 	if o.spool != nil {
 		o.spools.discard(o.spool)
 	}
@@ -110,20 +107,18 @@ var encodePool = sync.Pool{New: func() any {
 }}
 
 // encode reads the batches of [from, s.End()) and returns the object. meta brings what the batches do not
-// tell: partition, leader and broker epoch, epochs, aborted transactions, producers. Compressed blocks go
+// tell: partition, leader and broker epoch, epochs, aborted transactions, producers. Every batch's CRC is
+// verified on the way, so that rot on the local disk is not archived. Compressed blocks go
 // to a file of spools, which may be nil. pace is called with the number of raw bytes of each block. The
 // caller closes the object while s is still held.
 func encode(s SealedSegment, from int64, meta Footer, spools *spool, pace func(n int) error) (_ *object, err error) {
-	start, err := findStart(s, from)
-	if err != nil {
-		return nil, err
+	start := int64(0)
+	if from > s.Base() { // a new leader may begin in the middle of a segment
+		if start, err = s.Position(from); err != nil {
+			return nil, err
+		}
 	}
-	r, err := s.Open(from, s.End())
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	o := &object{footer: &meta, rawStart: start, spools: spools}
+	o := &object{footer: &meta, rawStart: start, raw: s, spools: spools}
 	defer func() {
 		if err != nil {
 			o.Close()
@@ -132,7 +127,7 @@ func encode(s SealedSegment, from int64, meta Footer, spools *spool, pace func(n
 	e := &encoder{o: o, pace: pace, buf: encodePool.Get().(*encodeBuffers)}
 	e.buf.raw = e.buf.raw[:0]
 	defer encodePool.Put(e.buf)
-	if err := e.run(r); err != nil {
+	if err := e.run(newBatchReader(s, start, s.Size())); err != nil {
 		return nil, err
 	}
 	if len(meta.Blocks) == 0 {
@@ -141,42 +136,14 @@ func encode(s SealedSegment, from int64, meta Footer, spools *spool, pace func(n
 	if meta.End != s.End()-1 {
 		return nil, fmt.Errorf("batches end at %d, segment at %d", meta.End, s.End()-1)
 	}
-	if o.tail, err = encodeFooter(o.footer, e.crc); err != nil {
-		return nil, err
-	}
-	if o.raw, err = s.OpenFile(); err != nil {
-		return nil, err
-	}
-	return o, nil
+	o.tail, err = encodeFooter(o.footer, e.crc)
+	return o, err
 }
 
-// findStart returns the byte position of the batch that holds from. A new leader may begin in the middle
-// of a segment; then the headers up to there are walked.
-func findStart(s SealedSegment, from int64) (int64, error) {
-	if from <= s.Base() {
-		return 0, nil
-	}
-	r, err := s.Open(s.Base(), s.End())
-	if err != nil {
-		return 0, err
-	}
-	defer r.Close()
-	pos := int64(0)
+func (e *encoder) run(r *batchReader) error {
+	defer r.close()
 	for {
-		b, err := r.Next()
-		if err != nil {
-			return 0, err
-		}
-		if b.NextOffset() > from {
-			return pos, nil
-		}
-		pos += int64(b.Size())
-	}
-}
-
-func (e *encoder) run(r BatchReader) error {
-	for {
-		b, err := r.Next()
+		b, err := r.next()
 		if errors.Is(err, io.EOF) {
 			return e.flush()
 		}

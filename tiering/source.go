@@ -3,8 +3,6 @@ package tiering
 import (
 	"io"
 	"time"
-
-	"firn/segment/batch"
 )
 
 // Source is what the Uploader needs of a partition's local log. Its methods are safe for concurrent
@@ -24,8 +22,6 @@ type Source interface {
 	// Active tells of the segment that is being written: its base offset, its size, and when its
 	// first batch was appended, zero if it has none.
 	Active() (base, size int64, since time.Time)
-	// Epochs are all leader epochs that the log knows of, below its start too, oldest first.
-	Epochs() []EpochStart
 	// Roll seals the active segment if it holds anything.
 	Roll() error
 }
@@ -36,32 +32,22 @@ type EpochStart struct {
 	Start int64
 }
 
-// SealedSegment is a local segment that will not change any more. It is held until Release.
+// SealedSegment is a local segment that will not change any more. It is held until Release. It is
+// *segment.Sealed, in words that a test can speak, too.
 type SealedSegment interface {
-	// Base and End are the offsets [Base, End) that the segment covers; Size its bytes.
+	// Base and End are the offsets [Base, End) that the segment covers.
 	Base() int64
 	End() int64
+	// Size is the number of bytes that ReadAt gives: whole batches back to back, as on disk.
 	Size() int64
-	// Open reads the batches one after the other, from the one that holds from up to the last that
-	// ends at or below to, each with its CRC verified.
-	Open(from, to int64) (BatchReader, error)
-	// OpenFile gives the same bytes by position, Base's batch at position 0.
-	OpenFile() (ReaderAtCloser, error)
+	io.ReaderAt
+	// Position is where the batch that holds offset begins.
+	Position(offset int64) (int64, error)
 	// ProducerSnapshot is the producers' state at End; nil if there is none.
 	ProducerSnapshot() ([]byte, error)
+	// Epochs are all leader epochs known that start below End, oldest first.
+	Epochs() []EpochStart
 	// DropCache tells the kernel that the bytes will not be read again soon.
 	DropCache()
 	Release()
-}
-
-// BatchReader gives batches in order; each is good until the next call. At the end it gives io.EOF.
-type BatchReader interface {
-	Next() (batch.Batch, error)
-	io.Closer
-}
-
-// ReaderAtCloser is an open file.
-type ReaderAtCloser interface {
-	io.ReaderAt
-	io.Closer
 }

@@ -74,7 +74,7 @@ type leftover struct {
 }
 
 func newUpload(u *Uploader, tp topic.Partition, epoch int32, src Source, l Limits) *Upload {
-	p := &Upload{u: u, tp: tp, src: src, archive: u.o.Archives.Archive(tp, epoch)}
+	p := &Upload{u: u, tp: tp, src: src, archive: u.archives.Archive(tp, epoch)}
 	p.log = u.log.With("partition", tp.String(), "epoch", epoch)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wantHW.Store(math.MaxInt64)

@@ -123,12 +123,7 @@ func (p *Upload) upload(s SealedSegment, head manifest.Head) error {
 	if err != nil {
 		return fmt.Errorf("producer snapshot of %s at %d: %w", p.tp, s.End(), err)
 	}
-	meta := Footer{Partition: p.tp, LeaderEpoch: p.archive.epoch, BrokerEpoch: p.u.o.BrokerEpoch(), Producers: producers}
-	for _, e := range p.src.Epochs() {
-		if e.Start < s.End() {
-			meta.Epochs = append(meta.Epochs, e)
-		}
-	}
+	meta := Footer{Partition: p.tp, LeaderEpoch: p.archive.epoch, BrokerEpoch: p.u.o.BrokerEpoch(), Epochs: s.Epochs(), Producers: producers}
 	o, err := encode(s, head.TierEnd, meta, p.u.spool, func(n int) error { return p.u.disk.wait(p.ctx, n) })
 	if err != nil {
 		return fmt.Errorf("encode [%d, %d) of %s: %w", head.TierEnd, s.End(), p.tp, err)

@@ -18,9 +18,11 @@ import (
 
 // UploaderOptions configures an Uploader.
 type UploaderOptions struct {
-	Bucket objstore.Bucket
-	// Archives makes the manifest writers of the partitions; it has the anchor and the cluster id.
-	Archives *Archives
+	Bucket  objstore.Bucket
+	Anchor  Anchor
+	Cluster string // cluster id, part of every key
+	// Grace is how long trash stays; default DefaultGrace.
+	Grace time.Duration
 	// BrokerEpoch names this process in keys.
 	BrokerEpoch func() int64
 	// FS and SpoolDir say where compressed blocks wait for their upload; what an earlier process left
@@ -46,13 +48,14 @@ type UploaderOptions struct {
 // concurrent use. It polls nothing: partitions come up when a segment was sealed, when the high watermark
 // passed one, when data grows old, and when a pause after a failure is over.
 type Uploader struct {
-	o       UploaderOptions
-	keys    Keys
-	spool   *spool
-	log     *slog.Logger
-	metrics *uploadMetrics
-	disk    *pace // of reading segments
-	net     *pace // of sending objects
+	o        UploaderOptions
+	keys     Keys
+	archives *Archives
+	spool    *spool
+	log      *slog.Logger
+	metrics  *uploadMetrics
+	disk     *pace // of reading segments
+	net      *pace // of sending objects
 
 	wake chan struct{} // one token lets one worker look at the queue
 	mu   struct {
@@ -90,10 +93,13 @@ func NewUploader(o UploaderOptions) (*Uploader, error) {
 		return nil, err
 	}
 	u := &Uploader{
-		o: o, keys: o.Archives.keys, spool: sp, log: o.Logger,
+		o: o, keys: Keys{o.Cluster}, spool: sp, log: o.Logger,
 		disk: newPace(o.BytesPerSecond), net: newPace(o.BytesPerSecond),
 		wake: make(chan struct{}, o.Concurrency),
 	}
+	u.archives = NewArchives(ArchiveOptions{
+		Bucket: o.Bucket, Anchor: o.Anchor, Cluster: o.Cluster, Grace: o.Grace, Logger: o.Logger, Registerer: o.Registerer,
+	})
 	u.mu.uploads = map[*Upload]struct{}{}
 	u.mu.described = map[topic.ID]bool{}
 	u.metrics = newUploadMetrics(o.Registerer, u)
@@ -118,6 +124,7 @@ func (u *Uploader) Run(ctx context.Context) error {
 	}
 	u.mu.Unlock()
 	wg.Wait()
+	u.archives.Close()
 	return ctx.Err()
 }
 
@@ -224,6 +231,9 @@ func (u *Uploader) describe(ctx context.Context, id topic.ID) error {
 	u.mu.Unlock()
 	return nil
 }
+
+// Archives makes the manifest writers of this broker.
+func (u *Uploader) Archives() *Archives { return u.archives }
 
 // Register begins to archive a partition that this broker leads at leaderEpoch. The Upload must be
 // closed when that leadership ends.

@@ -1,0 +1,84 @@
+package tiering
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"firn/segment/batch"
+)
+
+// batchReader reads the batches of a segment one after the other through a window of 1 MiB, or of one
+// batch where that is larger.
+type batchReader struct {
+	src      io.ReaderAt
+	pos, end int64 // what is still to be read into the window
+	window   *[]byte
+	rest     []byte // read and not given out
+}
+
+const readWindow = 1 << 20
+
+var windowPool = sync.Pool{New: func() any { b := make([]byte, readWindow); return &b }}
+
+func newBatchReader(src io.ReaderAt, pos, end int64) *batchReader {
+	return &batchReader{src: src, pos: pos, end: end, window: windowPool.Get().(*[]byte)}
+}
+
+// next returns the next batch, its CRC verified, good until the call after; io.EOF at the end.
+func (r *batchReader) next() (batch.Batch, error) {
+	for {
+		b, rest, err := batch.Parse(r.rest)
+		switch {
+		case err == nil:
+			at := r.pos - int64(len(r.rest))
+			if err := b.VerifyCRC(); err != nil {
+				return nil, fmt.Errorf("batch at byte %d of the segment: %w", at, err)
+			}
+			r.rest = rest
+			return b, nil
+		case !errors.Is(err, batch.ErrShort):
+			return nil, fmt.Errorf("batch at byte %d of the segment: %w", r.pos-int64(len(r.rest)), err)
+		case r.pos == r.end && len(r.rest) == 0:
+			return nil, io.EOF
+		case r.pos == r.end:
+			return nil, fmt.Errorf("segment ends within the batch at byte %d: %w", r.pos-int64(len(r.rest)), err)
+		}
+		if err := r.more(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// more moves what is left to the front of the window and fills it up.
+func (r *batchReader) more() error {
+	w := *r.window
+	if len(r.rest) >= batch.HeaderLen {
+		// A batch that is larger than the window gets one of its own, which is not kept.
+		_, size, err := batch.ParseHeader(r.rest)
+		if at := r.pos - int64(len(r.rest)); err == nil && int64(size) > r.end-at {
+			return fmt.Errorf("batch at byte %d of the segment claims %d bytes, %d are left", at, size, r.end-at)
+		}
+		if err == nil && size > len(w) {
+			w = make([]byte, size)
+		}
+	}
+	n := copy(w, r.rest)
+	m := int(min(int64(len(w)-n), r.end-r.pos))
+	got, err := r.src.ReadAt(w[n:n+m], r.pos)
+	if got < m {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return fmt.Errorf("read segment at byte %d: %w", r.pos, err)
+	}
+	r.pos += int64(m)
+	r.rest = w[:n+m]
+	return nil
+}
+
+func (r *batchReader) close() {
+	r.rest = nil
+	windowPool.Put(r.window)
+}
