@@ -10,7 +10,7 @@ import (
 
 // Changes is what differs between two images. Old or New is nil where the thing did not or does not
 // exist. Several writes of one thing between the two images are one change. The lists are in order of id,
-// partition or shard, except Topics and Partitions, which have none.
+// partition or shard, except Topics, Partitions and TierHeads, which have none.
 type Changes struct {
 	Cluster    bool // cluster record or the run-time settings of all brokers
 	Controller bool
@@ -22,7 +22,7 @@ type Changes struct {
 	// Partitions of topics that are live in either image: those of a topic just created are all here,
 	// those of a topic just deleted, too, with New nil.
 	Partitions []PartitionChange
-	TierHeads  []TierHeadChange
+	TierHeads  []topic.Partition
 	Shards     []ShardChange
 }
 
@@ -52,12 +52,6 @@ type PartitionChange struct {
 	Old, New  *PartitionState
 }
 
-// TierHeadChange is a tier head that changed.
-type TierHeadChange struct {
-	Partition topic.Partition
-	Old, New  *TierHead
-}
-
 // ShardChange is a shard whose owner record changed. A shard without a record has Broker -1.
 type ShardChange struct {
 	Kind     ShardKind
@@ -81,8 +75,8 @@ func (im *Image) Diff(old *Image) *Changes {
 	c.diffBrokers(old, im)
 	topics := c.diffTopics(old, im)
 	c.diffPartitions(old, im, topics)
-	snapmap.Diff(old.heads, im.heads, func(tp topic.Partition, was *TierHead, _ bool, now *TierHead, _ bool) {
-		c.TierHeads = append(c.TierHeads, TierHeadChange{tp, was, now})
+	snapmap.Diff(old.heads, im.heads, func(tp topic.Partition, _ *TierHead, _ bool, _ *TierHead, _ bool) {
+		c.TierHeads = append(c.TierHeads, tp)
 	})
 	c.diffShards(old, im)
 	return c

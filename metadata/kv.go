@@ -126,7 +126,7 @@ type KV interface {
 	TxnMany(ctx context.Context, txns []Txn) ([]TxnResult, error)
 	// Watch delivers every change of keys in [start, end) from revision rev on until ctx ends, then
 	// closes the channel. A watch that breaks delivers a last batch with Err (ErrCompacted if rev is
-	// no longer kept, else ErrUnavailable) and closes.
+	// no longer kept, else ErrUnavailable) and closes. Close of the KV closes the channel, too.
 	Watch(ctx context.Context, start, end string, rev int64) <-chan WatchBatch
 	// Grant makes a lease that ends ttl after the last Grant or KeepAlive reached the key space; the
 	// TTL granted may be longer than asked for.

@@ -1,0 +1,94 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"firn/metadata"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+const (
+	// A watch asks for a sign of life this often, and ends when it has heard nothing for quietLimit: a
+	// member that is frozen or cut off one way would otherwise keep us on an old image for as long as it
+	// takes gRPC to notice (12 s).
+	signOfLife = 2 * time.Second
+	quietLimit = 5 * time.Second
+)
+
+// Watch implements metadata.KV.
+func (k *kv) Watch(ctx context.Context, start, end string, rev int64) <-chan metadata.WatchBatch {
+	out := make(chan metadata.WatchBatch)
+	go func() {
+		defer close(out)
+		err := k.watch(ctx, start, end, rev, out)
+		if ctx.Err() == nil {
+			send(ctx, out, metadata.WatchBatch{Err: err})
+		}
+	}()
+	return out
+}
+
+func send(ctx context.Context, out chan<- metadata.WatchBatch, b metadata.WatchBatch) bool {
+	select {
+	case out <- b:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// watch delivers batches until the watch ends and says why it did.
+func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<- metadata.WatchBatch) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	responses := k.client.Watch(ctx, start, clientv3.WithRange(end), clientv3.WithRev(rev), clientv3.WithProgressNotify())
+	ask := time.NewTicker(signOfLife)
+	defer ask.Stop()
+	heard := time.Now()
+	for {
+		select {
+		case res, ok := <-responses:
+			if !ok {
+				return fmt.Errorf("watch from %s: %w", start, metadata.ErrUnavailable)
+			}
+			if res.CompactRevision != 0 {
+				return fmt.Errorf("watch from %s at %d, compacted to %d: %w", start, rev, res.CompactRevision, metadata.ErrCompacted)
+			}
+			if err := res.Err(); err != nil {
+				return fmt.Errorf("watch from %s: %w", start, classify(err, false))
+			}
+			if !res.Created && !send(ctx, out, batch(res)) {
+				return ctx.Err()
+			}
+			heard = time.Now()
+		case <-ask.C:
+			if time.Since(heard) > quietLimit {
+				return fmt.Errorf("watch from %s: nothing heard for %v: %w", start, quietLimit, metadata.ErrUnavailable)
+			}
+			// An error shows on the watch itself.
+			_ = k.client.RequestProgress(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func batch(res clientv3.WatchResponse) metadata.WatchBatch {
+	b := metadata.WatchBatch{Rev: res.Header.Revision}
+	if len(res.Events) == 0 {
+		return b // progress: everything up to Rev was delivered
+	}
+	b.Events = make([]metadata.Event, len(res.Events))
+	for i, ev := range res.Events {
+		b.Events[i] = metadata.Event{Entry: entry(ev.Kv), Deleted: ev.Type == clientv3.EventTypeDelete}
+		if b.Events[i].Deleted {
+			b.Events[i].Value = nil
+		}
+	}
+	// The header's revision is the store's, which may be ahead of what this response delivers.
+	b.Rev = res.Events[len(res.Events)-1].Kv.ModRevision
+	return b
+}
