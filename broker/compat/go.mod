@@ -27,6 +27,9 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 )
 
-require firn v0.0.0
+require (
+	firn v0.0.0
+	github.com/confluentinc/confluent-kafka-go/v2 v2.11.1
+)
 
 replace firn => ../..

@@ -1,0 +1,96 @@
+"""confluent-kafka as a client of the stories: one JSON command a line, one JSON answer a line."""
+import json
+import sys
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+bootstrap = sys.argv[1]
+state = {}
+
+
+def fields(m):
+    return {"p": m.partition(), "o": m.offset(), "t": m.timestamp()[1],
+            "k": (m.key() or b"").decode(), "v": m.value().decode()}
+
+
+def consumer(group, **more):
+    return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False,
+                     "auto.offset.reset": "earliest", "fetch.wait.max.ms": 100, **more})
+
+
+def produce(c):
+    failed = []
+    p = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
+    for r in c["records"]:
+        while True:
+            try:
+                p.produce(c["topic"], key=r["k"], value=r["v"], partition=r["p"], timestamp=r["t"],
+                          on_delivery=lambda e, _: e and failed.append(str(e)))
+                break
+            except BufferError:
+                p.poll(0.1)
+    left = p.flush(60)
+    if failed or left:
+        raise RuntimeError(f"{left} not delivered, {failed[:1]}")
+    return {}
+
+
+def read(c):
+    k = consumer("unused")
+    k.assign([TopicPartition(c["topic"], c["p"], c["offset"])])
+    out = []
+    while len(out) < c["n"]:
+        m = k.poll(30)
+        if m is None:
+            raise RuntimeError(f"nothing after {len(out)} records")
+        if m.error():
+            raise RuntimeError(str(m.error()))
+        out.append(fields(m))
+    k.close()
+    return {"records": out}
+
+
+def offset(c):
+    k = consumer("unused")
+    found = k.offsets_for_times([TopicPartition(c["topic"], c["p"], c["t"])], timeout=30)[0]
+    k.close()
+    if found.error:
+        raise RuntimeError(str(found.error))
+    return {"offset": found.offset}
+
+
+def join(c):
+    state["topic"] = c["topic"]
+    state["member"] = consumer(c["group"], **{"heartbeat.interval.ms": 100, "partition.assignment.strategy": "range"})
+    state["member"].subscribe([c["topic"]])
+    return {}
+
+
+def next_(c):
+    out = []
+    for m in state["member"].consume(100, c["ms"] / 1000):
+        if m.error():
+            raise RuntimeError(str(m.error()))
+        out.append(fields(m))
+    return {"records": out}
+
+
+def commit(c):
+    done = state["member"].commit(offsets=[TopicPartition(state["topic"], int(p), o) for p, o in c["offsets"].items()],
+                                  asynchronous=False)
+    for tp in done:
+        if tp.error:
+            raise RuntimeError(str(tp.error))
+    return {}
+
+
+ops = {"produce": produce, "read": read, "offset": offset, "join": join, "next": next_, "commit": commit}
+for line in sys.stdin:
+    command = json.loads(line)
+    try:
+        result = ops[command["op"]](command)
+    except Exception as e:  # whatever it is, the story wants to hear of it
+        result = {"error": repr(e)}
+    print(json.dumps(result), flush=True)
+if "member" in state:
+    state["member"].close()
