@@ -179,6 +179,7 @@ func (r *Replica) appendGroupLocked(done *doneList) {
 		r.stageLocked(ro, conf, a, now, done)
 	}
 	r.writeLocked(conf, done)
+	r.advance(done) // also for a duplicate whose original is committed already
 }
 
 // admit says whether a leader in its present state may take a.
@@ -271,7 +272,6 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 		r.await(a, conf, done)
 	}
 	ap.staged, ap.batches = ap.staged[:0], ap.batches[:0]
-	r.advance(done)
 }
 
 // takeInLocked notes that the staged batches are in the log, which now ends at end.

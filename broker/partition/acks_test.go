@@ -1,0 +1,316 @@
+package partition
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
+)
+
+func crcBytes(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(nil, crc32.Checksum(b, castagnoli))
+}
+
+func ends(q *ackQueue) []int64 {
+	var out []int64
+	var last *Append
+	for a := q.head; a != nil; a = a.next {
+		if a.prev != last {
+			panic("broken list")
+		}
+		out, last = append(out, a.end), a
+	}
+	if q.tail != last {
+		panic("broken tail")
+	}
+	return out
+}
+
+func TestAckQueueKeepsOrderOfEnds(t *testing.T) {
+	var q ackQueue
+	appends := map[int64]*Append{}
+	for _, end := range []int64{10, 20, 30, 15, 30, 5, 40} {
+		a := &Append{end: end, queued: &q}
+		q.add(a)
+		appends[end] = a
+	}
+	if got, want := ends(&q), []int64{5, 10, 15, 20, 30, 30, 40}; !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	q.remove(appends[15])
+	var done doneList
+	q.pop(20, nil, &done)
+	if got := ends(&q); !slices.Equal(got, []int64{30, 30, 40}) {
+		t.Fatalf("left: %v", got)
+	}
+	var popped []int64
+	for a := done.head; a != nil; a = a.next {
+		popped = append(popped, a.end)
+	}
+	if !slices.Equal(popped, []int64{5, 10, 20}) {
+		t.Fatalf("popped: %v", popped)
+	}
+	q.pop(100, errors.New("x"), &done)
+	if q.head != nil || q.tail != nil {
+		t.Fatal("not empty")
+	}
+}
+
+func TestCommitRing(t *testing.T) {
+	var c commitRing
+	for i := range 100 {
+		c.push(commitPoint{end: int64(i), written: uint64(10 * i)})
+		if i >= 40 {
+			if got, ok := c.pop(int64(i - 40)); !ok || got != uint64(10*(i-40)) {
+				t.Fatal(i, got, ok)
+			}
+		}
+	}
+	if _, ok := c.pop(59); ok {
+		t.Fatal("popped twice")
+	}
+	if got, _ := c.pop(1000); got != 990 || c.n != 0 {
+		t.Fatal(got, c.n)
+	}
+}
+
+// held makes the syncs of the log files wait.
+type held struct {
+	rule *faultfs.Armed
+	gate chan struct{}
+	in   chan struct{} // one for each sync that has come to the gate
+}
+
+func holdSyncs(inject *faultfs.Injector) *held {
+	h := &held{gate: make(chan struct{}), in: make(chan struct{}, 1000)}
+	h.rule = inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Do: func(faultfs.Op, string) {
+		h.in <- struct{}{}
+		<-h.gate
+	}})
+	return h
+}
+
+func (h *held) release() {
+	h.rule.Remove()
+	close(h.gate)
+}
+
+// H2: the retry of a batch whose sync is not done must not be acknowledged before it is; after a power cut neither was.
+func TestRetryIsNotAcknowledgedBeforeItsOriginal(t *testing.T) {
+	mem := vfs.NewMem()
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(mem, &inject))
+	r := g.lead(durableConfig())
+	appendOK(t, r, idempotent(t, 1, 0, 0, 1, "before"))
+	syncs := holdSyncs(&inject)
+	first := start(r, AcksAll, idempotent(t, 1, 0, 1, 1, "held"))
+	<-syncs.in
+	retry := start(r, AcksAll, idempotent(t, 1, 0, 1, 1, "held"))
+	asLeader := start(r, AcksLeader, idempotent(t, 1, 0, 1, 1, "held"))
+	known := start(r, AcksAll, idempotent(t, 1, 0, 0, 1, "before")).wait(t)
+	if known.Err != nil || known.BaseOffset != 0 {
+		t.Errorf("retry of a durable batch: %v at %d", known.Err, known.BaseOffset)
+	}
+	if !first.pending() || !retry.pending() || !asLeader.pending() {
+		t.Error("acknowledged before the sync")
+	}
+	if hw := r.Offsets().HighWatermark; hw != 1 {
+		t.Errorf("high watermark %d", hw)
+	}
+	if p, got := fetch(t, g, r, 1, 1<<20); p.Err != nil || len(got) != 0 {
+		t.Errorf("what is not durable is read: %v, %d batches", p.Err, len(got))
+	}
+	cut := mem.CrashClone(7, 0) // the power fails now
+	syncs.release()
+	for what, a := range map[string]*ack{"first": first, "retry": retry, "retry with acks=1": asLeader} {
+		if a.wait(t); a.Err != nil || a.BaseOffset != 1 {
+			t.Errorf("%s: %v at %d", what, a.Err, a.BaseOffset)
+		}
+	}
+
+	after := newRig(t, cut)
+	r = after.lead(durableConfig())
+	if got := values(t, after, r, 0); len(got) != 1 || got[0] != "before" {
+		t.Fatalf("after the cut: %v", got)
+	}
+	if base := appendOK(t, r, idempotent(t, 1, 0, 1, 1, "held")); base != 1 {
+		t.Errorf("the retry after the cut is at %d", base)
+	}
+}
+
+func TestFailedSyncFailsExactlyWhatIsNotDurable(t *testing.T) {
+	mem := vfs.NewMem()
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(mem, &inject))
+	r := g.lead(durableConfig())
+	appendOK(t, r, records(t, 1, "a"))
+	syncs := holdSyncs(&inject)
+	lost := start(r, AcksAll, records(t, 1, "b"))
+	<-syncs.in
+	bad := inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Err: errors.New("media")})
+	later := start(r, AcksLeader, records(t, 1, "c"))
+	syncs.release()
+	// The one at the gate has passed the rules and succeeds; the one after it fails.
+	for _, a := range []*ack{lost, later} {
+		a.wait(t)
+	}
+	if lost.Err != nil && !errors.Is(lost.Err, ErrStorage) || !errors.Is(later.Err, ErrStorage) {
+		t.Errorf("%v, %v", lost.Err, later.Err)
+	}
+	if bad.Hits() == 0 {
+		t.Fatal("the fault did not bite")
+	}
+	until(t, "offline", func() bool { return r.Err() != nil })
+	if a := start(r, AcksNone, records(t, 1, "d")).wait(t); !errors.Is(a.Err, ErrStorage) {
+		t.Errorf("append to an offline disk: %v", a.Err)
+	}
+	if p, _ := fetch(t, g, r, 0, 1<<20); !errors.Is(p.Err, ErrStorage) {
+		t.Errorf("fetch from an offline disk: %v", p.Err)
+	}
+	after := newRig(t, mem.CrashClone(1, 0))
+	got := values(t, after, after.lead(durableConfig()), 0)
+	if got[0] != "a" || lost.Err == nil && got[1] != "b" {
+		t.Errorf("acknowledged records are gone: %v", got)
+	}
+}
+
+func TestLostLeadershipFailsWhatIsNotCommitted(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(durableConfig())
+	syncs := holdSyncs(&inject)
+	a := start(r, AcksAll, records(t, 1, "a"))
+	<-syncs.in
+	if err := r.BecomeFollower(State{Leader: 2, LeaderEpoch: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if a.wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("%v", a.Err)
+	}
+	syncs.release()
+}
+
+func TestProduceTimesOutAndCountsDown(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(durableConfig())
+	relaxed := g.open(otherTP, relaxedConfig())
+	if err := relaxed.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	syncs := holdSyncs(&inject)
+	defer syncs.release()
+	done := make(chan struct{}, 1)
+	p := &Produce{Timeout: 20 * time.Millisecond, Parts: make([]ProducePart, 3), Done: func(*Produce) { done <- struct{}{} }}
+	for range 3 { // it can be used again
+		p.Parts[0].Replica, p.Parts[0].Append.Records = r, records(t, 1, "held")
+		p.Parts[1].Replica, p.Parts[1].Append.Records = relaxed, records(t, 1, "quick")
+		p.Parts[2].Append.Err = ErrUnknownPartition
+		for i := range p.Parts {
+			p.Parts[i].Append.Acks = AcksAll
+		}
+		g.set.Produce(p)
+		select {
+		case <-done:
+		case <-time.After(patience):
+			t.Fatal("no answer")
+		}
+		for i, want := range []error{ErrTimeout, nil, ErrUnknownPartition} {
+			if err := p.Parts[i].Append.Err; !errors.Is(err, want) {
+				t.Errorf("part %d: %v, want %v", i, err, want)
+			}
+		}
+	}
+	if o := r.Offsets(); o.LogEnd != 3 || r.waiters.all.head != nil {
+		t.Errorf("%+v, somebody still waits: %v", o, r.waiters.all.head != nil)
+	}
+}
+
+// Acknowledgements of one partition come in the order of the log, whoever appended.
+func TestAcknowledgementsFollowTheLog(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	r := g.lead(durableConfig())
+	var mu sync.Mutex
+	var order []int64
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				a := start(r, AcksAll, records(t, 1, "v")).wait(t)
+				mu.Lock()
+				order = append(order, a.BaseOffset)
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	slices.Sort(order)
+	for i, o := range order {
+		if o != int64(i) {
+			t.Fatalf("offset %d was given %d", i, o)
+		}
+	}
+}
+
+// A hundred producers write while the k-th write or sync fails. Whatever was acknowledged must be there after a power
+// cut, at the offset that was answered.
+func TestAcknowledgedRecordsSurviveFailingWrites(t *testing.T) {
+	for k := 1; k <= 60; k += 7 {
+		for _, op := range []faultfs.Op{faultfs.Sync, faultfs.WriteAt, faultfs.WriteV} {
+			t.Run(fmt.Sprintf("%s-%d", op, k), func(t *testing.T) {
+				mem := vfs.NewMem()
+				var inject faultfs.Injector
+				g := newRig(t, faultfs.Wrap(mem, &inject))
+				conf := durableConfig()
+				conf.Segment.Bytes = 4 << 10
+				r := g.lead(conf)
+				inject.Add(faultfs.Rule{Op: op, Glob: "*.log", Nth: k, Err: errors.New("fault"), Short: 30})
+				acked := produceMany(t, r, 100, 5)
+				g.close(false)
+				after := newRig(t, mem.CrashClone(uint64(k), 50))
+				got := values(t, after, after.lead(conf), 0)
+				for offset, value := range acked {
+					if got[offset] != value {
+						t.Errorf("offset %d: %q was acknowledged, %q is there", offset, value, got[offset])
+					}
+				}
+			})
+		}
+	}
+}
+
+// produceMany has n idempotent producers send m batches each, with one retry, and returns what was acknowledged.
+func produceMany(t *testing.T, r *Replica, n, m int) map[int64]string {
+	var mu sync.Mutex
+	acked := map[int64]string{}
+	var group sync.WaitGroup
+	for p := range n {
+		group.Go(func() {
+			for s := range m {
+				value := fmt.Sprintf("%d-%d", p, s)
+				a := start(r, AcksAll, idempotent(t, int64(p), 0, int32(s), 1, value)).wait(t)
+				if a.Err != nil {
+					a = start(r, AcksAll, idempotent(t, int64(p), 0, int32(s), 1, value)).wait(t)
+				}
+				if a.Err != nil {
+					return
+				}
+				mu.Lock()
+				if old, ok := acked[a.BaseOffset]; ok {
+					t.Errorf("offset %d was given to %s and %s", a.BaseOffset, old, value)
+				}
+				acked[a.BaseOffset] = value
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	return acked
+}

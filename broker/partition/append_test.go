@@ -1,0 +1,299 @@
+package partition
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"math"
+	"testing"
+
+	"firn/metadata/topic"
+	"firn/segment/batch"
+	"firn/segment/vfs"
+)
+
+func TestAppendAndFetchKeepBytesAndOffsets(t *testing.T) {
+	for name, conf := range map[string]topic.Config{"durable": durableConfig(), "relaxed": relaxedConfig()} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, vfs.NewMem())
+			r := g.lead(conf)
+			sent := records(t, 3, "abc")
+			want := append([]byte(nil), sent...)
+			if base := appendOK(t, r, sent); base != 0 {
+				t.Fatalf("base offset %d", base)
+			}
+			if base := appendOK(t, r, records(t, 2, "def")); base != 3 {
+				t.Fatalf("base offset %d", base)
+			}
+			p, got := fetch(t, g, r, 1, 1<<20)
+			if p.Err != nil || p.HighWatermark != 5 || p.LastStable != 5 || p.LogStart != 0 || len(got) != 2 {
+				t.Fatalf("%+v, %d batches", p, len(got))
+			}
+			// Only base offset and leader epoch may differ from what was sent.
+			if b := got[0]; b.LeaderEpoch() != 1 || string(b[16:]) != string(want[16:]) {
+				t.Error("stored bytes differ from those sent")
+			}
+			if o := r.Offsets(); o.HighWatermark != 5 || o.LogEnd != 5 || o.LogStart != 0 || o.TierEnd != -1 {
+				t.Errorf("%+v", o)
+			}
+		})
+	}
+}
+
+func TestAppendRefusesBadBatches(t *testing.T) {
+	build := func(change func(w *batch.Builder), spoil func(b []byte) []byte) []byte {
+		w := &batch.Builder{}
+		if change != nil {
+			change(w)
+		}
+		w.Add(nowMs(), []byte("k"), []byte("v"))
+		w.Add(nowMs(), []byte("k"), []byte("w"))
+		b, err := w.Build(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if spoil != nil {
+			b = spoil(b)
+		}
+		return b
+	}
+	at := func(i int, v ...byte) func([]byte) []byte {
+		return func(b []byte) []byte { copy(b[i:], v); return b }
+	}
+	for name, c := range map[string]struct {
+		records []byte
+		want    error
+	}{
+		"nothing":          {nil, ErrInvalidRecord},
+		"two batches":      {build(nil, func(b []byte) []byte { return append(b, b...) }), ErrInvalidRecord},
+		"cut off":          {build(nil, func(b []byte) []byte { return b[:len(b)-1] }), ErrCorruptBatch},
+		"trailing bytes":   {build(nil, func(b []byte) []byte { return append(b, 0) }), ErrInvalidRecord},
+		"flipped bit":      {build(nil, func(b []byte) []byte { b[len(b)-2] ^= 1; return b }), ErrCorruptBatch},
+		"magic 1":          {build(nil, at(16, 1)), ErrInvalidRecord},
+		"unknown codec":    {build(nil, func(b []byte) []byte { b[22] |= 7; return reCRC(b) }), ErrCodec},
+		"control":          {build(func(w *batch.Builder) { w.SetFlags(false, true) }, nil), ErrInvalidRecord},
+		"transactional":    {build(func(w *batch.Builder) { w.SetProducer(1, 0, 0); w.SetFlags(true, false) }, nil), ErrTransactional},
+		"base offset":      {build(func(w *batch.Builder) { w.BaseOffset = 9 }, nil), ErrInvalidRecord},
+		"log append time":  {build(nil, func(b []byte) []byte { batch.Batch(b).SetLogAppendTime(nowMs()); return b }), ErrInvalidTimestamp},
+		"count":            {build(nil, func(b []byte) []byte { b[60] = 1; return reCRC(b) }), ErrInvalidRecord},
+		"no sequence":      {build(func(w *batch.Builder) { w.SetProducer(1, 0, -1) }, nil), ErrInvalidRecord},
+		"producer epoch":   {build(func(w *batch.Builder) { w.SetProducer(1, -1, 0) }, nil), ErrInvalidRecord},
+		"producer id":      {build(func(w *batch.Builder) { w.SetProducer(-2, 0, 0) }, nil), ErrInvalidRecord},
+		"larger than most": {build(func(w *batch.Builder) { w.Add(nowMs(), nil, make([]byte, 5000)) }, nil), ErrTooLarge},
+		"far future":       {build(func(w *batch.Builder) { w.Add(nowMs()+2*3600_000, nil, nil) }, nil), ErrInvalidTimestamp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, vfs.NewMem())
+			conf := durableConfig()
+			conf.MaxMessageBytes = 4096
+			r := g.lead(conf)
+			a := start(r, AcksAll, c.records).wait(t)
+			if !errors.Is(a.Err, c.want) || a.BaseOffset != -1 {
+				t.Fatalf("got %v at %d, want %v", a.Err, a.BaseOffset, c.want)
+			}
+			if r.Offsets().LogEnd != 0 {
+				t.Error("it was appended")
+			}
+		})
+	}
+}
+
+// reCRC makes the CRC right again, so that the check behind it is reached.
+func reCRC(b []byte) []byte {
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
+	return b
+}
+
+func TestAppendNamesRecordsAtFault(t *testing.T) {
+	old := nowMs() - 10*24*3600_000
+	for name, c := range map[string]struct {
+		conf  func(*topic.Config)
+		codec batch.Codec
+		want  error
+		index []int32
+	}{
+		"keyless":        {func(c *topic.Config) { c.Cleanup = topic.Cleanup{Compact: true} }, batch.None, ErrInvalidRecord, []int32{1, 2}},
+		"keyless in lz4": {func(c *topic.Config) { c.Cleanup = topic.Cleanup{Compact: true} }, batch.LZ4, ErrInvalidRecord, []int32{1, 2}},
+		"too old":        {func(c *topic.Config) { c.Timestamp.BeforeMaxMs = 24 * 3600_000 }, batch.Zstd, ErrInvalidTimestamp, []int32{2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, vfs.NewMem())
+			conf := durableConfig()
+			c.conf(&conf)
+			r := g.lead(conf)
+			w := batch.Builder{Codec: c.codec}
+			w.Add(nowMs(), []byte("k"), []byte("v"))
+			w.Add(nowMs(), nil, []byte("v"))
+			w.Add(old, nil, []byte("v"))
+			b, err := w.Build(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := start(r, AcksAll, b).wait(t)
+			if !errors.Is(a.Err, c.want) || len(a.RecordErrors) != len(c.index) {
+				t.Fatalf("%v %+v", a.Err, a.RecordErrors)
+			}
+			for i, e := range a.RecordErrors {
+				if e.Index != c.index[i] {
+					t.Errorf("record %d blamed, want %d", e.Index, c.index[i])
+				}
+			}
+		})
+	}
+}
+
+func TestAppendStampsLogAppendTime(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	conf := durableConfig()
+	conf.Timestamp.LogAppendTime = true
+	r := g.lead(conf)
+	before := nowMs()
+	w := &batch.Builder{}
+	w.SetProducer(5, 0, 0)
+	w.Add(17, nil, []byte("v")) // far in the past, which does not matter
+	b, _ := w.Build(nil)
+	retry := append([]byte(nil), b...)
+	a := start(r, AcksAll, b).wait(t)
+	if a.Err != nil || a.LogAppendTime < before {
+		t.Fatalf("%v, time %d", a.Err, a.LogAppendTime)
+	}
+	_, got := fetch(t, g, r, 0, 1<<20)
+	if !got[0].LogAppendTime() || got[0].MaxTimestamp() != a.LogAppendTime {
+		t.Error("the batch does not carry the time that was answered")
+	}
+	again := start(r, AcksAll, retry).wait(t)
+	if again.Err != nil || again.BaseOffset != 0 || again.LogAppendTime != a.LogAppendTime {
+		t.Errorf("retry: %v at %d, time %d", again.Err, again.BaseOffset, again.LogAppendTime)
+	}
+}
+
+func TestAppendRecompressesOnlyWhatDiffers(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	conf := durableConfig()
+	conf.Compression.Type = topic.CompressionZstd
+	r := g.lead(conf)
+	for _, codec := range []batch.Codec{batch.None, batch.Gzip, batch.Zstd} {
+		b := build(t, &batch.Builder{Codec: codec}, 50, "a value that repeats")
+		want := append([]byte(nil), b...)
+		base := appendOK(t, r, b)
+		_, got := fetch(t, g, r, base, 1<<20)
+		if got[0].Codec() != batch.Zstd {
+			t.Errorf("%s is stored as %s", codec, got[0].Codec())
+		}
+		if codec == batch.Zstd && string(got[0][16:]) != string(want[16:]) {
+			t.Error("a batch of the right codec was rewritten")
+		}
+	}
+	if n := len(values(t, g, r, 0)); n != 150 {
+		t.Errorf("%d records", n)
+	}
+}
+
+func TestAppendNeedsLeadershipAndReplicas(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	r := g.open(testTP, durableConfig())
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("before leading: %v", a.Err)
+	}
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 4, Replicas: []int32{1, 2, 3}, ISR: []int32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	conf := durableConfig()
+	conf.MinInsync = 2
+	r.SetConfig(conf)
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotEnoughReplicas) {
+		t.Errorf("too few in sync: %v", a.Err)
+	}
+	if a := start(r, AcksLeader, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Errorf("acks=1 with too few in sync: %v", a.Err)
+	}
+	if hw := r.Offsets().HighWatermark; hw != 0 {
+		t.Errorf("high watermark is %d though too few replicas are in sync", hw)
+	}
+	if a := start(r, 2, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrAcks) {
+		t.Errorf("acks=2: %v", a.Err)
+	}
+	// A single replica counts as enough whatever min.insync.replicas says.
+	if err := r.BecomeLeader(alone(5)); err != nil {
+		t.Fatal(err)
+	}
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil || a.BaseOffset != 1 {
+		t.Errorf("single replica: %v at %d", a.Err, a.BaseOffset)
+	}
+	if err := r.BecomeFollower(State{Leader: 2, LeaderEpoch: 6}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.BecomeLeader(alone(5)); err != nil { // old news
+		t.Fatal(err)
+	}
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("after leading: %v", a.Err)
+	}
+}
+
+type flag struct{ ok bool }
+
+func (f *flag) Valid() bool { return f.ok }
+
+func TestAppendWithoutLease(t *testing.T) {
+	lease := &flag{ok: false}
+	g := newRig(t, vfs.NewMem(), func(o *Options) { o.Lease = lease })
+	r := g.lead(durableConfig())
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Errorf("alone in the in-sync set: %v", a.Err)
+	}
+	conf := durableConfig()
+	conf.UncleanElection = true
+	r.SetConfig(conf)
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("with unclean elections: %v", a.Err)
+	}
+	lease.ok = true
+	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Errorf("with the lease back: %v", a.Err)
+	}
+}
+
+func TestHighWatermark(t *testing.T) {
+	for name, c := range map[string]struct {
+		hw   int64
+		ends []int64
+		min  int
+		want int64
+	}{
+		"alone":                {5, []int64{9}, 1, 9},
+		"the slowest counts":   {5, []int64{9, 7, 8}, 2, 7},
+		"it never falls":       {5, []int64{9, 3}, 2, 5},
+		"frozen below minimum": {5, []int64{9}, 2, 5},
+		"nobody":               {5, nil, 1, 5},
+		"exactly the minimum":  {5, []int64{6, 9}, 2, 6},
+	} {
+		if got := highWatermark(c.hw, c.ends, c.min); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		lease   bool
+		isr     int
+		unclean bool
+		acks    int16
+		want    bool
+	}{
+		{true, 3, true, 1, true},
+		{false, 1, false, 1, true},
+		{false, 1, true, -1, false},
+		{false, 2, false, -1, true},
+		{false, 2, false, 1, false},
+		{false, 2, false, 0, false},
+	} {
+		if got := mayServe(c.lease, c.isr, c.unclean, c.acks); got != c.want {
+			t.Errorf("mayServe(%+v) = %v", c, got)
+		}
+	}
+	if minInSync(3, 1) != 1 || minInSync(2, 3) != 2 || minInSync(0, 3) != 1 {
+		t.Error("minInSync")
+	}
+	if timeAllowed(math.MinInt64, &topic.Config{Timestamp: topic.Timestamp{BeforeMaxMs: math.MaxInt64}}, 1) {
+		t.Error("a timestamp below -1 is allowed")
+	}
+}
