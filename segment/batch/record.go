@@ -119,13 +119,12 @@ func (c *cursor) record() (r Record, ok bool) {
 	r.Key = body.bytes()
 	r.Value = body.bytes()
 	n := body.varint()
-	// A header takes two bytes at least, so a larger count is a lie.
-	if body.bad || n < 0 || int(n) > len(body.b)/2 {
+	if body.bad || n < 0 {
 		return Record{}, false
 	}
 	r.Headers = Headers{n: int(n), raw: body.b}
 	for range n {
-		if key := body.bytes(); key == nil { // a header's key must not be null
+		if key := body.bytes(); key == nil { // null, or there is no more
 			return Record{}, false
 		}
 		body.bytes()

@@ -271,6 +271,18 @@ func TestFlippedBitsInCompressedRecordsAreErrorsOrCaughtByCRC(t *testing.T) {
 	}
 }
 
+// What is cut short is corrupt, however close to the limit its size comes.
+func TestCutRecordsAreCorruptAtATightLimit(t *testing.T) {
+	for _, codec := range codecs[1:] {
+		b, _ := sample(t, codec)
+		limit := len(mustPlain(t, b))
+		cut := withRecords(b, codec, b.Records()[:len(b.Records())-3])
+		if err := cut.Each(nil, limit, func(Record) error { return nil }); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%v: %v", codec, err)
+		}
+	}
+}
+
 func TestUnknownCodec(t *testing.T) {
 	b, _ := sample(t, None)
 	for _, codec := range []Codec{5, 6, 7} {

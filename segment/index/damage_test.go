@@ -226,7 +226,7 @@ func TestReadersBesideTheAppender(t *testing.T) {
 			var m model
 			rng := rand.New(rand.NewPCG(6, 6))
 			add(t, x, m.grow(rng, 1000))
-			fixed := model{batches: m.batches[:900:900]}
+			fixed := model{batches: m.batches[:900:900], sparse: true}
 			floor := m.batches[950].Pos
 
 			stop := make(chan struct{})

@@ -85,6 +85,10 @@ func (m *model) inRun(t *testing.T, what string, run Run, err error, match func(
 			if start < run.Start || b.Pos > run.End || !atBatch {
 				t.Fatalf("%s: batch [%d, %d) is not in run %+v", what, start, b.Pos, run)
 			}
+			bounded := b.Pos+defaultInterval+3061 < m.batches[len(m.batches)-1].Pos
+			if !m.sparse && bounded && run.End-run.Start > defaultInterval+2*3061 {
+				t.Fatalf("%s: run %+v is wide for entries every %d bytes", what, run, defaultInterval)
+			}
 			return
 		}
 		start = b.Pos
@@ -183,6 +187,9 @@ func TestLookups(t *testing.T) {
 				t.Fatal(err)
 			}
 			x = must(t)(OpenActive(fsys, path, o, count-300, logEnd))
+			if st, err := fsys.Stat(path); err != nil || st.Size() != (count-300)*EntrySize {
+				t.Fatalf("the file was not cut: %d bytes, %v", st.Size(), err)
+			}
 			add(t, x, m.batches)
 			add(t, x, m.grow(rng, 500))
 			m.check(t, x, rng, 100)
