@@ -219,12 +219,16 @@ func (a *Archive) edit(ctx context.Context, make func(ctx context.Context) (mani
 	}
 }
 
+// maxSwaps is how often a swap with an unknown outcome is made again before its caller is told.
+const maxSwaps = 8
+
 // swap writes next over the head as known. nil means written, errLost that it never will be; in both cases
-// the state is what the anchor has. ErrRefused means that the anchor did not take it. With any other error the outcome is
-// open.
+// the state is what the anchor has. ErrRefused means that the anchor did not take it. With any other error
+// the outcome is open.
 func (a *Archive) swap(ctx context.Context, next manifest.Head) error {
 	raw := next.Encode()
-	for wait := newBackoff(50*time.Millisecond, 5*time.Second); ; {
+	wait := newBackoff(50*time.Millisecond, 5*time.Second)
+	for try := 1; ; try++ {
 		rev, ok, err := a.s.o.Anchor.Swap(ctx, a.tp, a.state.rev, a.epoch, raw)
 		if err == nil && ok {
 			a.state.pending = false
@@ -255,6 +259,9 @@ func (a *Archive) swap(ctx context.Context, next manifest.Head) error {
 		case a.state.rev == before && refused:
 			return fmt.Errorf("%w: %s at revision %d", ErrRefused, a.tp, before)
 		case a.state.rev == before: // not decided yet: the same swap again
+			if try == maxSwaps {
+				return fmt.Errorf("write tier head of %s: %w", a.tp, err)
+			}
 			if werr := wait.sleep(ctx); werr != nil {
 				return errors.Join(err, werr)
 			}

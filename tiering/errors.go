@@ -17,6 +17,8 @@ var (
 	// ErrMissing says that an object which the manifest names is not in the bucket. It is retriable
 	// and worth an alarm; it never means that the offset is out of range.
 	ErrMissing = errors.New("tiering: object is missing")
+	// ErrVersion says that an object is of a newer format than this build reads.
+	ErrVersion = errors.New("tiering: unknown newer version")
 	// ErrClosed says that the Reader or Uploader has been closed.
 	ErrClosed = errors.New("tiering: closed")
 	// ErrGap says that the local log begins behind the end of the tier, so that what lies between

@@ -155,8 +155,10 @@ func FooterPos(trailer []byte, size int64) (int64, error) {
 	if got, want := checksum(trailer[:trailerLen-4]), be.Uint32(trailer[trailerLen-4:]); got != want {
 		return 0, fmt.Errorf("%w: trailer has checksum %08x, want %08x", errFormat, got, want)
 	}
-	if v := be.Uint32(trailer[8:]); v != formatVersion {
-		return 0, fmt.Errorf("%w: object of version %d, this build reads %d", errFormat, v, formatVersion)
+	if v := be.Uint32(trailer[8:]); v > formatVersion {
+		return 0, fmt.Errorf("%w: object of version %d, this build reads up to %d", ErrVersion, v, formatVersion)
+	} else if v == 0 {
+		return 0, fmt.Errorf("%w: object of version 0", errFormat)
 	}
 	if got := int64(be.Uint32(trailer[28:])); got != size {
 		return 0, fmt.Errorf("%w: object of %d bytes says it has %d", errFormat, size, got)

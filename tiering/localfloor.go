@@ -32,7 +32,32 @@ type LocalView struct {
 
 // LocalFloor returns the offset below which local bytes may go; segments wholly below it can be dropped.
 // It never exceeds what is proven to be in the tier (or, untiered, the high watermark), except that what
-// lies below LogStart is wanted by nobody.
+// lies below LogStart is wanted by nobody. 0 means that nothing may go.
 func LocalFloor(v LocalView, now time.Time) int64 {
-	return 0
+	limit := v.HighWatermark
+	if v.Tiered {
+		limit = v.TierEnd
+	}
+	left := v.ActiveBytes
+	for _, s := range v.Sealed {
+		left += s.Size
+	}
+	oldest := now.UnixMilli() - v.RetentionMs
+	floor := int64(0)
+	for _, s := range v.Sealed {
+		next := s.End + 1
+		left -= s.Size
+		switch {
+		case next <= v.LogStart:
+		case next > limit:
+			return floor
+		case v.Tiered && v.DiskLow:
+		case v.RetentionMs >= 0 && s.MaxTime < oldest:
+		case v.RetentionBytes >= 0 && left >= v.RetentionBytes:
+		default:
+			return floor
+		}
+		floor = next
+	}
+	return floor
 }

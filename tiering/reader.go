@@ -317,6 +317,9 @@ func readFooter(ctx context.Context, bucket objstore.Bucket, key string, tp topi
 	if err == nil {
 		err = f.matches(tp, s)
 	}
+	if errors.Is(err, ErrVersion) {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
 	if err != nil {
 		return nil, &CorruptionError{Key: key, Block: -1, Pos: s.Size - int64(s.FooterLen), Offset: -1, Err: err}
 	}

@@ -57,7 +57,7 @@ func (t *tree) loadRoot(ctx context.Context, k rootKey) (*manifest.Root, int64, 
 		err = fmt.Errorf("%w: root %d in the place of root %d", manifest.ErrCorrupt, r.Seq, k.ref.Seq)
 	}
 	if err != nil {
-		return nil, 0, &CorruptionError{Key: key, Block: -1, Pos: 0, Offset: -1, Err: err}
+		return nil, 0, decodeError(key, err)
 	}
 	return &r, int64(segmentBytes*(len(r.Open)+len(r.Pages)) + 200*len(r.Trash)), nil
 }
@@ -73,9 +73,17 @@ func (t *tree) loadPage(ctx context.Context, k pageKey) (*manifest.Page, int64, 
 		err = fmt.Errorf("%w: page of %d segments is not the one that was referred to", manifest.ErrCorrupt, len(p.Segments))
 	}
 	if err != nil {
-		return nil, 0, &CorruptionError{Key: key, Block: -1, Pos: 0, Offset: -1, Err: err}
+		return nil, 0, decodeError(key, err)
 	}
 	return &p, int64(segmentBytes * len(p.Segments)), nil
+}
+
+// decodeError tells a newer format from damage.
+func decodeError(key string, err error) error {
+	if errors.Is(err, manifest.ErrVersion) {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	return &CorruptionError{Key: key, Block: -1, Pos: 0, Offset: -1, Err: err}
 }
 
 // root returns the head's root, nil if it has none.

@@ -10,13 +10,20 @@ import (
 const (
 	// MaxKeyBytes leaves half of S3's 1,024 bytes for a bucket's prefix.
 	MaxKeyBytes = 512
-	// maxPartBytes is what file systems, and the stores that keep plain files, take for one name.
-	maxPartBytes = 255
+	// maxNameBytes is what file systems, and the stores that keep plain files, take for one name.
+	maxNameBytes = 255
 )
+
+// IsPlain reports whether a byte of a key stands for itself in the name of a file. Others are written
+// as %XX by the driver fs, for some file system treats them in a way of its own.
+func IsPlain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-_.,=@", c) >= 0
+}
 
 // CheckKey returns an error that wraps ErrInvalidKey unless every driver can store the key: 1 to
 // MaxKeyBytes bytes of printable UTF-8 without backslash, its '/'-separated parts neither empty nor
-// "." nor ".." nor longer than 255 bytes.
+// "." nor ".." nor longer than 255 bytes, where bytes that are not plain, and a leading dot, count
+// three.
 func CheckKey(key string) error {
 	switch {
 	case key == "":
@@ -32,9 +39,20 @@ func CheckKey(key string) error {
 		}
 	}
 	for part := range strings.SplitSeq(key, "/") {
-		if part == "" || part == "." || part == ".." || len(part) > maxPartBytes {
+		if part == "" || part == "." || part == ".." || nameBytes(part) > maxNameBytes {
 			return fmt.Errorf("%w: %q has the part %q", ErrInvalidKey, key, part)
 		}
 	}
 	return nil
+}
+
+// nameBytes is the length of the file name of a key's part.
+func nameBytes(part string) int {
+	n := len(part)
+	for i := range len(part) {
+		if !IsPlain(part[i]) || (i == 0 && part[i] == '.') {
+			n += 2
+		}
+	}
+	return n
 }
