@@ -110,9 +110,19 @@ func readPropertiesFile(path string) ([]Property, error) {
 
 const envPrefix = "FIRN_"
 
-// otherEnv are the variables with our prefix that are no broker settings: the client commands' addresses
-// and what the tests and the Makefile use.
-var otherEnv = []string{"FIRN_BOOTSTRAP_SERVER", "FIRN_HTTP", "FIRN_CONFIG", "FIRN_DATA", "FIRN_TOOLS", "FIRN_VERIFY"}
+// otherEnv are the variables with our prefix that are no broker settings: those of the client commands, and
+// those by which tests and the Makefile are steered. A name that ends in '_' is a prefix.
+var otherEnv = []string{
+	"FIRN_BOOTSTRAP_SERVER", "FIRN_HTTP", "FIRN_DATA",
+	"FIRN_TEST_", "FIRN_CRASH_", "FIRN_CLIENT_", "FIRN_BENCH_", "FIRN_BIN", "FIRN_RACE", "FIRN_SEED", "FIRN_SOAK", "FIRN_TOOLS", "FIRN_VERIFY",
+}
+
+// isOther reports whether a variable is one of otherEnv.
+func isOther(name string) bool {
+	return slices.ContainsFunc(otherEnv, func(o string) bool {
+		return name == o || strings.HasSuffix(o, "_") && strings.HasPrefix(name, o)
+	})
+}
 
 // EnvName returns the environment variable that sets the setting called key.
 func EnvName(key string) string {
@@ -125,7 +135,7 @@ func envSettings(env []string) []Flag {
 	var out []Flag
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
-		if !strings.HasPrefix(name, envPrefix) || slices.Contains(otherEnv, name) || strings.HasPrefix(name, "FIRN_TEST_") || serviceLink(name) {
+		if !strings.HasPrefix(name, envPrefix) || isOther(name) || serviceLink(name) {
 			continue
 		}
 		key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "."))

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	defaultBootstrap = "127.0.0.1:9092"
+	// reachTimeout bounds how long a command looks for a broker before it gives up.
+	reachTimeout = 10 * time.Second
+)
+
+// client is how a client command finds its cluster.
+type client struct {
+	app       *app
+	bootstrap string
+}
+
+// clientFlags adds the flags of client commands to cmd and all below it.
+func clientFlags(a *app, cmd *cobra.Command) *client {
+	c := &client{app: a}
+	cmd.PersistentFlags().StringVar(&c.bootstrap, "bootstrap-server", a.env("FIRN_BOOTSTRAP_SERVER", defaultBootstrap),
+		"`HOST:PORT` of a broker, more with commas between; also FIRN_BOOTSTRAP_SERVER")
+	return c
+}
+
+// dial returns a client of a cluster that answers. The caller closes it.
+func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	seeds := strings.Split(c.bootstrap, ",")
+	for i, s := range seeds {
+		seeds[i] = strings.TrimSpace(s)
+		if _, _, err := net.SplitHostPort(seeds[i]); err != nil {
+			return nil, usagef("--bootstrap-server %q: want HOST:PORT", c.bootstrap)
+		}
+	}
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("firn")}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	pingCtx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	if err := cl.Ping(pingCtx); err != nil {
+		cl.Close()
+		if ctx.Err() != nil {
+			return nil, errInterrupted
+		}
+		return nil, fmt.Errorf("no broker answers at %s: %w", c.bootstrap, err)
+	}
+	return cl, nil
+}
+
+// errInterrupted is what a command returns that was stopped before it was done.
+var errInterrupted = errors.New("interrupted")
+
+// cluster is a client for administration, with the plain client for what that does not know.
+type cluster struct {
+	*kadm.Client
+	plain *kgo.Client
+}
+
+// admin returns a client of a cluster that answers, and what closes it.
+func (c *client) admin(ctx context.Context) (cluster, func(), error) {
+	cl, err := c.dial(ctx)
+	if err != nil {
+		return cluster{}, nil, err
+	}
+	return cluster{kadm.NewClient(cl), cl}, cl.Close, nil
+}
+
+// brokerError puts a broker's own words before the error code's.
+func brokerError(err error, message string) error {
+	if err == nil {
+		return nil
+	}
+	var ke *kerr.Error
+	if !errors.As(err, &ke) {
+		return err
+	}
+	if message == "" {
+		message = strings.TrimSuffix(ke.Description, ".")
+	}
+	return &codeError{message, ke}
+}
+
+// codeError is a Kafka error as people read it.
+type codeError struct {
+	text string
+	code *kerr.Error
+}
+
+func (e *codeError) Error() string { return e.text + " (" + e.code.Message + ")" }
+func (e *codeError) Unwrap() error { return e.code }
+
+// keyValues splits key=value flags.
+func keyValues(flag string, list []string) ([][2]string, error) {
+	var out [][2]string
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if !ok || strings.TrimSpace(k) == "" {
+			return nil, usagef("--%s %q: want KEY=VALUE", flag, s)
+		}
+		out = append(out, [2]string{strings.TrimSpace(k), v})
+	}
+	return out, nil
+}

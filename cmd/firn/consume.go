@@ -1,0 +1,239 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+type consumeOptions struct {
+	topic      string
+	from       position
+	until      position
+	bounded    bool // until is meant
+	partitions []int32
+	count      int64 // negative is no limit
+	group      string
+	format     appender
+}
+
+func newConsume(a *app) *cobra.Command {
+	var c *client
+	var from, until, format, group string
+	var partitions []int
+	var count int64
+	var exit bool
+	cmd := &cobra.Command{
+		Use:   "consume TOPIC",
+		Short: "Write a topic's records to the standard output",
+		Long: `Write records to the standard output as they come, for ever, or to the end with --exit, up to
+--until, or --count of them. Records of one partition come in order.
+
+A position is earliest, latest, an offset, @ and a time (2006-01-02T15:04:05Z, a date, or
+milliseconds), or a time ago as -2h or -7d. A time means the first record of that time or later.
+--until is the first record that is not written; with a time to come it waits for that time.
+
+With --group the group's committed offsets say where to begin, --from counts only where there is
+none, and what was written is committed.
+
+` + formatHelp,
+		Example: `  firn consume logs --from earliest --exit
+  firn consume logs --from -2h --until -1h
+  firn consume logs --from @2026-03-01T12:00:00Z --count 10 --format '%D %p:%o %k %v\n'
+  firn consume logs --group readers --format json`,
+		Args: argCount(1, 1, "one TOPIC"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := consumeOptions{topic: args[0], group: group, count: -1}
+			if cmd.Flags().Changed("count") {
+				if o.count = count; count < 0 {
+					return usagef("--count %d: want 0 or more", count)
+				}
+			}
+			if exit {
+				if until != "" && until != "latest" {
+					return usagef("--exit and --until exclude each other")
+				}
+				until = "latest"
+			}
+			var err error
+			if o.from, err = parsePosition("from", from, a.now()); err != nil {
+				return err
+			}
+			if o.bounded = until != ""; o.bounded {
+				if o.until, err = parsePosition("until", until, a.now()); err != nil {
+					return err
+				}
+			}
+			for _, p := range partitions {
+				if p < 0 || p > 1<<31-1 {
+					return usagef("--partition %d: want 0 or more", p)
+				}
+				o.partitions = append(o.partitions, int32(p))
+			}
+			if len(o.partitions) > 0 && group != "" {
+				return usagef("--partition and --group exclude each other: a group shares out all partitions")
+			}
+			if o.format, err = parseFormat(format); err != nil {
+				return err
+			}
+			return a.consume(cmd.Context(), c, o)
+		},
+	}
+	c = clientFlags(a, cmd)
+	f := cmd.Flags()
+	f.StringVar(&from, "from", "earliest", "`POSITION` to begin at")
+	f.StringVar(&until, "until", "", "`POSITION` to stop before")
+	f.BoolVarP(&exit, "exit", "e", false, "stop at the end of the topic, as it is now")
+	f.IntSliceVar(&partitions, "partition", nil, "only the partition `N`, or several with commas between")
+	f.Int64Var(&count, "count", 0, "stop after `N` records")
+	f.StringVar(&group, "group", "", "consume as a member of the consumer group `G`")
+	f.StringVar(&format, "format", `%v\n`, "how to write a record")
+	return cmd
+}
+
+// outputBuffer is large, so that a replay is written in few system calls.
+const outputBuffer = 1 << 20
+
+// consume runs one consume command. Being interrupted is its normal end.
+func (a *app) consume(ctx context.Context, c *client, o consumeOptions) error {
+	if o.count == 0 {
+		return nil
+	}
+	r := &reader{app: a, opts: o, wake: func() {}, parts: map[int32]*part{}}
+	opts := []kgo.Opt{
+		kgo.FetchMaxPartitionBytes(4 << 20),
+		kgo.KeepControlRecords(), // they may be the last ones before the end
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+	}
+	if o.group != "" {
+		opts = append(opts, r.groupOpts()...)
+	}
+	cl, err := c.dial(ctx, opts...)
+	if err != nil {
+		return quietly(ctx, err)
+	}
+	defer cl.Close()
+	r.cl, r.adm = cl, kadm.NewClient(cl)
+	if err := r.plan(ctx); err != nil {
+		return quietly(ctx, err)
+	}
+	r.out = bufio.NewWriterSize(a.out, outputBuffer)
+	r.bar = r.progress()
+	err = r.run(ctx)
+	r.bar.stop()
+	return errors.Join(quietly(ctx, err), r.finish(ctx))
+}
+
+// quietly forgets an error that comes of being interrupted.
+func quietly(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// pollRecords bounds how many records are taken at a time, so that a group's commits keep up.
+const pollRecords = 20_000
+
+// run writes records until there is nothing left to write or ctx ends.
+func (r *reader) run(ctx context.Context) error {
+	lastCommit := r.app.now()
+	for !r.finished() {
+		pollCtx, cancel := context.WithCancel(ctx)
+		r.onWake(cancel)
+		if r.finished() { // what woke us may have come before
+			cancel()
+			break
+		}
+		fetches := r.cl.PollRecords(pollCtx, pollRecords)
+		cancel()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := r.write(fetches); err != nil {
+			return err
+		}
+		idle := r.cl.BufferedFetchRecords() == 0
+		if idle {
+			if err := r.flush(); err != nil {
+				return err
+			}
+		}
+		if r.opts.group != "" {
+			if now := r.app.now(); idle || now.Sub(lastCommit) > commitEvery {
+				if err := r.commit(ctx); err != nil {
+					return err
+				}
+				lastCommit = now
+			}
+			r.cl.AllowRebalance()
+		}
+	}
+	return nil
+}
+
+// commitEvery bounds how much a group reads twice after a crash, while it reads without a pause.
+const commitEvery = time.Second
+
+// write writes what was polled, up to the bounds.
+func (r *reader) write(fetches kgo.Fetches) error {
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.Canceled) {
+			continue // woken
+		}
+		return fmt.Errorf("fetch %s-%d: %w", e.Topic, e.Partition, brokerError(e.Err, ""))
+	}
+	r.io.Lock()
+	defer r.io.Unlock()
+	for it := fetches.RecordIter(); !it.Done(); {
+		rec := it.Next()
+		want, full := r.take(rec)
+		if full {
+			return nil
+		}
+		if !want {
+			continue
+		}
+		r.line = r.opts.format(r.line[:0], rec)
+		if _, err := r.out.Write(r.line); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+	}
+	return nil
+}
+
+// finish writes and commits what is left, even if the command was interrupted.
+func (r *reader) finish(ctx context.Context) error {
+	err := r.flush()
+	if err != nil || r.opts.group == "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reachTimeout)
+	defer cancel()
+	err = r.commit(ctx)
+	r.cl.AllowRebalance()
+	r.cl.LeaveGroup()
+	return err
+}
+
+// checkPartitions reports a wanted partition that the topic does not have.
+func checkPartitions(name string, have offsets, want []int32) error {
+	for _, p := range want {
+		if _, ok := have[p]; !ok {
+			all := make([]int32, 0, len(have))
+			for q := range have {
+				all = append(all, q)
+			}
+			slices.Sort(all)
+			return fmt.Errorf("topic %s has no partition %d, but %s", name, p, joinInts(all))
+		}
+	}
+	return nil
+}

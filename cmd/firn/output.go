@@ -1,0 +1,72 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// table writes rows with aligned columns, a heading first.
+type table struct {
+	w *tabwriter.Writer
+}
+
+func newTable(out io.Writer, heading ...string) *table {
+	t := &table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t.row(toAny(heading)...)
+	return t
+}
+
+func toAny(words []string) []any {
+	out := make([]any, len(words))
+	for i, w := range words {
+		out[i] = w
+	}
+	return out
+}
+
+// row adds a row; empty cells show as '-', so that columns can be counted by programs too.
+func (t *table) row(cells ...any) {
+	for i, c := range cells {
+		s := fmt.Sprint(c)
+		if s == "" {
+			s = "-"
+		}
+		end := "\t"
+		if i == len(cells)-1 {
+			end = "\n"
+		}
+		fmt.Fprint(t.w, s, end)
+	}
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+// writeJSON writes v for programs, indented for people who look.
+func writeJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// joinInts writes numbers with commas between.
+func joinInts(list []int32) string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
+}
+
+// humanBytes writes a size for people.
+func humanBytes(n int64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, i := float64(n)/1024, 0
+	for f >= 1024 && i < len(units)-1 {
+		f /= 1024
+		i++
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[i])
+}

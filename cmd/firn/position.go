@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// positionForms is what parsePosition reads, for help texts.
+const positionForms = "earliest, latest, an offset, @TIME or a time ago as -2h"
+
+type positionKind int8
+
+const (
+	atEarliest positionKind = iota
+	atLatest
+	atOffset
+	atTime
+)
+
+// position is a place in a partition as a person names it.
+type position struct {
+	kind   positionKind
+	offset int64
+	time   time.Time
+}
+
+// parsePosition reads earliest, latest, a number (an offset), @ and a time (RFC 3339, a date, or milliseconds
+// since 1970), or - and a time span before now, in Go's units and days.
+func parsePosition(flag, s string, now time.Time) (position, error) {
+	bad := usagef("--%s %q: want %s", flag, s, positionForms)
+	switch {
+	case s == "earliest":
+		return position{kind: atEarliest}, nil
+	case s == "latest":
+		return position{kind: atLatest}, nil
+	case strings.HasPrefix(s, "@"):
+		t, err := parseTime(s[1:])
+		if err != nil {
+			return position{}, usagef("--%s %q: want @ and a time as 2006-01-02T15:04:05Z, a date or milliseconds", flag, s)
+		}
+		return position{kind: atTime, time: t}, nil
+	case strings.HasPrefix(s, "-"):
+		d, err := parseSpan(s[1:])
+		if err != nil {
+			return position{}, bad
+		}
+		return position{kind: atTime, time: now.Add(-d)}, nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 0 {
+		return position{}, bad
+	}
+	return position{kind: atOffset, offset: n}, nil
+}
+
+func parseTime(s string) (time.Time, error) {
+	if ms, err := strconv.ParseInt(s, 10, 64); err == nil && len(s) > 8 {
+		return time.UnixMilli(ms), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errors.New("no time")
+}
+
+// parseSpan reads a length of time that is not negative, in Go's units or in days (7d).
+func parseSpan(s string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	d, err := time.ParseDuration(s)
+	if err == nil && (d < 0 || strings.HasPrefix(s, "+")) {
+		err = errors.New("signed")
+	}
+	return d, err
+}
+
+// offsets are the offsets of one topic's partitions.
+type offsets map[int32]int64
+
+// listOffsets turns what kadm lists of a topic into offsets; any partition's error is one.
+func listOffsets(name string, list kadm.ListedOffsets, err error) (offsets, error) {
+	if err != nil {
+		return nil, fmt.Errorf("offsets of %s: %w", name, err)
+	}
+	out := offsets{}
+	for p, o := range list[name] {
+		if o.Err != nil {
+			if p < 0 {
+				return nil, fmt.Errorf("offsets of %s: %w", name, missingTopic(o.Err))
+			}
+			return nil, fmt.Errorf("offsets of %s-%d: %w", name, p, brokerError(o.Err, ""))
+		}
+		out[p] = o.Offset
+	}
+	return out, nil
+}
+
+// resolve returns the offset that pos means in each partition of a topic, not bounded by where the
+// partitions begin and end. A time is the first record of that time or later, or the end.
+func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (offsets, error) {
+	var list kadm.ListedOffsets
+	var err error
+	switch pos.kind {
+	case atEarliest:
+		list, err = adm.ListStartOffsets(ctx, name)
+	case atTime:
+		list, err = adm.ListOffsetsAfterMilli(ctx, max(pos.time.UnixMilli(), 0), name)
+	default:
+		list, err = adm.ListEndOffsets(ctx, name)
+	}
+	out, err := listOffsets(name, list, err)
+	if pos.kind == atOffset {
+		for p := range out {
+			out[p] = pos.offset
+		}
+	}
+	return out, err
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+func newTopicCreate(a *app, c *client) *cobra.Command {
+	var partitions int32
+	var replicas int16
+	var configs []string
+	var ifNotExists bool
+	cmd := &cobra.Command{
+		Use:   "create NAME...",
+		Short: "Create topics",
+		Example: `  firn topic create logs --partitions 3
+  firn topic create audit --config retention.ms=-1 --config flush.messages=1
+  firn topic create cache --config remote.storage.enable=false --if-not-exists`,
+		Args: argCount(1, -1, "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			kvs, err := keyValues("config", configs)
+			if err != nil {
+				return err
+			}
+			settings := map[string]*string{}
+			for _, kv := range kvs {
+				settings[kv[0]] = &kv[1]
+			}
+			adm, done, err := c.admin(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer done()
+			resps, err := adm.CreateTopics(cmd.Context(), partitions, replicas, settings, args...)
+			if err != nil {
+				return fmt.Errorf("create topics: %w", err)
+			}
+			var errs []error
+			for _, r := range resps.Sorted() {
+				switch {
+				case r.Err == nil:
+					fmt.Fprintf(a.out, "created %s%s\n", r.Topic, partitionCount(r.NumPartitions))
+				case ifNotExists && errors.Is(r.Err, kerr.TopicAlreadyExists):
+					fmt.Fprintf(a.out, "%s exists\n", r.Topic)
+				default:
+					errs = append(errs, fmt.Errorf("create topic %s: %w", r.Topic, brokerError(r.Err, r.ErrMessage)))
+				}
+			}
+			return errors.Join(errs...)
+		},
+	}
+	f := cmd.Flags()
+	f.Int32Var(&partitions, "partitions", -1, "number of partitions (default as the broker is set)")
+	f.Int16Var(&replicas, "replication-factor", -1, "replicas of each partition (default as the broker is set)")
+	f.StringArrayVar(&configs, "config", nil, "a topic setting as `KEY=VALUE`, any number of times; 'firn config --topic' lists them")
+	f.BoolVar(&ifNotExists, "if-not-exists", false, "let a topic be that exists already")
+	return cmd
+}
+
+func partitionCount(n int32) string {
+	switch {
+	case n <= 0:
+		return ""
+	case n == 1:
+		return " with 1 partition"
+	}
+	return fmt.Sprintf(" with %d partitions", n)
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestTopicLife(t *testing.T) {
+	_, addr := fakeCluster(t, kfake.DefaultNumPartitions(4))
+	steps := []struct {
+		args []string
+		code int
+		want string // in the output, or the error
+	}{
+		{[]string{"topic", "create", "logs", "--partitions", "3", "--config", "retention.ms=5000"}, 0, "created logs with 3 partitions\n"},
+		{[]string{"topic", "create", "one", "--partitions", "1"}, 0, "created one with 1 partition\n"},
+		{[]string{"topic", "create", "dflt"}, 0, "created dflt with 4 partitions\n"},
+		{[]string{"topic", "create", "logs"}, 1, "create topic logs: "},
+		{[]string{"topic", "create", "logs", "--if-not-exists"}, 0, "logs exists\n"},
+		{[]string{"topic", "describe", "logs"}, 0, "retention.ms = 5000\n"},
+		{[]string{"topic", "alter", "logs", "--config", "retention.ms=6000", "--partitions", "5"}, 0, "logs has 5 partitions\n"},
+		{[]string{"topic", "describe", "logs"}, 0, "retention.ms = 6000\n"},
+		{[]string{"topic", "alter", "logs", "--delete-config", "retention.ms"}, 0, "changed the settings of logs\n"},
+		{[]string{"topic", "alter", "logs", "--partitions", "2"}, 1, "add partitions to logs: "},
+		{[]string{"topic", "alter", "nosuch", "--config", "retention.ms=1"}, 1, "alter topic nosuch: "},
+		{[]string{"topic", "describe", "nosuch"}, 1, "describe topic nosuch: there is no such topic (UNKNOWN_TOPIC_OR_PARTITION)"},
+		{[]string{"topic", "delete", "one", "nosuch"}, 1, "delete topic nosuch: "},
+		{[]string{"topic", "delete", "one", "--if-exists"}, 0, "one does not exist\n"},
+		{[]string{"topic", "delete", "dflt"}, 0, "deleted dflt\n"},
+	}
+	for _, s := range steps {
+		r := firn(t, addr, "", s.args...)
+		text := r.out
+		if s.code != 0 {
+			text = r.err
+		}
+		if r.code != s.code || !strings.Contains(text, s.want) {
+			t.Fatalf("firn %q: exit code %d, out %q, err %q, want %d and %q", s.args, r.code, r.out, r.err, s.code, s.want)
+		}
+	}
+	if out := firn(t, addr, "", "topic", "describe", "logs").ok(t); strings.Contains(out, "retention.ms") {
+		t.Errorf("the setting is still there: %q", out)
+	}
+	var list []topicLine
+	if err := json.Unmarshal([]byte(firn(t, addr, "", "topic", "list", "--json").ok(t)), &list); err != nil {
+		t.Fatal(err)
+	}
+	want := []topicLine{{Name: "logs", Partitions: 5, Replicas: 1}}
+	if diff := cmp.Diff(want, list, cmpopts.IgnoreFields(topicLine{}, "ID")); diff != "" || len(list[0].ID) != 22 {
+		t.Errorf("list (-want +got):\n%s%+v", diff, list)
+	}
+}
+
+func TestTopicListPattern(t *testing.T) {
+	_, addr := fakeCluster(t, kfake.SeedTopics(1, "a.x", "a.y", "b"))
+	out := firn(t, addr, "", "topic", "list", "a.*").ok(t)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "NAME ") || !strings.HasPrefix(lines[1], "a.x ") || !strings.HasPrefix(lines[2], "a.y ") {
+		t.Errorf("got %q", out)
+	}
+	if out := firn(t, addr, "", "topic", "list", "c", "--json").ok(t); out != "[]\n" {
+		t.Errorf("an empty list is %q", out)
+	}
+}
+
+func TestTopicDescribeJSON(t *testing.T) {
+	_, addr := fakeCluster(t, kfake.SeedTopics(2, "logs"))
+	firn(t, addr, "a\nb\nc\n", "produce", "logs", "--partition", "1").ok(t)
+	var list []describedTopic
+	if err := json.Unmarshal([]byte(firn(t, addr, "", "topic", "describe", "logs", "--json").ok(t)), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 || list[0].Name != "logs" || len(list[0].Partitions) != 2 {
+		t.Fatalf("got %+v", list)
+	}
+	if p := list[0].Partitions[1]; p.Start != 0 || p.End != 3 || p.Partition != 1 || len(p.Replicas) != 1 || len(p.ISR) != 1 {
+		t.Errorf("partition is %+v", p)
+	}
+}
+
+// A broker's own words about a setting are shown where it matters.
+func TestTopicDescribeShowsDocumentation(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "logs"))
+	c.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.DescribeConfigsRequest)
+		resp := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		res := kmsg.NewDescribeConfigsResponseResource()
+		res.ResourceType, res.ResourceName = r.Resources[0].ResourceType, r.Resources[0].ResourceName
+		for _, s := range []struct {
+			name, value, doc string
+			source           kmsg.ConfigSource
+		}{
+			{"retention.ms", "1", "How long.", kmsg.ConfigSourceDynamicTopicConfig},
+			{"cleanup.policy", "compact", "Kept whole.", kmsg.ConfigSourceDynamicTopicConfig},
+			{"segment.ms", "2", "How old.", kmsg.ConfigSourceDefaultConfig},
+		} {
+			cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
+			cfg.Name, cfg.Value, cfg.Source = s.name, &s.value, s.source
+			if r.IncludeDocumentation {
+				cfg.Documentation = &s.doc
+			}
+			res.Configs = append(res.Configs, cfg)
+		}
+		resp.Resources = append(resp.Resources, res)
+		return resp, nil, true
+	})
+	out := firn(t, addr, "", "topic", "describe", "logs").ok(t)
+	if !strings.Contains(out, "  cleanup.policy = compact\n      Kept whole.\n  retention.ms = 1\nPARTITION") {
+		t.Errorf("got %q", out)
+	}
+	out = firn(t, addr, "", "topic", "describe", "logs", "--all").ok(t)
+	if !strings.Contains(out, "  segment.ms = 2  (default_config)\n      How old.\n") {
+		t.Errorf("got %q", out)
+	}
+}
