@@ -70,7 +70,12 @@ type rig struct {
 
 func newRig(t testing.TB, fs vfs.FS, change ...func(*Options)) *rig {
 	t.Helper()
-	disk, err := segment.OpenDisk(segment.DiskOptions{FS: fs, Dir: "/data", BrokerID: 1, Logger: testLogger(t)})
+	return newRigIn(t, fs, "/data", change...)
+}
+
+func newRigIn(t testing.TB, fs vfs.FS, dir string, change ...func(*Options)) *rig {
+	t.Helper()
+	disk, err := segment.OpenDisk(segment.DiskOptions{FS: fs, Dir: dir, BrokerID: 1, Logger: testLogger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
