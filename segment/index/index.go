@@ -158,15 +158,31 @@ func (x *Index) MaxTime() int64 { return x.app.end.MaxTime }
 
 // Sync makes the flushed entries survive a power cut. Count them before, not after.
 func (x *Index) Sync() error {
+	f, err := x.unsealed()
+	if f == nil {
+		return err
+	}
+	// Without mu: whoever waits for it behind a slow sync would stop the lookups.
+	err = f.Sync()
+	if errors.Is(err, fs.ErrClosed) {
+		if f, stateErr := x.unsealed(); f == nil {
+			return stateErr // sealed meanwhile
+		}
+	}
+	return err
+}
+
+// unsealed is the open file while there is something to sync: of a sealed index Seal did.
+func (x *Index) unsealed() (vfs.File, error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	switch {
 	case x.mu.closed:
-		return x.errClosed()
-	case x.mu.crcs != nil: // Seal synced it
-		return nil
+		return nil, x.errClosed()
+	case x.mu.crcs != nil:
+		return nil, nil
 	}
-	return x.mu.file.Sync()
+	return x.mu.file, nil
 }
 
 // Close releases the file and its mapping, after the lookups that are under way. It does not sync.

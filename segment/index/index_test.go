@@ -321,6 +321,27 @@ func TestDiskFullLeavesASparserIndex(t *testing.T) {
 	m.checkSealed(t, x, rng)
 }
 
+// A Sync that is overtaken by Seal has nothing left to do, and holds nobody up meanwhile.
+func TestSyncBesideSeal(t *testing.T) {
+	mem, inject := vfs.NewMem(), new(faultfs.Injector)
+	x := must(t)(Create(faultfs.Wrap(mem, inject), "/x", Options{Base: testBase}))
+	var m model
+	add(t, x, m.grow(rand.New(rand.NewPCG(1, 2)), 600))
+	held, release := make(chan struct{}), make(chan struct{})
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Do: func(faultfs.Op, string) { close(held); <-release }})
+	done := make(chan error)
+	go func() { done <- x.Sync() }()
+	<-held
+	if err := x.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	m.check(t, x, rand.New(rand.NewPCG(1, 3)), 20)
+	close(release)
+	if err := <-done; err != nil {
+		t.Errorf("sync: %v", err)
+	}
+}
+
 func TestUseAfterClose(t *testing.T) {
 	x := must(t)(Create(vfs.OS(), filepath.Join(t.TempDir(), "x"), Options{}))
 	if err := x.Close(); err != nil {
