@@ -62,34 +62,36 @@ func (b *Bucket) put(ctx context.Context, key string, src objstore.Source, cond 
 	return objstore.Info{Key: key, Size: src.Size(), ETag: etag}, nil
 }
 
-// write copies src to a temporary file and syncs it.
+// write copies src to a temporary file, syncs it, and returns its path and etag.
 func (b *Bucket) write(ctx context.Context, src objstore.Source) (path, tag string, err error) {
 	f, err := b.temp.create()
 	if err != nil {
 		return "", "", err
 	}
-	path = f.Name()
-	defer func() {
-		err = errors.Join(err, f.Close())
-		if err != nil {
-			_ = b.fs.Remove(path) // else the next Open does
-		}
-	}()
-	if err := copyAll(ctx, f, src); err != nil {
+	tag, err = b.fill(ctx, f, src)
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = b.fs.Remove(f.Name()) // else the next Open does
 		return "", "", err
+	}
+	return f.Name(), tag, nil
+}
+
+func (b *Bucket) fill(ctx context.Context, f vfs.File, src objstore.Source) (tag string, err error) {
+	if err := copyAll(ctx, f, src); err != nil {
+		return "", err
 	}
 	if err := f.Sync(); err != nil {
-		return "", "", err
+		return "", err
 	}
-	st, err := b.fs.Stat(path)
+	st, err := b.fs.Stat(f.Name())
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	tag, err = etag(f, st)
 	if src.Size() >= keepCached {
 		f.DropCache(0, 0)
 	}
-	return path, tag, err
+	return tag, err
 }
 
 func copyAll(ctx context.Context, f vfs.File, src objstore.Source) error {
