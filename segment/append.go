@@ -140,13 +140,19 @@ func (l *Log) write(bs []batch.Batch, a appended) error {
 	s.publish(a.next, pos+a.size)
 	l.mu.unmarked += a.size
 	if l.mu.unflushed += a.size; l.mu.unflushed >= indexFlushBytes {
-		l.mu.unflushed = 0
-		if err := h.idx.Flush(); err != nil {
-			l.logger.Warn("index is sparser", "segment", s.base, "error", err)
-		}
+		l.flushIndex(s)
 	}
 	l.disk.metrics.appended(a.size, len(bs))
 	return nil
+}
+
+// flushIndex makes the active segment's index entries visible to lookups; mu is held. An error only
+// makes the index sparser.
+func (l *Log) flushIndex(s *segment) {
+	l.mu.unflushed = 0
+	if err := s.open.Load().idx.Flush(); err != nil {
+		l.logger.Warn("index is sparser", "path", s.path(idxSuffix), "error", err)
+	}
 }
 
 // writeAt writes the batches at pos or leaves the file as it was.

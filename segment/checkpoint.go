@@ -125,19 +125,25 @@ func (c *checkpointer) open(d *Disk) (map[Ref]entry, error) {
 
 // readCheckpoint reads one of the files, nil entries if it holds no whole checkpoint.
 func readCheckpoint(d *Disk, path string) (generation int64, entries map[Ref]entry, err error) {
-	b, err := readEnvelope(d.fs, path, kindCheckpoint)
-	if err == nil {
-		if generation, entries, err = decodeCheckpoint(b); err == nil {
-			return generation, entries, nil
-		}
+	generation, entries, err = readCheckpointFile(d.fs, path)
+	if err == nil || !errors.Is(err, ErrCorrupt) {
+		return generation, entries, err
 	}
-	if errors.Is(err, ErrForeign) || !errors.Is(err, ErrCorrupt) && !errors.Is(err, errPayload) {
-		return 0, nil, err
-	}
-	if size, serr := d.fs.Stat(path); serr != nil || size.Size() > 0 {
+	if i, serr := d.fs.Stat(path); serr != nil || i.Size() > 0 {
 		d.logger.Warn("checkpoint file is torn", "path", path, "error", err)
 	}
 	return 0, nil, nil
+}
+
+func readCheckpointFile(fsys vfs.FS, path string) (generation int64, entries map[Ref]entry, err error) {
+	b, err := readEnvelope(fsys, path, kindCheckpoint)
+	if err != nil {
+		return 0, nil, err
+	}
+	if generation, entries, err = decodeCheckpoint(b); err != nil {
+		return 0, nil, &CorruptionError{Path: path, Err: err}
+	}
+	return generation, entries, nil
 }
 
 // armCheckpoint sees to it that a checkpoint follows soon.

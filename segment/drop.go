@@ -44,7 +44,7 @@ func (l *Log) unlist(offset int64) ([]*segment, error) {
 	st := l.st.clone()
 	st.start = max(st.start, st.sealed[n-1].End)
 	st.sealed = st.sealed[n:]
-	st.epochs = epochList(st.epochs).from(st.start)
+	st.epochs = epochList(st.epochs).from(st.start - 1) // a log that ends at its start has a last epoch too
 	if err := l.writeState(st); err != nil {
 		return nil, fmt.Errorf("drop segments below %d: %w", offset, err)
 	}
@@ -65,6 +65,11 @@ func (l *Log) SetStart(offset int64) error {
 	}
 	if next := l.Next(); offset > next {
 		return &RangeError{Offset: offset, Start: l.st.start, End: next}
+	}
+	if offset > l.Durable() { // else a crash could leave the log ending below its start
+		if err := l.sync(); err != nil {
+			return err
+		}
 	}
 	st := l.st.clone()
 	st.start = offset

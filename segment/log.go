@@ -126,9 +126,14 @@ func (l *Log) Segments() []Info {
 
 // Size is the log's bytes on disk.
 func (l *Log) Size() int64 {
+	v := l.view.Load()
+	if v == nil {
+		return 0
+	}
 	var n int64
-	for _, i := range l.Segments() {
-		n += i.Size
+	for i := range v.len() {
+		_, size := v.at(i).bounds()
+		n += size
 	}
 	return n
 }
@@ -194,9 +199,6 @@ func (l *Log) Close() error {
 
 // closeDurably syncs everything and writes a last mark, so that the next Open has nothing to replay.
 func (l *Log) closeDurably() error {
-	if err := l.view.Load().active.flushIndex(); err != nil {
-		return err
-	}
 	if err := l.sync(); err != nil {
 		return err
 	}

@@ -4,22 +4,34 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path/filepath"
 
 	"firn/segment/batch"
 	"firn/segment/vfs"
 )
 
-// rebuildState makes the state anew from the headers of all segments, where its file is damaged or
-// missing because of cause. The segments must abut; of the last one only what is whole counts.
+// rebuildState makes the state anew where its file is damaged or missing because of cause.
 func (l *Log) rebuildState(f files, known *entry, cause error) (*state, error) {
 	l.logger.Warn("state is rebuilt", "path", l.path(stateName), "error", cause)
+	st, err := survey(l.disk.fs, l.dir, f, known)
+	if err != nil {
+		return nil, err
+	}
+	return st, writeStateFile(l.disk.fs, l.path(stateName), st)
+}
+
+// survey makes a state from the headers of all segments. The segments must abut; of the last one only
+// what is whole counts.
+func survey(fsys vfs.FS, dir string, f files, known *entry) (*state, error) {
+	name := filepath.Join(dir, stateName)
 	if len(f.logs) == 0 {
-		return nil, &CorruptionError{Path: l.path(stateName), Err: fmt.Errorf("no state and no segments: %w", cause)}
+		return nil, &CorruptionError{Path: name, Err: errors.New("neither a state nor segments")}
 	}
 	st := &state{start: f.logs[0], active: f.logs[len(f.logs)-1]}
 	for i, base := range f.logs {
 		last := i == len(f.logs)-1
-		info, err := l.survey(st, base)
+		path := filepath.Join(dir, offsetName(base, logSuffix))
+		info, err := surveySegment(fsys, path, base, st)
 		if err != nil && !(last && errors.Is(err, ErrCorrupt)) {
 			return nil, err
 		}
@@ -28,7 +40,7 @@ func (l *Log) rebuildState(f files, known *entry, cause error) (*state, error) {
 		}
 		if info.End != f.logs[i+1] {
 			return nil, &CorruptionError{
-				Path: l.offsetPath(base, logSuffix), Offset: info.Size,
+				Path: path, Offset: info.Size,
 				Err: fmt.Errorf("%w: ends at offset %d, the next segment begins at %d", errChain, info.End, f.logs[i+1]),
 			}
 		}
@@ -38,16 +50,15 @@ func (l *Log) rebuildState(f files, known *entry, cause error) (*state, error) {
 		st.start = max(st.start, known.start)
 	}
 	if err := st.validate(); err != nil {
-		return nil, &CorruptionError{Path: l.path(stateName), Err: err}
+		return nil, &CorruptionError{Path: name, Err: err}
 	}
-	return st, writeStateFile(l.disk.fs, l.path(stateName), st)
+	return st, nil
 }
 
-// survey walks over the segment at base and notes its epochs.
-func (l *Log) survey(st *state, base int64) (Info, error) {
+// surveySegment walks over one segment and notes its epochs.
+func surveySegment(fsys vfs.FS, path string, base int64, st *state) (Info, error) {
 	info := Info{Base: base, End: base, MaxTime: math.MinInt64, Sealed: true}
-	name := l.offsetPath(base, logSuffix)
-	log, err := l.disk.fs.Open(name)
+	log, err := fsys.Open(path)
 	if err != nil {
 		return info, fmt.Errorf("survey: %w", err)
 	}
@@ -56,14 +67,9 @@ func (l *Log) survey(st *state, base int64) (Info, error) {
 	if err != nil {
 		return info, fmt.Errorf("survey: %w", err)
 	}
-	err = surveyFile(log, size, st, &info)
-	return info, err
-}
-
-func surveyFile(log vfs.File, size int64, st *state, info *Info) error {
-	r := newFrames(log, 0, size, info.Base, &scanBuffers)
+	r := newFrames(log, 0, size, base, &scanBuffers)
 	defer r.close()
-	return r.each(func(h batch.Batch, end int64) error {
+	err = r.each(func(h batch.Batch, end int64) error {
 		switch e, last := h.LeaderEpoch(), epochList(st.epochs).last(); {
 		case e < last:
 			return r.bad(fmt.Errorf("%w: leader epoch %d after %d", errChain, e, last))
@@ -74,4 +80,5 @@ func surveyFile(log vfs.File, size int64, st *state, info *Info) error {
 		info.MaxTime = max(info.MaxTime, h.MaxTimestamp())
 		return nil
 	})
+	return info, err
 }

@@ -141,11 +141,3 @@ func (s *segment) activate(log vfs.File, idx *index.Index, size, next int64) {
 	s.maxTime.Store(idx.MaxTime())
 	s.publish(next, size)
 }
-
-// flushIndex writes the index entries that are staged.
-func (s *segment) flushIndex() error {
-	if err := s.open.Load().idx.Flush(); err != nil {
-		return fmt.Errorf("flush index of %s: %w", s.path(logSuffix), err)
-	}
-	return nil
-}

@@ -24,6 +24,7 @@ type mark struct {
 // stashMark takes the producers' state at the log's end, for the next checkpoint to write; mu is held.
 func (l *Log) stashMark() {
 	m := &mark{s: l.view.Load().active, at: l.Next()}
+	l.flushIndex(m.s)
 	if l.producers != nil {
 		m.snapshot = l.producers.Snapshot()
 	}
@@ -89,8 +90,11 @@ func (l *Log) writeSnapshotFile(at int64, snapshot []byte) error {
 // readSnapshot reads the producers' state at offset at. A damaged file is a *CorruptionError, a missing
 // one matches fs.ErrNotExist.
 func (l *Log) readSnapshot(at int64) ([]byte, error) {
-	name := l.offsetPath(at, snapSuffix)
-	b, err := readEnvelope(l.disk.fs, name, kindSnapshot)
+	return readSnapshotFile(l.disk.fs, l.offsetPath(at, snapSuffix), at)
+}
+
+func readSnapshotFile(fsys vfs.FS, name string, at int64) ([]byte, error) {
+	b, err := readEnvelope(fsys, name, kindSnapshot)
 	if err != nil {
 		return nil, err
 	}
