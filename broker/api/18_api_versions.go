@@ -17,7 +17,8 @@ import (
 //
 //   - v0: no throttle. v3: flexible; the client says its software and version, which must match
 //     [a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])? or the answer is INVALID_REQUEST.
-//   - v5: the client says which cluster and node it believes to reach; not checked unless given.
+//   - v5: the client may say which cluster and node it believes to reach: REBOOTSTRAP_REQUIRED if it
+//     is another one, INVALID_REQUEST if it names only one of the two.
 //   - A version above 5 is answered in the form of v0 with UNSUPPORTED_VERSION and the list.
 //
 // Left out: feature levels are not advertised (there is nothing to negotiate yet).
@@ -25,12 +26,12 @@ func init() { register(kmsg.ApiVersions, 0, 5, (*API).apiVersions) }
 
 func (a *API) apiVersions(req *wire.Request, body *kmsg.ApiVersionsRequest) {
 	resp := kmsg.NewPtrApiVersionsResponse()
+	if err := a.checkHello(body); err != nil {
+		resp.ErrorCode = err.Code
+		req.Reply(resp)
+		return
+	}
 	if body.Version >= 3 {
-		if !validSoftware(body.ClientSoftwareName) || !validSoftware(body.ClientSoftwareVersion) {
-			resp.ErrorCode = kerr.InvalidRequest.Code
-			req.Reply(resp)
-			return
-		}
 		req.Conn.SetSoftware(wire.Software{
 			Name:    strings.Clone(body.ClientSoftwareName),
 			Version: strings.Clone(body.ClientSoftwareVersion),
@@ -38,6 +39,23 @@ func (a *API) apiVersions(req *wire.Request, body *kmsg.ApiVersionsRequest) {
 	}
 	resp.ApiKeys = listedVersions()
 	req.Reply(resp)
+}
+
+// checkHello checks what a client says of itself and of us.
+func (a *API) checkHello(body *kmsg.ApiVersionsRequest) *kerr.Error {
+	if body.Version >= 3 && !(validSoftware(body.ClientSoftwareName) && validSoftware(body.ClientSoftwareVersion)) {
+		return kerr.InvalidRequest
+	}
+	if body.Version < 5 || body.ClusterID == nil && body.NodeID == -1 {
+		return nil
+	}
+	switch {
+	case body.ClusterID == nil || body.NodeID == -1:
+		return kerr.InvalidRequest
+	case *body.ClusterID != a.admin.Image().Cluster().ID || body.NodeID != a.admin.BrokerID:
+		return kerr.RebootstrapRequired
+	}
+	return nil
 }
 
 // refuseApiVersions answers a version that is not served in the one form every client can read.

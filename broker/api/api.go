@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -25,6 +26,7 @@ type API struct {
 	auth   Authorizer
 	log    *slog.Logger
 	met    *metrics
+	auto   *autoCreator
 }
 
 // New returns an API that asks deps.
@@ -36,6 +38,7 @@ func New(deps Deps) *API {
 		auth:   deps.Authorizer,
 		log:    deps.Logger,
 		met:    newMetrics(deps.Registerer),
+		auto:   newAutoCreator(deps.Admin.Controller, deps.Logger),
 	}
 }
 
@@ -57,9 +60,26 @@ func (a *API) Serve(req *wire.Request) {
 		return
 	}
 	if e.blocking {
-		go e.serve(a, req)
+		go a.serveAside(e, req)
 		return
 	}
+	e.serve(a, req)
+}
+
+// errPanic closes the connection of a request that hit a bug of ours.
+var errPanic = errors.New("internal error")
+
+// serveAside serves a request on a goroutine of its own. As on the reader's, whose server sees to it,
+// a bug ends the connection and not the process.
+func (a *API) serveAside(e entry, req *wire.Request) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.met.panics.Inc()
+			a.log.Error("panic in request, closing its connection",
+				"api", e.key.Name(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			req.Close(errPanic)
+		}
+	}()
 	e.serve(a, req)
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"firn/metadata/topic"
 )
 
 // errorRow maps what errors.Is finds to a Kafka error.
@@ -21,7 +23,7 @@ func mapErrors(is error, kafka *kerr.Error) {
 }
 
 // kafkaError returns the Kafka error for err, nil for nil, UNKNOWN_SERVER_ERROR for what no row names.
-// An error that is or wraps a *kerr.Error is that.
+// An error that is or wraps a *kerr.Error is that, a *topic.Error is INVALID_CONFIG.
 func kafkaError(err error) *kerr.Error {
 	if err == nil {
 		return nil
@@ -34,6 +36,10 @@ func kafkaError(err error) *kerr.Error {
 		if errors.Is(err, r.is) {
 			return r.kafka
 		}
+	}
+	var setting *topic.Error
+	if errors.As(err, &setting) {
+		return kerr.InvalidConfig
 	}
 	return kerr.UnknownServerError
 }

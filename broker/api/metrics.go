@@ -10,8 +10,9 @@ import (
 
 // metrics counts requests by API name. One served key is one label value; all others share "other".
 type metrics struct {
-	byKey map[int16]*keyMetrics
-	other *keyMetrics
+	byKey  map[int16]*keyMetrics
+	other  *keyMetrics
+	panics prometheus.Counter
 }
 
 type keyMetrics struct {
@@ -35,8 +36,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "firn_api_response_bytes_total",
 		Help: "Bytes of responses handed to connections.",
 	}, []string{"api"})
+	panics := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "firn_api_panics_total",
+		Help: "Requests served aside that ended in a panic, and their connection with them.",
+	})
 	if reg != nil {
-		reg.MustRegister(seconds, in, out)
+		reg.MustRegister(seconds, in, out, panics)
 	}
 	row := func(name string) *keyMetrics {
 		return &keyMetrics{
@@ -45,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			responseBytes: out.WithLabelValues(name),
 		}
 	}
-	m := &metrics{byKey: make(map[int16]*keyMetrics, len(entries)), other: row("other")}
+	m := &metrics{byKey: make(map[int16]*keyMetrics, len(entries)), other: row("other"), panics: panics}
 	for k, e := range entries {
 		m.byKey[k] = row(e.key.Name())
 	}

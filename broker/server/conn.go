@@ -155,7 +155,7 @@ func (c *conn) write() {
 	for {
 		var more bool
 		if batch, more = c.slots.take(batch[:0], c.closed); !more {
-			c.close(errStopped)
+			c.close(ErrStopped)
 			return
 		}
 		sent, fromFile := w.Counts()
@@ -229,7 +229,7 @@ func (c *conn) report(err error) {
 // reasonFor sorts the ends of connections into few kinds.
 func reasonFor(err error) string {
 	switch {
-	case errors.Is(err, errStopped), errors.Is(err, wire.ErrStopped):
+	case errors.Is(err, ErrStopped), errors.Is(err, wire.ErrStopped):
 		return "stopped"
 	case errors.Is(err, errPanic):
 		return "panic"

@@ -123,7 +123,7 @@ func (h *harness) stop() {
 	if err := h.srv.Shutdown(ctx); err != nil {
 		h.t.Errorf("shutdown: %v", err)
 	}
-	if err := <-h.served; err != nil {
+	if err := <-h.served; !errors.Is(err, ErrStopped) {
 		h.t.Errorf("serve: %v", err)
 	}
 	if n := h.srv.Connections(); n != 0 {

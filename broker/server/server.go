@@ -15,8 +15,8 @@ import (
 	"firn/broker/wire"
 )
 
-// errStopped is why connections end when the server stops.
-var errStopped = errors.New("server stopped")
+// ErrStopped is returned by Serve once the server has been told to stop.
+var ErrStopped = errors.New("server: stopped")
 
 // Server serves Kafka connections. Safe for concurrent use.
 type Server struct {
@@ -71,13 +71,13 @@ const (
 )
 
 // Serve accepts connections from l, whose listener name is name, until Shutdown, which makes it
-// return nil, or an error of l. It closes l.
+// return ErrStopped, or an error of l. It closes l.
 func (s *Server) Serve(l net.Listener, name string) error {
 	defer l.Close()
 	s.mu.Lock()
 	if s.mu.stopped {
 		s.mu.Unlock()
-		return nil
+		return ErrStopped
 	}
 	s.mu.listeners[l] = struct{}{}
 	s.all.Add(1)
@@ -105,7 +105,7 @@ func (s *Server) accept(l net.Listener, name string) error {
 		}
 		select {
 		case <-s.stopping:
-			return nil
+			return ErrStopped
 		default:
 		}
 		var temporary interface{ Temporary() bool }
@@ -117,7 +117,7 @@ func (s *Server) accept(l net.Listener, name string) error {
 		select {
 		case <-time.After(pause):
 		case <-s.stopping:
-			return nil
+			return ErrStopped
 		}
 	}
 }
@@ -214,7 +214,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	for c := range s.mu.conns {
-		c.close(errStopped)
+		c.close(ErrStopped)
 	}
 	s.mu.Unlock()
 	<-done

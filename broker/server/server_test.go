@@ -459,7 +459,7 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		}
 		expectClosed(t, c)
 		echo(<-parked)
-		if err := <-h.served; err != nil {
+		if err := <-h.served; !errors.Is(err, ErrStopped) {
 			t.Error(err)
 		}
 	})
