@@ -46,7 +46,9 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func partition(n int32) topic.Partition { return topic.Partition{ID: topic.ID{1, 2, 3, 15: 9}, Index: n} }
+func partition(n int32) topic.Partition {
+	return topic.Partition{ID: topic.ID{1, 2, 3, 15: 9}, Index: n}
+}
 
 func (w *world) uploader(change ...func(*tiering.UploaderOptions)) *tiering.Uploader {
 	w.t.Helper()
