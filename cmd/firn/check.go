@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -26,18 +29,20 @@ func newCheck(a *app) *cobra.Command {
 mends by itself when it starts is called harmless; anything else makes the exit code 1.`,
 		Example: "  firn check ~/.local/share/firn/dev/log\n  firn check /srv/firn/* --json",
 		Args:    argCount(1, -1, "DIR"),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			found := []finding{}
 			serious := 0
 			for _, dir := range args {
-				err := segment.Check(vfs.OS(), dir, func(f segment.Finding) {
+				disk := &watchedFS{FS: vfs.OS(), ctx: cmd.Context(), bar: a.newProgress("read", bytesBelow(dir), humanBytes)}
+				err := segment.Check(disk, dir, func(f segment.Finding) {
 					if !f.Harmless {
 						serious++
 					}
 					found = append(found, finding{f.Path, f.Offset, f.What, f.Harmless})
 				})
+				disk.bar.stop()
 				if err != nil {
-					return fmt.Errorf("check %s: %w", dir, err)
+					return err
 				}
 			}
 			if err := a.printFindings(found, asJSON); err != nil {
@@ -66,4 +71,48 @@ func (a *app) printFindings(found []finding, asJSON bool) error {
 		tab.row(f.Path, f.Position, f.Harmless, f.What)
 	}
 	return tab.flush()
+}
+
+// bytesBelow is the size of all files below dir, 0 if that cannot be told.
+func bytesBelow(dir string) int64 {
+	var sum int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+			sum += info.Size()
+		}
+		return nil
+	})
+	return sum
+}
+
+// watchedFS counts what is read, and reads no more once the command is interrupted.
+type watchedFS struct {
+	vfs.FS
+	ctx context.Context //nolint:containedctx // the file system knows none
+	bar *progress
+}
+
+func (w *watchedFS) Open(name string) (vfs.File, error) {
+	f, err := w.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedFile{f, w}, nil
+}
+
+type watchedFile struct {
+	vfs.File
+	fs *watchedFS
+}
+
+func (f *watchedFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.fs.ctx.Err() != nil {
+		return 0, errInterrupted
+	}
+	n, err := f.File.ReadAt(p, off)
+	f.fs.bar.add(int64(n))
+	return n, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -19,17 +20,22 @@ type consumeOptions struct {
 	until      position
 	bounded    bool // until is meant
 	partitions []int32
-	count      int64 // negative is no limit
+	count      int64 // unlimited is no limit
 	group      string
 	format     appender
 }
 
+// consumeFlags are the flags as given.
+type consumeFlags struct {
+	from, until, format, group string
+	partitions                 []int
+	count                      int64
+	exit                       bool
+}
+
 func newConsume(a *app) *cobra.Command {
 	var c *client
-	var from, until, format, group string
-	var partitions []int
-	var count int64
-	var exit bool
+	var f consumeFlags
 	cmd := &cobra.Command{
 		Use:   "consume TOPIC",
 		Short: "Write a topic's records to the standard output",
@@ -50,52 +56,61 @@ none, and what was written is committed.
   firn consume logs --group readers --format json`,
 		Args: argCount(1, 1, "one TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o := consumeOptions{topic: args[0], group: group, count: -1}
-			if cmd.Flags().Changed("count") {
-				if o.count = count; count < 0 {
-					return usagef("--count %d: want 0 or more", count)
-				}
+			if !cmd.Flags().Changed("count") {
+				f.count = unlimited
+			} else if f.count < 0 {
+				return usagef("--count %d: want 0 or more", f.count)
 			}
-			if exit {
-				if until != "" && until != "latest" {
-					return usagef("--exit and --until exclude each other")
-				}
-				until = "latest"
-			}
-			var err error
-			if o.from, err = parsePosition("from", from, a.now()); err != nil {
-				return err
-			}
-			if o.bounded = until != ""; o.bounded {
-				if o.until, err = parsePosition("until", until, a.now()); err != nil {
-					return err
-				}
-			}
-			for _, p := range partitions {
-				if p < 0 || p > 1<<31-1 {
-					return usagef("--partition %d: want 0 or more", p)
-				}
-				o.partitions = append(o.partitions, int32(p))
-			}
-			if len(o.partitions) > 0 && group != "" {
-				return usagef("--partition and --group exclude each other: a group shares out all partitions")
-			}
-			if o.format, err = parseFormat(format); err != nil {
+			o, err := f.options(args[0], a.now())
+			if err != nil {
 				return err
 			}
 			return a.consume(cmd.Context(), c, o)
 		},
 	}
 	c = clientFlags(a, cmd)
-	f := cmd.Flags()
-	f.StringVar(&from, "from", "earliest", "`POSITION` to begin at")
-	f.StringVar(&until, "until", "", "`POSITION` to stop before")
-	f.BoolVarP(&exit, "exit", "e", false, "stop at the end of the topic, as it is now")
-	f.IntSliceVar(&partitions, "partition", nil, "only the partition `N`, or several with commas between")
-	f.Int64Var(&count, "count", 0, "stop after `N` records")
-	f.StringVar(&group, "group", "", "consume as a member of the consumer group `G`")
-	f.StringVar(&format, "format", `%v\n`, "how to write a record")
+	fs := cmd.Flags()
+	fs.StringVar(&f.from, "from", "earliest", "`POSITION` to begin at")
+	fs.StringVar(&f.until, "until", "", "`POSITION` to stop before")
+	fs.BoolVarP(&f.exit, "exit", "e", false, "stop at the end of the topic, as it is now")
+	fs.IntSliceVar(&f.partitions, "partition", nil, "only the partition `N`, or several with commas between")
+	fs.Int64Var(&f.count, "count", 0, "stop after `N` records")
+	fs.StringVar(&f.group, "group", "", "consume as a member of the consumer group `G`")
+	fs.StringVar(&f.format, "format", `%v\n`, "how to write a record")
 	return cmd
+}
+
+// unlimited is a count that is never reached.
+const unlimited = -1
+
+// options reads what the flags mean at now.
+func (f consumeFlags) options(topic string, now time.Time) (o consumeOptions, err error) {
+	o = consumeOptions{topic: topic, group: f.group, count: f.count}
+	if f.exit {
+		if f.until != "" && f.until != "latest" {
+			return o, usagef("--exit and --until exclude each other")
+		}
+		f.until = "latest"
+	}
+	if o.from, err = parsePosition("from", f.from, now); err != nil {
+		return o, err
+	}
+	if o.bounded = f.until != ""; o.bounded {
+		if o.until, err = parsePosition("until", f.until, now); err != nil {
+			return o, err
+		}
+	}
+	for _, p := range f.partitions {
+		if p < 0 || p > math.MaxInt32 {
+			return o, usagef("--partition %d: want 0 or more", p)
+		}
+		o.partitions = append(o.partitions, int32(p))
+	}
+	if len(o.partitions) > 0 && f.group != "" {
+		return o, usagef("--partition and --group exclude each other: a group shares out all partitions")
+	}
+	o.format, err = parseFormat(f.format)
+	return o, err
 }
 
 // outputBuffer is large, so that a replay is written in few system calls.

@@ -182,7 +182,7 @@ func (r *reader) follow(ctx context.Context) {
 func (r *reader) take(rec *kgo.Record) (want, full bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.opts.count >= 0 && r.written >= r.opts.count {
+	if r.opts.count != unlimited && r.written >= r.opts.count {
 		return false, true
 	}
 	p := r.parts[rec.Partition]
@@ -206,7 +206,7 @@ func (r *reader) take(rec *kgo.Record) (want, full bool) {
 func (r *reader) finished() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.opts.count >= 0 && r.written >= r.opts.count {
+	if r.opts.count != unlimited && r.written >= r.opts.count {
 		return true
 	}
 	if len(r.parts) == 0 {
@@ -250,7 +250,7 @@ func (r *reader) progress() *progress {
 	for p, part := range r.parts {
 		total += max(r.until[p]-part.next, 0)
 	}
-	if r.opts.count >= 0 {
+	if r.opts.count != unlimited {
 		total = min(total, r.opts.count)
 	}
 	return r.app.newProgress("read", total, countUnit)
