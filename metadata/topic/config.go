@@ -66,11 +66,8 @@ type Segment struct {
 	Ms                 int64
 	JitterMs           int64 // at most this much is taken off Ms, at random, so that partitions do not roll together
 	IndexIntervalBytes int32 // log bytes between two index entries; 0: an entry for each batch
-	IndexBytes         int32 // largest index file, at least minIndexBytes; a full index ends the segment
+	IndexBytes         int32 // nothing reads it: an index grows with its segment
 }
-
-// minIndexBytes is the smallest index in use, one page: Kafka's own minimum of 4 bytes would not hold an entry.
-const minIndexBytes = 4096
 
 // Flush is the durability level. Messages == 1 is durable: what is acknowledged, and what a reader sees,
 // is on the device. Any other value is relaxed: the device follows within Ms.
@@ -114,7 +111,6 @@ type Compaction struct {
 
 // settle turns the settings as written into those in force: what one setting means for another.
 func (c *Config) settle(tiered bool) {
-	c.Segment.IndexBytes = max(c.Segment.IndexBytes, minIndexBytes)
 	if c.Cleanup.Compact || !c.Cleanup.Delete {
 		c.Retention = Retention{Bytes: Unlimited, Ms: Unlimited}
 	}

@@ -73,9 +73,6 @@ func TestParseConfigSettles(t *testing.T) {
 			}
 		})
 	}
-	if c := mustParse(t, map[string]string{"segment.index.bytes": "4"}, Defaults{}); c.Segment.IndexBytes != minIndexBytes {
-		t.Errorf("index of %d bytes", c.Segment.IndexBytes)
-	}
 }
 
 func TestServerPrecedence(t *testing.T) {
