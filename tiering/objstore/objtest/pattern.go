@@ -1,20 +1,30 @@
 package objtest
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 )
 
-// Pattern is a Source of any size that takes no memory: its bytes are a function of seed and position,
-// and do not compress.
+// patternPeriod is prime, so that no part of an object looks like another at a place where one might be
+// taken for the other.
+const patternPeriod = 1_000_003
+
+// Pattern is a Source of any size that takes little memory: its bytes repeat after a million and do not
+// compress within that.
 type Pattern struct {
-	seed uint64
-	size int64
+	block []byte
+	size  int64
 }
 
-// NewPattern returns size bytes of the given seed.
-func NewPattern(seed uint64, size int64) *Pattern { return &Pattern{seed: seed, size: size} }
+// NewPattern returns size bytes that depend on seed.
+func NewPattern(seed uint64, size int64) *Pattern {
+	p := &Pattern{block: make([]byte, patternPeriod), size: size}
+	rng := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16), byte(seed >> 24)})
+	_, _ = rng.Read(p.block) // never fails
+	return p
+}
 
 // Size implements objstore.Source.
 func (p *Pattern) Size() int64 { return p.size }
@@ -28,11 +38,8 @@ func (p *Pattern) ReadAt(b []byte, off int64) (int, error) {
 	if off+int64(len(b)) > p.size {
 		b, err = b[:p.size-off], io.EOF
 	}
-	var word [8]byte
 	for n := 0; n < len(b); {
-		pos := off + int64(n)
-		binary.LittleEndian.PutUint64(word[:], mix(p.seed+uint64(pos/8)))
-		n += copy(b[n:], word[pos%8:])
+		n += copy(b[n:], p.block[(off+int64(n))%patternPeriod:])
 	}
 	return len(b), err
 }
@@ -48,10 +55,8 @@ func (p *Pattern) Check(r io.Reader, off, n int64) error {
 		if _, err := p.ReadAt(exp[:m], off); err != nil && err != io.EOF {
 			return err
 		}
-		for i := range m {
-			if got[i] != exp[i] {
-				return fmt.Errorf("at %d: byte %#x, want %#x", off+int64(i), got[i], exp[i])
-			}
+		if !bytes.Equal(got[:m], exp[:m]) {
+			return fmt.Errorf("wrong bytes between %d and %d", off, off+int64(m))
 		}
 		off += int64(m)
 		switch {
@@ -64,11 +69,4 @@ func (p *Pattern) Check(r io.Reader, off, n int64) error {
 			return fmt.Errorf("at %d: %w", off, err)
 		}
 	}
-}
-
-// mix is the finaliser of splitmix64.
-func mix(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }
