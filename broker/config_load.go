@@ -93,7 +93,7 @@ func readPropertiesFile(path string) ([]Property, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings file: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("settings file %s: %w", path, err)

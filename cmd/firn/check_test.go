@@ -92,7 +92,7 @@ func TestCheckInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close(true)
+	defer func() { _ = d.Close(true) }()
 	firn(t, "", "", "check", dir).fails(t, exitError, "check: ")
 }
 

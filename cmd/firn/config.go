@@ -123,10 +123,10 @@ const docWidth = 96
 func printSettings(out io.Writer, lines []settingLine) error {
 	for i, l := range lines {
 		if i > 0 {
-			fmt.Fprintln(out)
+			_, _ = fmt.Fprintln(out)
 		}
-		fmt.Fprintf(out, "%s = %s\n", l.Name, l.Value)
-		fmt.Fprintf(out, "    from %s; %s, default %q\n", l.From, l.Type, l.Default)
+		_, _ = fmt.Fprintf(out, "%s = %s\n", l.Name, l.Value)
+		_, _ = fmt.Fprintf(out, "    from %s; %s, default %q\n", l.From, l.Type, l.Default)
 		for _, line := range wrap(l.Doc+" Allowed: "+l.Allowed+".", docWidth) {
 			if _, err := fmt.Fprintf(out, "    %s\n", line); err != nil {
 				return err

@@ -271,6 +271,15 @@ func TestConsumeWriteError(t *testing.T) {
 	}
 }
 
+func TestWriteErrorsAreErrors(t *testing.T) {
+	for _, args := range [][]string{{"version"}, {"version", "--json"}, {"config"}, {"topic", "--help"}} {
+		errOut := newSyncBuffer()
+		if code := run(t.Context(), testApp("", nil, brokenPipe{}, errOut), args); code != exitError || !strings.Contains(errOut.String(), "closed pipe") {
+			t.Errorf("firn %q: exit code %d, %q", args, code, errOut)
+		}
+	}
+}
+
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -30,7 +30,7 @@ func newGroupDelete(a *app, c *client) *cobra.Command {
 					errs = append(errs, fmt.Errorf("delete group %s: %w", r.Group, brokerError(r.Err, "")))
 					continue
 				}
-				fmt.Fprintf(a.out, "deleted %s\n", r.Group)
+				a.printf("deleted %s\n", r.Group)
 			}
 			return errors.Join(errs...)
 		},

@@ -63,7 +63,7 @@ func newGroupDescribe(a *app, c *client) *cobra.Command {
 			}
 			for i, g := range list {
 				if i > 0 {
-					fmt.Fprintln(a.out)
+					a.printf("\n")
 				}
 				if err := printGroup(a.out, g); err != nil {
 					return err
@@ -129,7 +129,7 @@ func describeGroup(l kadm.DescribedGroupLag) describedGroup {
 }
 
 func printGroup(out io.Writer, g describedGroup) error {
-	fmt.Fprintf(out, "%s  %s, protocol %s, coordinator %d, lag %d\n", g.Group, g.State, orDash(g.Protocol), g.Coordinator, g.Lag)
+	_, _ = fmt.Fprintf(out, "%s  %s, protocol %s, coordinator %d, lag %d\n", g.Group, g.State, orDash(g.Protocol), g.Coordinator, g.Lag)
 	if len(g.Members) > 0 {
 		tab := newTable(out, "MEMBER", "INSTANCE", "CLIENT", "HOST")
 		for _, m := range g.Members {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestGroupLife(t *testing.T) {
 		}
 		out := map[string]int64{"lag": list[0].Lag}
 		for _, o := range list[0].Offsets {
-			out[o.Topic+string(rune('0'+o.Partition))] = o.Committed
+			out[fmt.Sprint(o.Topic, o.Partition)] = o.Committed
 		}
 		return out
 	}

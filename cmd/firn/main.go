@@ -33,18 +33,24 @@ func main() {
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, a *app, args []string) int {
+	out := &stickyWriter{w: a.out}
+	own := *a
+	own.out, a = out, &own
 	root := newRoot(a)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("write: %w", out.err)
+	}
 	var usage *usageError
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		fmt.Fprintf(a.errOut, "firn: %v\nTry '%s --help'.\n", err, cmd.CommandPath())
+		_, _ = fmt.Fprintf(a.errOut, "firn: %v\nTry '%s --help'.\n", err, cmd.CommandPath())
 		return exitUsage
 	default:
-		fmt.Fprintf(a.errOut, "firn: %v\n", err)
+		_, _ = fmt.Fprintf(a.errOut, "firn: %v\n", err)
 		return exitError
 	}
 }

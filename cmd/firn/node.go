@@ -96,7 +96,7 @@ func (a *app) load(base broker.Config, s settingFlags, more ...broker.Flag) (bro
 // settingsUsage makes an error about settings one about how the command was called, if nothing but flags
 // is to blame.
 func settingsUsage(err error) error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the outermost one is meant
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return err
 	}

@@ -8,6 +8,25 @@ import (
 	"text/tabwriter"
 )
 
+// stickyWriter remembers the first error, so that it need not be looked at after every line: run does at the
+// end.
+type stickyWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (s *stickyWriter) Write(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.w.Write(p)
+	s.err = err
+	return n, err
+}
+
+// printf writes a result.
+func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
+
 // table writes rows with aligned columns, a heading first.
 type table struct {
 	w *tabwriter.Writer
@@ -38,7 +57,7 @@ func (t *table) row(cells ...any) {
 		if i == len(cells)-1 {
 			end = "\n"
 		}
-		fmt.Fprint(t.w, s, end)
+		_, _ = fmt.Fprint(t.w, s, end)
 	}
 }
 

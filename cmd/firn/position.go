@@ -115,7 +115,7 @@ func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (
 		list, err = adm.ListStartOffsets(ctx, name)
 	case atTime:
 		list, err = adm.ListOffsetsAfterMilli(ctx, max(pos.time.UnixMilli(), 0), name)
-	default:
+	case atLatest, atOffset:
 		list, err = adm.ListEndOffsets(ctx, name)
 	}
 	out, err := listOffsets(name, list, err)

@@ -47,10 +47,10 @@ func (p *progress) run() {
 	for {
 		select {
 		case <-p.quit:
-			fmt.Fprint(p.out, "\r\x1b[K")
+			_, _ = fmt.Fprint(p.out, "\r\x1b[K")
 			return
 		case <-tick.C:
-			fmt.Fprint(p.out, "\r", p.line(), "\x1b[K")
+			_, _ = fmt.Fprint(p.out, "\r", p.line(), "\x1b[K")
 		}
 	}
 }

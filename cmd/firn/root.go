@@ -40,11 +40,14 @@ func (a *app) env(name, fallback string) string {
 
 // warn writes a line that is not a result.
 func (a *app) warn(format string, args ...any) {
-	fmt.Fprintf(a.errOut, "firn: "+format+"\n", args...)
+	_, _ = fmt.Fprintf(a.errOut, "firn: "+format+"\n", args...)
 }
 
 // isTerminal reports whether f is a terminal, whose reader is a person.
 func isTerminal(f any) bool {
+	if s, ok := f.(*stickyWriter); ok {
+		f = s.w
+	}
 	file, ok := f.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }

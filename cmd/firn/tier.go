@@ -80,7 +80,7 @@ func fetchTier(ctx context.Context, addr, name string) ([]console.TierPartition,
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTierBytes))
 	if err != nil {
 		return nil, fmt.Errorf("read from %s: %w", u.Host, err)

@@ -38,13 +38,13 @@ func newTopicAlter(a *app, c *client) *cobra.Command {
 				if err := alterSettings(cmd.Context(), adm, args[0], changes); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.out, "changed the settings of %s\n", args[0])
+				a.printf("changed the settings of %s\n", args[0])
 			}
 			if grow {
 				if err := growTopic(cmd.Context(), adm, args[0], partitions); err != nil {
 					return err
 				}
-				fmt.Fprintf(a.out, "%s has %d partitions\n", args[0], partitions)
+				a.printf("%s has %d partitions\n", args[0], partitions)
 			}
 			return nil
 		},

@@ -42,9 +42,9 @@ func newTopicCreate(a *app, c *client) *cobra.Command {
 			for _, r := range resps.Sorted() {
 				switch {
 				case r.Err == nil:
-					fmt.Fprintf(a.out, "created %s%s\n", r.Topic, partitionCount(r.NumPartitions))
+					a.printf("created %s%s\n", r.Topic, partitionCount(r.NumPartitions))
 				case ifNotExists && errors.Is(r.Err, kerr.TopicAlreadyExists):
-					fmt.Fprintf(a.out, "%s exists\n", r.Topic)
+					a.printf("%s exists\n", r.Topic)
 				default:
 					errs = append(errs, fmt.Errorf("create topic %s: %w", r.Topic, brokerError(r.Err, r.ErrMessage)))
 				}

@@ -30,9 +30,9 @@ func newTopicDelete(a *app, c *client) *cobra.Command {
 			for _, r := range resps.Sorted() {
 				switch {
 				case r.Err == nil:
-					fmt.Fprintf(a.out, "deleted %s\n", r.Topic)
+					a.printf("deleted %s\n", r.Topic)
 				case ifExists && errors.Is(r.Err, kerr.UnknownTopicOrPartition):
-					fmt.Fprintf(a.out, "%s does not exist\n", r.Topic)
+					a.printf("%s does not exist\n", r.Topic)
 				default:
 					errs = append(errs, fmt.Errorf("delete topic %s: %w", r.Topic, brokerError(r.Err, r.ErrMessage)))
 				}

@@ -64,7 +64,7 @@ default; with --all every setting.`,
 			}
 			for i, t := range list {
 				if i > 0 {
-					fmt.Fprintln(a.out)
+					a.printf("\n")
 				}
 				if err := printTopic(a.out, t); err != nil {
 					return err
@@ -173,17 +173,17 @@ func deref(s *string) string {
 }
 
 func printTopic(out io.Writer, t describedTopic) error {
-	fmt.Fprintf(out, "%s  id %s, %d partitions, %d replicas\n", t.Name, t.ID, t.topicLine.Partitions, t.Replicas)
+	_, _ = fmt.Fprintf(out, "%s  id %s, %d partitions, %d replicas\n", t.Name, t.ID, t.topicLine.Partitions, t.Replicas)
 	for _, s := range t.Settings {
 		from := ""
 		if s.Source != "dynamic_topic_config" {
 			from = "  (" + s.Source + ")"
 		}
-		fmt.Fprintf(out, "  %s = %s%s\n", s.Name, s.Value, from)
+		_, _ = fmt.Fprintf(out, "  %s = %s%s\n", s.Name, s.Value, from)
 		// A compacted topic is not what Kafka would make of it, so the broker's words are always shown.
 		if s.Doc != "" && (from != "" || s.Name == "cleanup.policy" && strings.Contains(s.Value, "compact")) {
 			for _, line := range wrap(s.Doc, docWidth) {
-				fmt.Fprintf(out, "      %s\n", line)
+				_, _ = fmt.Fprintf(out, "      %s\n", line)
 			}
 		}
 	}
