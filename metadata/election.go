@@ -41,13 +41,3 @@ func (l *Lease) Campaign(ctx context.Context) (epoch int64, err error) {
 	}
 	return 0, ErrConflict
 }
-
-// Resign gives the controllership up, if epoch is still ours.
-func (l *Lease) Resign(ctx context.Context, epoch int64) error {
-	ctl := l.store.keys.Controller()
-	_, err := l.store.kv.Txn(ctx, Txn{If: []Cmp{CreatedAt(ctl, epoch)}, Then: []Op{Delete(ctl)}})
-	if err != nil {
-		return fmt.Errorf("resign: %w", err)
-	}
-	return nil
-}

@@ -77,7 +77,7 @@ type Lease struct {
 	}
 }
 
-// Register makes the broker known and starts to renew its lease. If an earlier life of the same broker
+// Register makes the broker known, in the store's image, too, and starts to renew its lease. If an earlier life of the same broker
 // (one of the same disks) is still registered, its lease is revoked; if another broker holds the id,
 // Register waits a little more than one TTL for it to go and then returns ErrNodeIDTaken.
 func (s *Store) Register(ctx context.Context, reg Registration, opts LeaseOptions) (*Lease, error) {
@@ -91,6 +91,9 @@ func (s *Store) Register(ctx context.Context, reg Registration, opts LeaseOption
 	r, err := l.enter(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := s.WaitRev(ctx, r.epoch); err != nil {
+		return nil, l.leave(ctx, r, err)
 	}
 	bg, stop := context.WithCancel(context.Background())
 	l.stop = stop

@@ -37,8 +37,16 @@ const (
 // that is not the one txn compares with. If somebody else changed one of them in between, the result is a failed guard, and the caller, reading
 // again as it must, finds its own change under the other's.
 func Settle(ctx context.Context, kv KV, txn Txn) (TxnResult, error) {
+	return settle(ctx, kv, txn, false)
+}
+
+// Resettle is Settle for a transaction that has been run before, with an unknown outcome.
+func Resettle(ctx context.Context, kv KV, txn Txn) (TxnResult, error) {
+	return settle(ctx, kv, txn, true)
+}
+
+func settle(ctx context.Context, kv KV, txn Txn, unsure bool) (TxnResult, error) {
 	pause := minSettle
-	unsure := false
 	for {
 		res, err := kv.Txn(ctx, txn)
 		switch {

@@ -1,16 +1,11 @@
-// Package controller decides what the cluster should look like: which broker leads which partition, where
-// replicas go, how topics are made, grown, configured and deleted, and who owns which coordinator shard.
-//
-// Every broker runs a Controller; the one that holds the ctl key acts and the others stand by with a warm
-// image. Decisions are pure functions of an image (plan*.go, place.go); the Controller feeds them events and
-// commits what they say in guarded, batched transactions, from one goroutine. Here does not belong what the
-// facts look like in the key space (metadata), nor carrying them out on a broker (broker).
 package controller
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
+	"time"
 
 	"firn/metadata"
 	"firn/metadata/topic"
@@ -18,119 +13,186 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Answers of the verbs, beside topic.Error for settings and metadata's outcomes (ErrUnknown, ErrUnavailable,
-// ErrNoSpace).
-var (
-	ErrNotController      = errors.New("controller: not the controller")
-	ErrTopicExists        = errors.New("controller: topic exists")
-	ErrTopicNameCollision = errors.New("controller: topic name collides with another where '.' and '_' are the same")
-	ErrInvalidName        = errors.New("controller: invalid topic name")
-	ErrUnknownTopic       = errors.New("controller: unknown topic")
-	ErrUnknownTopicID     = errors.New("controller: unknown topic id")
-	ErrUnknownBroker      = errors.New("controller: unknown broker")
-	ErrPartitions         = errors.New("controller: invalid number of partitions")
-	ErrReplicationFactor  = errors.New("controller: invalid replication factor")
-	ErrAssignment         = errors.New("controller: invalid replica assignment")
-	ErrRequest            = errors.New("controller: invalid request")
-	ErrConfig             = errors.New("controller: invalid setting")
+const (
+	// retryPause is how long the controller waits after a commit that did not get through, unless the
+	// image changes before.
+	retryPause = 100 * time.Millisecond
+	// verbTimeout bounds a verb whose context has no deadline; elections wait behind it.
+	verbTimeout = 15 * time.Second
 )
 
 // Options configures a Controller.
 type Options struct {
 	Store *metadata.Store
 	Lease *metadata.Lease
-	// Static returns the broker's own settings (flags, environment, file), which topic settings fall
-	// back to, and whether the cluster has object storage.
+	// Defaults is what topic settings fall back to on this broker, run-time settings aside: its own
+	// settings (flags, environment, file) and whether the cluster has object storage.
 	Defaults topic.Defaults
 	// NumPartitions and ReplicationFactor are for topics that do not say. Default 1.
 	NumPartitions     int32
 	ReplicationFactor int16
 	// CheckBrokerSettings validates run-time broker settings as a whole after a change: those of one
-	// broker, or of all if id is -1.
+	// broker, or of all if id is -1. Nil refuses every change of broker settings.
 	CheckBrokerSettings func(id int32, overrides map[string]string) error
-	Logger              *slog.Logger
-	Registerer          prometheus.Registerer
+	// BrokerList returns the value a broker setting has without run-time settings, and whether it is a
+	// list, which values can be appended to and subtracted from. Nil: none is.
+	BrokerList func(name string) (value string, isList bool)
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (o *Options) ensureDefaults() {
+	if o.NumPartitions == 0 {
+		o.NumPartitions = 1
+	}
+	if o.ReplicationFactor == 0 {
+		o.ReplicationFactor = 1
+	}
+	if o.CheckBrokerSettings == nil {
+		o.CheckBrokerSettings = func(int32, map[string]string) error { return ErrConfig }
+	}
+	if o.BrokerList == nil {
+		o.BrokerList = func(string) (string, bool) { return "", false }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
 }
 
 // Controller runs elections and topic changes while its broker is the controller. The verbs may be called
 // from any goroutine; they return when the change is committed and in the store's image.
-type Controller struct{}
+type Controller struct {
+	opts    Options
+	store   *metadata.Store
+	keys    metadata.Keys
+	log     *slog.Logger
+	metrics *controllerMetrics
+	jobs    chan job
+	ended   chan struct{} // closed when Run returns
+
+	active atomic.Bool
+	term   *term // nil unless active; Run's goroutine only
+}
+
+// term is one controllership.
+type term struct {
+	epoch int64
+	// seen is the image up to which everything has been acted on; nil at first, so that a new controller
+	// looks at everything.
+	seen *metadata.Image
+	// again says that something planned on seen or later was not committed.
+	again bool
+}
+
+// job is a verb's work, run by Run's goroutine with the present term, or nil if there is none.
+type job struct {
+	run  func(*term)
+	done chan struct{}
+}
 
 // New returns a controller that does nothing before Run.
-func New(opts Options) (*Controller, error) { panic("unwritten") }
-
-// Run campaigns, and acts while elected, until ctx ends.
-func (c *Controller) Run(ctx context.Context) error { panic("unwritten") }
+func New(opts Options) (*Controller, error) {
+	if opts.Store == nil || opts.Lease == nil {
+		return nil, errors.New("controller: Store and Lease are required")
+	}
+	opts.ensureDefaults()
+	return &Controller{
+		opts: opts, store: opts.Store, keys: opts.Store.Keys(), log: opts.Logger,
+		metrics: newControllerMetrics(opts.Registerer), jobs: make(chan job), ended: make(chan struct{}),
+	}, nil
+}
 
 // Active reports whether this broker is the controller, as far as it knows.
-func (c *Controller) Active() bool { panic("unwritten") }
+func (c *Controller) Active() bool { return c.active.Load() }
 
-// NewTopic is a topic to create.
-type NewTopic struct {
-	Name              string
-	Partitions        int32             // -1: default
-	ReplicationFactor int16             // -1: default
-	Assignment        map[int32][]int32 // partition -> replicas, preferred leader first; excludes the two above
-	Settings          map[string]string
+// Run campaigns, and acts while elected, until ctx ends. It must be called once.
+func (c *Controller) Run(ctx context.Context) error {
+	defer close(c.ended)
+	defer c.resign()
+	changed := make(chan struct{}, 1)
+	stop := c.store.Subscribe(func(_, _ *metadata.Image) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	for ctx.Err() == nil {
+		epoch, registered := c.opts.Lease.Changed()
+		settled := c.step(ctx, epoch)
+		var jobs chan job // only once it is known who the controller is
+		var retry <-chan time.Time
+		if other := c.store.Image().Controller().ID; c.term != nil || other >= 0 && other != c.opts.Lease.ID() {
+			jobs = c.jobs
+		}
+		if !settled {
+			retry = time.After(retryPause)
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-registered:
+		case <-retry:
+		case j := <-jobs:
+			j.run(c.term)
+			close(j.done)
+		}
+	}
+	return nil
 }
 
-// CreatedTopic is the outcome of one NewTopic.
-type CreatedTopic struct {
-	Topic    metadata.Topic // also for validate-only, then without ID
-	Settings map[string]string
-	Err      error
+// step brings the controllership and what follows from it up to the newest image. It reports whether there is
+// nothing left to do until something changes.
+func (c *Controller) step(ctx context.Context, brokerEpoch int64) bool {
+	img := c.store.Image()
+	ctl := img.Controller()
+	switch {
+	case ctl.ID == c.opts.Lease.ID() && ctl.BrokerEpoch == brokerEpoch:
+		if c.term == nil || c.term.epoch != ctl.Epoch {
+			c.term = &term{epoch: ctl.Epoch}
+			c.active.Store(true)
+			c.metrics.active.Set(1)
+			c.log.Info("became controller", "epoch", ctl.Epoch)
+		}
+		return c.reconcile(ctx, img)
+	case ctl.ID >= 0:
+		c.resign()
+		return true
+	}
+	c.resign()
+	epoch, err := c.opts.Lease.Campaign(ctx)
+	if err == nil {
+		if _, err = c.store.WaitRev(ctx, epoch); err == nil {
+			return c.step(ctx, brokerEpoch)
+		}
+	}
+	if ctx.Err() == nil && !errors.Is(err, metadata.ErrConflict) {
+		c.log.Warn("campaign for controller", "err", err)
+	}
+	return false
 }
 
-// CreateTopics creates topics, each atomically; one that fails does not hinder the others. Outcomes come in
-// the order of topics. With validateOnly everything is checked and nothing written.
-func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, validateOnly bool) []CreatedTopic {
-	panic("unwritten")
+func (c *Controller) resign() {
+	if c.term != nil {
+		c.log.Info("no longer controller", "epoch", c.term.epoch)
+	}
+	c.term = nil
+	c.active.Store(false)
+	c.metrics.active.Set(0)
 }
 
-// DeleteTopics deletes topics by id; one error (or nil) per id.
-func (c *Controller) DeleteTopics(ctx context.Context, ids []topic.ID) []error { panic("unwritten") }
-
-// MorePartitions grows a topic to Total partitions.
-type MorePartitions struct {
-	Name       string
-	Total      int32
-	Assignment [][]int32 // of the new partitions, in order; nil: placed by the controller
-}
-
-// CreatePartitions grows topics; one error (or nil) per entry.
-func (c *Controller) CreatePartitions(ctx context.Context, more []MorePartitions, validateOnly bool) []error {
-	panic("unwritten")
-}
-
-// SettingOp is what AlterSettings does with one setting.
-type SettingOp int8
-
-// The operations; the numbers are those of IncrementalAlterConfigs.
-const (
-	SettingSet      SettingOp = 0
-	SettingDelete   SettingOp = 1
-	SettingAppend   SettingOp = 2
-	SettingSubtract SettingOp = 3
-)
-
-// SettingChange is one change to a setting.
-type SettingChange struct {
-	Name  string
-	Op    SettingOp
-	Value string
-}
-
-// AlterSettings changes the settings of one topic or broker.
-type AlterSettings struct {
-	Topic  string // a topic's name, or empty for a broker
-	Broker int32  // a broker's id, or -1 for all brokers
-	// Changes are applied to the present settings, or, if Replace is set, to none (every change is
-	// then a SettingSet).
-	Changes []SettingChange
-	Replace bool
-}
-
-// AlterSettings changes settings; one error (or nil) per entry.
-func (c *Controller) AlterSettings(ctx context.Context, alter []AlterSettings, validateOnly bool) []error {
-	panic("unwritten")
+// do runs fn in Run's goroutine, once it is known who the controller is. fn gets nil if it is not us.
+func (c *Controller) do(ctx context.Context, fn func(context.Context, *term)) error {
+	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
+	defer cancel()
+	j := job{run: func(t *term) { fn(ctx, t) }, done: make(chan struct{})}
+	select {
+	case c.jobs <- j:
+		<-j.done
+		return nil
+	case <-c.ended:
+		return ErrNotController
+	case <-ctx.Done():
+		return errors.Join(metadata.ErrUnavailable, context.Cause(ctx))
+	}
 }

@@ -70,7 +70,7 @@ func TestExamEmbedded(t *testing.T) {
 }
 
 func TestExamProcess(t *testing.T) {
-	kvtest.Run(t, subjects(kvtest.StartEtcd(t).Endpoint(), 2*time.Second))
+	kvtest.Run(t, subjects(kvtest.StartEtcd(t, "--heartbeat-interval=20", "--election-timeout=200").Endpoint(), time.Second))
 }
 
 func TestEmbedTwiceIsRefused(t *testing.T) {

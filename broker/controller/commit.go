@@ -1,0 +1,85 @@
+package controller
+
+import (
+	"context"
+	"errors"
+
+	"firn/metadata"
+)
+
+// verb runs fn as the controller and returns its n errors.
+func (c *Controller) verb(ctx context.Context, name string, n int, fn func(ctx context.Context, errs []error)) []error {
+	errs := make([]error, n)
+	err := c.do(ctx, func(ctx context.Context, t *term) {
+		if t == nil {
+			fill(errs, ErrNotController)
+			return
+		}
+		fn(ctx, errs)
+	})
+	if err != nil {
+		fill(errs, err)
+	}
+	for _, err := range errs {
+		c.metrics.count(name, err)
+	}
+	return errs
+}
+
+func fill(errs []error, err error) {
+	for i := range errs {
+		errs[i] = err
+	}
+}
+
+// commitEach commits the transactions of the entries that have no error yet, and waits until what was
+// written is in the image. Each transaction's first guard is that we are the controller, and the first key it
+// reads otherwise is ctl. refused says what the failure of another guard means.
+func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs []error, refused func(int, metadata.TxnResult) error) {
+	var many []int // go together
+	for i, t := range txns {
+		if errs[i] == nil && max(len(t.If), len(t.Then), len(t.Else)) <= metadata.MaxManyOps {
+			many = append(many, i)
+		}
+	}
+	results := make([]metadata.TxnResult, len(txns))
+	batch := make([]metadata.Txn, len(many))
+	for j, i := range many {
+		batch[j] = txns[i]
+	}
+	unsure := make([]bool, len(txns))
+	got, err := c.store.KV().TxnMany(ctx, batch)
+	for j, i := range many {
+		if j < len(got) {
+			results[i] = got[j]
+		}
+		unsure[i] = errors.Is(err, metadata.ErrUnknown)
+	}
+	var rev int64
+	for i, t := range txns {
+		if errs[i] != nil {
+			continue
+		}
+		if results[i].Rev == 0 { // it goes alone, or there is no verdict yet
+			results[i], errs[i] = c.settle(ctx, t, unsure[i])
+		}
+		if errs[i] == nil && !results[i].OK {
+			errs[i] = refused(i, results[i])
+			if results[i].Else[0].CreateRev != t.If[0].Rev {
+				errs[i] = ErrNotController
+			}
+		}
+		if errs[i] == nil {
+			rev = max(rev, results[i].Rev)
+		}
+	}
+	// Should the image not get there in time, the change has happened all the same.
+	_, _ = c.store.WaitRev(ctx, rev)
+}
+
+func (c *Controller) settle(ctx context.Context, t metadata.Txn, unsure bool) (metadata.TxnResult, error) {
+	if unsure {
+		return metadata.Resettle(ctx, c.store.KV(), t)
+	}
+	return metadata.Settle(ctx, c.store.KV(), t)
+}

@@ -1,0 +1,187 @@
+package controller
+
+import (
+	"slices"
+
+	"firn/metadata"
+	"firn/metadata/topic"
+)
+
+// elector decides who leads, from one image. It is for one goroutine.
+type elector struct {
+	img      *metadata.Image
+	defaults topic.Defaults
+	configs  map[topic.ID]topicFacts
+}
+
+// topicFacts is what elections need of a topic's settings.
+type topicFacts struct {
+	durable   bool
+	minInsync int
+}
+
+func newElector(img *metadata.Image, defaults topic.Defaults) *elector {
+	return &elector{img: img, defaults: defaults, configs: make(map[topic.ID]topicFacts)}
+}
+
+func (e *elector) facts(id topic.ID) topicFacts {
+	f, ok := e.configs[id]
+	if !ok {
+		d := e.defaults
+		d.Cluster = e.img.ClusterOverrides()
+		// What cannot be parsed was refused when it was set; the rest of the settings still counts.
+		c, _ := topic.ParseConfig(e.img.TopicOverrides(id), d)
+		f = topicFacts{durable: c.Flush.Durable(), minInsync: int(c.MinInsync)}
+		e.configs[id] = f
+	}
+	return f
+}
+
+// epoch returns a live broker's epoch, or 0.
+func (e *elector) epoch(id int32) int64 {
+	if b, ok := e.img.Broker(id); ok {
+		return b.Epoch
+	}
+	return 0
+}
+
+func (e *elector) alive(id int32) bool { return e.epoch(id) != 0 }
+
+func (e *elector) loss(id int32) metadata.Loss {
+	if n, ok := e.img.Node(id); ok {
+		return n.Loss
+	}
+	return metadata.LossNone
+}
+
+// lacks reports what a replica's disk may lack of a partition's committed records. A leader elected under its
+// present epoch was chosen with that in mind.
+func (e *elector) lacks(p *metadata.PartitionState, id int32) metadata.Loss {
+	loss := e.loss(id)
+	switch {
+	case p.Leader == id && p.LeaderBrokerEpoch == e.epoch(id):
+		return metadata.LossNone
+	case loss == metadata.LossRelaxed && e.facts(p.Partition.ID).durable:
+		return metadata.LossNone // what it had acknowledged had reached the disk
+	}
+	return loss
+}
+
+// next returns what a partition's record should say, or false if it is right as it is. In this order:
+//
+//  1. Replicas whose disk may lack records leave the ISR and the ELR. The last one to leave stays as last
+//     known leader, if it is the same disk.
+//  2. Dead replicas leave the ISR, as long as a live one stays. While the ISR is smaller than
+//     min.insync.replicas the high watermark stands still, so they still have all that is committed, and go
+//     to the ELR.
+//  3. If the leader is not leading under its present epoch, the first of the replicas that is alive and in
+//     the ISR leads, or else in the ELR, or else the last known leader, or else nobody.
+func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, bool) {
+	n := *p
+	e.strip(&n)
+	e.bury(&n)
+	if n.Leader < 0 || !slices.Contains(n.ISR, n.Leader) || e.epoch(n.Leader) != n.LeaderBrokerEpoch {
+		e.elect(&n)
+	}
+	return n, !same(p, &n)
+}
+
+func same(a, b *metadata.PartitionState) bool {
+	return a.Leader == b.Leader && a.LeaderBrokerEpoch == b.LeaderBrokerEpoch && a.LeaderEpoch == b.LeaderEpoch &&
+		a.LastKnownLeader == b.LastKnownLeader && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.ELR, b.ELR)
+}
+
+// strip is step 1 of next.
+func (e *elector) strip(n *metadata.PartitionState) {
+	before := *n
+	lost := func(id int32) bool { return e.lacks(&before, id) != metadata.LossNone }
+	n.ISR = without(n.ISR, lost)
+	n.ELR = without(n.ELR, lost)
+	if len(n.ISR)+len(n.ELR) > 0 || len(before.ISR)+len(before.ELR) == 0 {
+		return
+	}
+	n.LastKnownLeader = -1
+	for _, id := range append([]int32{before.Leader}, slices.Concat(before.ISR, before.ELR)...) {
+		if id >= 0 && e.lacks(&before, id) == metadata.LossRelaxed {
+			n.LastKnownLeader = id
+			return
+		}
+	}
+}
+
+// bury is step 2 of next.
+func (e *elector) bury(n *metadata.PartitionState) {
+	dead := func(id int32) bool { return !e.alive(id) }
+	living := without(n.ISR, dead)
+	if len(living) == len(n.ISR) || len(living) == 0 {
+		return
+	}
+	if len(living) < e.facts(n.Partition.ID).minInsync {
+		n.ELR = slices.Concat(n.ELR, without(n.ISR, e.alive))
+	}
+	n.ISR = living
+}
+
+// elect is step 3 of next.
+func (e *elector) elect(n *metadata.PartitionState) {
+	if id := e.pick(n.Replicas, n.ISR); id >= 0 {
+		e.crown(n, id)
+		return
+	}
+	// Nobody of the ISR is alive. All of it has what is committed, and so has the ELR.
+	heirs := slices.Concat(n.ISR, n.ELR)
+	if id := e.pick(n.Replicas, n.ELR); id >= 0 {
+		n.ELR = without(heirs, func(h int32) bool { return h == id })
+		n.ISR = []int32{id}
+		e.crown(n, id)
+		return
+	}
+	if id := n.LastKnownLeader; len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
+		n.ISR = []int32{id}
+		e.crown(n, id)
+		return
+	}
+	if n.Leader >= 0 {
+		n.Leader, n.LeaderBrokerEpoch = -1, 0
+		n.LeaderEpoch++
+	}
+}
+
+func (e *elector) crown(n *metadata.PartitionState, id int32) {
+	n.Leader, n.LeaderBrokerEpoch = id, e.epoch(id)
+	n.LeaderEpoch++
+	n.LastKnownLeader = -1
+}
+
+// pick returns the first of the replicas that is alive and in the set, or -1. One that is about to leave is
+// taken only if there is no other.
+func (e *elector) pick(replicas, set []int32) int32 {
+	leaving := int32(-1)
+	for _, id := range replicas {
+		if !e.alive(id) || !slices.Contains(set, id) {
+			continue
+		}
+		if node, ok := e.img.Node(id); ok && node.State != metadata.NodeLive {
+			if leaving < 0 {
+				leaving = id
+			}
+			continue
+		}
+		return id
+	}
+	return leaving
+}
+
+// without returns the ids that drop does not hold for; the same slice if it holds for none.
+func without(ids []int32, drop func(int32) bool) []int32 {
+	if !slices.ContainsFunc(ids, drop) {
+		return ids
+	}
+	var out []int32
+	for _, id := range ids {
+		if !drop(id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}

@@ -1,0 +1,84 @@
+package controller
+
+import (
+	"slices"
+
+	"firn/metadata"
+)
+
+// shardMove is a new owner for a shard.
+type shardMove struct {
+	kind  metadata.ShardKind
+	shard int32
+	next  metadata.ShardOwner // Rev is that of the record it replaces
+}
+
+// planShards gives every shard of a kind a live owner, and as few as possible another one than now. No broker
+// then owns two shards more than another. A broker that registered again keeps its shards, under its new
+// epoch. Nothing changes while no broker can own any.
+func planShards(img *metadata.Image, kind metadata.ShardKind) []shardMove {
+	owners := eligible(img)
+	if len(owners) == 0 {
+		return nil
+	}
+	n := int(img.Shards(kind))
+	load := make(map[int32]int, len(owners))
+	held := make([]int32, n) // who keeps each shard, or -1
+	most := (n + len(owners) - 1) / len(owners)
+	atMost := n - (most-1)*len(owners) // so many brokers may own the most
+	full := 0
+	for i := range held {
+		held[i] = -1
+		id := img.ShardOwner(kind, int32(i)).Broker
+		if !slices.ContainsFunc(owners, func(b *metadata.Broker) bool { return b.ID == id }) {
+			continue
+		}
+		if load[id] < most-1 || load[id] == most-1 && full < atMost {
+			held[i] = id
+			if load[id]++; load[id] == most {
+				full++
+			}
+		}
+	}
+	var moves []shardMove
+	for i, id := range held {
+		now := img.ShardOwner(kind, int32(i))
+		if id < 0 {
+			id = leastLoaded(owners, load)
+			load[id]++
+		}
+		b, _ := img.Broker(id)
+		if now.Broker == id && now.BrokerEpoch == b.Epoch {
+			continue
+		}
+		next := now // keeps the revision and what a later version wrote
+		next.Broker, next.BrokerEpoch, next.Epoch = id, b.Epoch, now.Epoch+1
+		moves = append(moves, shardMove{kind, int32(i), next})
+	}
+	return moves
+}
+
+// eligible returns the brokers that may be given something new: those alive and not about to leave, or all
+// alive if there are no others.
+func eligible(img *metadata.Image) []*metadata.Broker {
+	var out []*metadata.Broker
+	for _, b := range img.Brokers() {
+		if n, ok := img.Node(b.ID); !ok || n.State == metadata.NodeLive {
+			out = append(out, b)
+		}
+	}
+	if len(out) == 0 {
+		return img.Brokers()
+	}
+	return out
+}
+
+func leastLoaded(owners []*metadata.Broker, load map[int32]int) int32 {
+	best := owners[0].ID
+	for _, b := range owners[1:] {
+		if load[b.ID] < load[best] {
+			best = b.ID
+		}
+	}
+	return best
+}
