@@ -211,7 +211,7 @@ func TestFoldAndTrash(t *testing.T) {
 	if n, err := a.EmptyTrash(ctx, now.Add(time.Hour-time.Minute)); n != 0 || err != nil {
 		t.Fatalf("deleted %d before the grace was over: %v", n, err)
 	}
-	refs, _, _, err := a.References(ctx)
+	refs, _, err := a.References(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestFoldAndTrash(t *testing.T) {
 		}
 	}
 	// What is left in the bucket is what the manifest names, and HEAD.
-	refs, _, _, err = a.References(ctx)
+	refs, _, err = a.References(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,29 +96,11 @@ func (a *Archive) holds(ctx context.Context, h *manifest.Head, s manifest.Segmen
 	if err != nil {
 		return false, err
 	}
-	for _, t := range root.Open {
-		if same(t, s) {
-			return true, nil
-		}
+	key := a.s.keys.Segment(a.tp, s)
+	if a.namesOutsidePages(h, root)[key] {
+		return true, nil
 	}
-	for _, t := range root.Trash {
-		if t.Kind == manifest.TrashSegment && same(t.Segment, s) {
-			return true, nil
-		}
-	}
-	for _, ref := range root.Pages {
-		if s.Base < ref.Base || s.Base > ref.End {
-			continue
-		}
-		page, err := a.s.tree.page(ctx, a.tp, ref)
-		if err != nil {
-			return false, err
-		}
-		if t, ok := page.Find(s.Base); ok && same(t, s) {
-			return true, nil
-		}
-	}
-	return false, nil
+	return a.inPage(ctx, root, key)
 }
 
 // same compares what makes an object's name.

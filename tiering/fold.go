@@ -249,47 +249,6 @@ func (a *Archive) EmptyTrash(ctx context.Context, now time.Time) (deleted int, e
 	return deleted, err
 }
 
-// References returns the keys of all objects that the manifest names, the trash included, and the head
-// that names them, read from the anchor.
-func (a *Archive) References(ctx context.Context) (map[string]bool, manifest.Head, int64, error) {
-	if err := a.acquire(ctx); err != nil {
-		return nil, manifest.Head{}, 0, err
-	}
-	defer a.release()
-	if err := a.load(ctx); err != nil {
-		return nil, manifest.Head{}, 0, err
-	}
-	h, rev := a.state.head, a.state.rev
-	keys := map[string]bool{}
-	add := func(ss []manifest.Segment) {
-		for _, s := range ss {
-			keys[a.s.keys.Segment(a.tp, s)] = true
-		}
-	}
-	add(h.Tail)
-	root, err := a.s.tree.root(ctx, a.tp, &h)
-	if err != nil {
-		return nil, h, rev, err
-	}
-	if root == nil {
-		return keys, h, rev, nil
-	}
-	keys[a.s.keys.Root(a.tp, h.Root)] = true
-	add(root.Open)
-	for _, ref := range root.Pages {
-		page, err := a.s.tree.page(ctx, a.tp, ref)
-		if err != nil {
-			return nil, h, rev, err
-		}
-		keys[a.s.keys.Page(a.tp, ref)] = true
-		add(page.Segments)
-	}
-	for _, t := range root.Trash {
-		keys[a.s.keys.Trash(a.tp, t)] = true
-	}
-	return keys, h, rev, nil
-}
-
 // memorySource is bytes in memory as an objstore.Source.
 type memorySource []byte
 

@@ -214,7 +214,7 @@ func (p *Upload) isThere(ctx context.Context, key string, o *object) bool {
 // settle commits the segment that is in the bucket, or finds out that it never will be committed.
 func (p *Upload) settle() error {
 	left := p.left
-	age := time.Since(left.since)
+	age := age(left.since, time.Now())
 	if age >= maxCommitAge {
 		p.left = nil
 		return fmt.Errorf("commit of [%d, %d] given up after %s", left.segment.Base, left.segment.End, age)
@@ -242,4 +242,10 @@ func (p *Upload) settle() error {
 		p.u.o.OnCommit(p.tp, h)
 	}
 	return nil
+}
+
+// age is how long ago since was, by the clock that stands still while the machine sleeps or by the one on
+// the wall, whichever says more.
+func age(since, now time.Time) time.Duration {
+	return max(now.Sub(since), now.Round(0).Sub(since.Round(0)))
 }

@@ -1,0 +1,207 @@
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"firn/metadata/topic"
+	"firn/tiering"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Target is a partition that this broker leads and archives.
+type Target struct {
+	Archive *tiering.Archive
+	Policy  Policy
+	// Untiered is the number of local bytes beyond the tier's end.
+	Untiered int64
+}
+
+// CollectorOptions configures a Collector.
+type CollectorOptions struct {
+	// Targets returns what to look after, as it is now.
+	Targets func() []Target
+	// Interval is how often each is looked at; default 60 s.
+	Interval time.Duration
+	// FoldAfter is how long the head's newest segments may wait for a root that says so in the
+	// bucket; default 6 h.
+	FoldAfter  time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Collector holds the partitions of a broker to their total retention and deletes what the manifests'
+// trash names. It deletes nothing else.
+type Collector struct {
+	o       CollectorOptions
+	log     *slog.Logger
+	metrics *collectorMetrics
+
+	mu    sync.Mutex
+	dirty map[topic.Partition]time.Time // since when a head has had segments that are in no root
+}
+
+// Report says what a pass has done.
+type Report struct {
+	LogStart int64 // of the partition, after the pass
+	Segments int64 // that have expired
+	Bytes    int64 // of batches in them
+	Folds    int
+	Deleted  int // objects out of the trash
+}
+
+// maxRounds bounds the folds of one pass over a partition. Each takes thousands of segments.
+const maxRounds = 64
+
+// NewCollector returns a Collector.
+func NewCollector(o CollectorOptions) *Collector {
+	if o.Interval <= 0 {
+		o.Interval = time.Minute
+	}
+	if o.FoldAfter <= 0 {
+		o.FoldAfter = 6 * time.Hour
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Collector{o: o, log: o.Logger, metrics: newCollectorMetrics(o.Registerer), dirty: map[topic.Partition]time.Time{}}
+}
+
+// Run looks at all targets every interval until ctx is done.
+func (c *Collector) Run(ctx context.Context) error {
+	t := time.NewTicker(c.o.Interval)
+	defer t.Stop()
+	for {
+		c.pass(ctx)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *Collector) pass(ctx context.Context) {
+	targets := c.o.Targets()
+	for _, t := range targets {
+		if ctx.Err() != nil {
+			return
+		}
+		r, err := c.Collect(ctx, t, time.Now())
+		if err != nil && ctx.Err() == nil && !errors.Is(err, tiering.ErrFenced) {
+			c.metrics.failures.Inc()
+			c.log.Warn("retention in the tier", "partition", t.Archive.Partition().String(), "err", err)
+		}
+		if r.Segments > 0 || r.Deleted > 0 {
+			c.log.Info("retention in the tier", "partition", t.Archive.Partition().String(), "log_start", r.LogStart,
+				"expired_segments", r.Segments, "expired_bytes", r.Bytes, "deleted_objects", r.Deleted)
+		}
+	}
+	c.forget(targets)
+}
+
+// forget drops the notes about partitions that are no target any more.
+func (c *Collector) forget(targets []Target) {
+	keep := make(map[topic.Partition]bool, len(targets))
+	for _, t := range targets {
+		keep[t.Archive.Partition()] = true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for tp := range c.dirty {
+		if !keep[tp] {
+			delete(c.dirty, tp)
+		}
+	}
+}
+
+// Collect makes one pass over a partition. In order:
+//
+//  1. fold what is dead already, so that the sums are right;
+//  2. move the log start to where the policy wants it: readers see that at once;
+//  3. fold: what lies below goes to the trash, with the time from which it may be deleted;
+//  4. delete the trash whose time has come, then take it out of the manifest.
+//
+// Each step can be made again; a crash between any two leaves work for the next pass.
+func (c *Collector) Collect(ctx context.Context, t Target, now time.Time) (r Report, err error) {
+	for range maxRounds {
+		v, err := t.Archive.View(ctx)
+		if err != nil {
+			return r, fmt.Errorf("read manifest: %w", err)
+		}
+		r.LogStart = v.Head.LogStart
+		if v.Dead {
+			if err := c.fold(ctx, t, v, &r, now); err != nil {
+				return r, err
+			}
+			continue
+		}
+		start := Plan(v.Head, v.Oldest, t.Untiered, t.Policy, now)
+		if start <= v.Head.LogStart {
+			break
+		}
+		if _, err := t.Archive.SetLogStart(ctx, start); err != nil {
+			return r, err
+		}
+	}
+	if err := c.foldIfDue(ctx, t, &r, now); err != nil {
+		return r, err
+	}
+	n, err := t.Archive.EmptyTrash(ctx, now)
+	r.Deleted = n
+	c.metrics.deleted.Add(float64(n))
+	if err != nil {
+		return r, fmt.Errorf("empty trash: %w", err)
+	}
+	return r, nil
+}
+
+func (c *Collector) fold(ctx context.Context, t Target, v tiering.View, r *Report, now time.Time) error {
+	if err := t.Archive.Fold(ctx, now); err != nil {
+		return fmt.Errorf("fold: %w", err)
+	}
+	r.Folds++
+	after, ok := t.Archive.Known()
+	if !ok {
+		return nil
+	}
+	segments, bytes := v.Head.Segments-after.Segments, v.Head.RawBytes-after.RawBytes
+	if segments > 0 { // unless more was committed meanwhile
+		r.Segments += segments
+		r.Bytes += bytes
+		c.metrics.segments.Add(float64(segments))
+		c.metrics.bytes.Add(float64(max(0, bytes)))
+	}
+	return nil
+}
+
+// foldIfDue folds a head whose newest segments have been in no root for long.
+func (c *Collector) foldIfDue(ctx context.Context, t Target, r *Report, now time.Time) error {
+	tp := t.Archive.Partition()
+	h, ok := t.Archive.Known()
+	c.mu.Lock()
+	since, noted := c.dirty[tp]
+	switch {
+	case !ok || len(h.Tail) == 0 || r.Folds > 0:
+		delete(c.dirty, tp)
+	case !noted:
+		c.dirty[tp] = now
+	}
+	c.mu.Unlock()
+	if !noted || !ok || len(h.Tail) == 0 || now.Sub(since) < c.o.FoldAfter {
+		return nil
+	}
+	if err := t.Archive.Fold(ctx, now); err != nil {
+		return fmt.Errorf("fold: %w", err)
+	}
+	r.Folds++
+	c.mu.Lock()
+	delete(c.dirty, tp)
+	c.mu.Unlock()
+	return nil
+}
