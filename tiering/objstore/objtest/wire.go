@@ -205,7 +205,7 @@ func wireOutcomeUnknown(t *testing.T, w *wire) {
 		}
 		panic(http.ErrAbortHandler)
 	})))
-	_, err := w.b.Put(t.Context(), "theirs", strings.NewReader("ours"), objstore.Condition{IfAbsent: true})
+	_, err := w.b.Put(t.Context(), "theirs", strings.NewReader("ours!!"), objstore.Condition{IfAbsent: true})
 	if err == nil || isSentinel(err) {
 		t.Errorf("put: %v, want an error that leaves the outcome open", err)
 	}
@@ -280,6 +280,13 @@ func wireIgnoredRange(t *testing.T, w *wire) {
 			rw.Header().Set("Content-Length", "10")
 			rw.WriteHeader(http.StatusPartialContent)
 			_, _ = rw.Write(wireData[:10])
+			return true
+		},
+		"longer": func(rw http.ResponseWriter, r *http.Request) bool {
+			rw.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/%d", len(wireData)-1, len(wireData)))
+			rw.Header().Set("Content-Length", fmt.Sprint(len(wireData)))
+			rw.WriteHeader(http.StatusPartialContent)
+			_, _ = rw.Write(wireData)
 			return true
 		},
 		"nonsense": func(rw http.ResponseWriter, r *http.Request) bool {

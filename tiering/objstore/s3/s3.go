@@ -59,12 +59,8 @@ func Open(ctx context.Context, o Options) (objstore.Bucket, error) {
 	// with its SHA-256, which every store checks; for AWS the CRC-32C is cheaper and stays with the
 	// object.
 	isAWS := client.Options().BaseEndpoint == nil
-	name := "s3://" + o.Bucket
-	if !isAWS {
-		name += "?endpoint=" + url.QueryEscape(*client.Options().BaseEndpoint)
-	}
 	b := s3bucket.New(&requests{client: client, transport: transport, bucket: o.Bucket, crc32c: isAWS},
-		s3bucket.Options{Name: name, Bucket: o.Bucket, CRC32C: isAWS})
+		s3bucket.Options{Name: "s3://" + o.Bucket, Bucket: o.Bucket, CRC32C: isAWS})
 	if err := b.Check(ctx); err != nil {
 		transport.CloseIdleConnections()
 		return nil, err
