@@ -136,7 +136,9 @@ func (a *app) consume(ctx context.Context, c *client, o consumeOptions) error {
 	}
 	defer cl.Close()
 	r.cl, r.adm = cl, kadm.NewClient(cl)
-	if err := r.plan(ctx); err != nil {
+	planned, cancel := context.WithCancel(ctx) // what plan leaves running ends with the command
+	defer cancel()
+	if err := r.plan(planned); err != nil {
 		return quietly(ctx, err)
 	}
 	r.out = bufio.NewWriterSize(a.out, outputBuffer)

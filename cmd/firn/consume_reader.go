@@ -48,7 +48,7 @@ type part struct {
 	begin     int64
 }
 
-// plan finds out where to begin and to stop, and begins.
+// plan finds out where to begin and to stop, and begins. What it leaves running ends with ctx.
 func (r *reader) plan(ctx context.Context) error {
 	o := &r.opts
 	var err error

@@ -109,7 +109,7 @@ func (a *app) produce(ctx context.Context, c *client, o produceOptions, opts []k
 		return err
 	}
 	defer cl.Close()
-	s := &sender{app: a, cl: cl, opts: o, bar: a.newProgress("sent", inputSize(a.in), humanBytes)}
+	s := &sender{app: a, cl: cl, opts: o, bar: a.produceBar()}
 	read := make(chan error, 1)
 	go func() { read <- s.send(ctx) }()
 	select {
@@ -159,6 +159,14 @@ func limitOf(r kadm.ResourceConfig) int32 {
 		}
 	}
 	return defaultBatchLimit
+}
+
+// produceBar shows progress unless somebody types the records.
+func (a *app) produceBar() *progress {
+	if isTerminal(a.in) {
+		return nil
+	}
+	return a.newProgress("sent", inputSize(a.in), humanBytes)
 }
 
 // inputSize is how many bytes are to come, 0 if that is not known.
