@@ -58,7 +58,7 @@ func (a *API) createTopics(req *wire.Request, body *kmsg.CreateTopicsRequest) {
 		cancel()
 		im := a.admin.Image()
 		for i := range created {
-			a.fillCreated(&resp.Topics[slots[i]], &created[i], im)
+			a.fillCreated(&resp.Topics[slots[i]], &created[i], topics[i].Settings, im)
 		}
 	}
 	req.Reply(resp)
@@ -93,12 +93,12 @@ func newTopic(t *kmsg.CreateTopicsRequestTopic) (controller.NewTopic, error) {
 	return nt, nil
 }
 
-func (a *API) fillCreated(rt *kmsg.CreateTopicsResponseTopic, c *controller.CreatedTopic, im *metadata.Image) {
+func (a *API) fillCreated(rt *kmsg.CreateTopicsResponseTopic, c *controller.CreatedTopic, settings map[string]string, im *metadata.Image) {
 	if rt.ErrorCode, rt.ErrorMessage = a.outcome(c.Err, "create topic", rt.Topic); c.Err != nil {
 		return
 	}
 	rt.TopicID, rt.NumPartitions, rt.ReplicationFactor = c.Topic.ID, c.Topic.Partitions, c.Topic.ReplicationFactor
-	for _, v := range topic.Resolve(c.Settings, a.admin.TopicDefaults(im)) {
+	for _, v := range topic.Resolve(settings, a.admin.TopicDefaults(im)) {
 		rc := kmsg.NewCreateTopicsResponseTopicConfig()
 		rc.Name, rc.Value, rc.Source = v.Def.Name, &v.Value, int8(v.Source)
 		rt.Configs = append(rt.Configs, rc)

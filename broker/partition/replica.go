@@ -177,6 +177,9 @@ func (r *Replica) SetTierHead(h *manifest.Head) {
 	r.set.kick(r)
 }
 
+// TierHead is the last tier head taken in, nil if there is none. It is read-only.
+func (r *Replica) TierHead() *manifest.Head { return r.head.Load() }
+
 // newerHead compares by what never falls.
 func newerHead(h, old *manifest.Head) bool {
 	if h.TierEnd != old.TierEnd {

@@ -1,0 +1,241 @@
+package broker
+
+import (
+	"log/slog"
+	"slices"
+	"sync"
+
+	"firn/broker/partition"
+	"firn/metadata"
+	"firn/metadata/topic"
+	"firn/tiering"
+	"firn/tiering/manifest"
+)
+
+// applier brings this broker in line with the metadata: which partitions it hosts and leads, with which
+// settings, what it archives, which coordinator shards it owns. It looks at the difference between
+// images only to know what to look at; what it then does follows from the newest image alone.
+type applier struct {
+	b        *Broker
+	log      *slog.Logger
+	rec      *reconciler
+	stopFeed func()
+	first    chan struct{} // closed when the first image has been marked
+
+	mu      sync.Mutex
+	uploads map[topic.Partition]*upload
+}
+
+// upload is a partition that this broker archives.
+type upload struct {
+	epoch int32
+	*tiering.Upload
+}
+
+func newApplier(b *Broker) *applier {
+	a := &applier{b: b, log: b.log, first: make(chan struct{}), uploads: map[topic.Partition]*upload{}}
+	a.rec = newReconciler(a.reconcile)
+	a.stopFeed = b.store.Subscribe(a.changed)
+	return a
+}
+
+// stop ends reactions to metadata. What is hosted stays hosted.
+func (a *applier) stop() {
+	a.stopFeed()
+	a.rec.stop()
+}
+
+// changed marks what a new image may concern. It does not block.
+func (a *applier) changed(old, im *metadata.Image) {
+	ch := im.Diff(old)
+	for _, p := range ch.Partitions {
+		a.rec.mark(p.Partition)
+	}
+	for _, tp := range ch.TierHeads {
+		a.rec.mark(tp)
+	}
+	for _, t := range ch.Topics {
+		if t.Settings || t.New == nil || !t.New.Live() {
+			a.markTopic(t)
+		}
+		a.b.catalogChanged(t)
+	}
+	if a.settingsChanged(ch) {
+		for p := range im.Partitions() {
+			a.rec.mark(p.Partition)
+		}
+	}
+	epoch := a.b.lease.Epoch()
+	for _, s := range ch.Shards {
+		if s.Kind == metadata.GroupShard {
+			a.b.groups.Own(s.Shard, s.New, epoch)
+		}
+	}
+	if old == nil {
+		close(a.first)
+	}
+}
+
+func (a *applier) markTopic(t metadata.TopicChange) {
+	var n int32
+	for _, v := range []*metadata.Topic{t.Old, t.New} {
+		if v != nil {
+			n = max(n, v.Partitions)
+		}
+	}
+	for i := range n {
+		a.rec.mark(topic.Partition{ID: t.ID, Index: i})
+	}
+}
+
+// settingsChanged says whether settings that topics fall back to changed at run time.
+func (a *applier) settingsChanged(ch *metadata.Changes) bool {
+	if ch.Cluster {
+		return true
+	}
+	return slices.ContainsFunc(ch.Brokers, func(b metadata.BrokerChange) bool { return b.ID == a.b.cfg.NodeID })
+}
+
+// reconcile makes one partition what the newest image says it is. Only one call runs for a partition.
+func (a *applier) reconcile(tp topic.Partition) {
+	im := a.b.store.Image()
+	ps, ok := im.Partition(tp)
+	if !ok || !slices.Contains(ps.Replicas, a.b.cfg.NodeID) {
+		a.evict(im, tp)
+		return
+	}
+	t, ok := im.TopicByID(tp.ID)
+	if !ok {
+		return
+	}
+	log := a.log.With("topic", t.Name, "partition", tp.Index)
+	config, err := a.b.topicConfig(im, tp.ID)
+	if err != nil {
+		log.Error("topic settings cannot be read, keeping the last ones", "error", err)
+	}
+	r := a.b.set.Get(tp)
+	if r == nil {
+		if err != nil {
+			return
+		}
+		if r, err = a.b.set.Open(tp, t.Name, config); err != nil {
+			log.Error("open partition", "error", err)
+			return
+		}
+	} else if err == nil {
+		r.SetConfig(config)
+	}
+	if r.Err() != nil {
+		return // logged where it failed; it serves nothing
+	}
+	a.setTierHead(r, im, log)
+	state := partition.State{Leader: ps.Leader, LeaderEpoch: ps.LeaderEpoch, Replicas: ps.Replicas, ISR: ps.ISR}
+	// A record of this broker's earlier life leads nothing: the controller will write a new epoch.
+	leads := ps.Leader == a.b.cfg.NodeID && ps.LeaderBrokerEpoch == a.b.lease.Epoch()
+	if !leads {
+		a.archive(r, ps.LeaderEpoch, nil)
+		err = r.BecomeFollower(state)
+	} else {
+		err = r.BecomeLeader(state)
+	}
+	if err != nil {
+		log.Error("change leadership", "leads", leads, "error", err)
+		return
+	}
+	if leads {
+		a.archive(r, ps.LeaderEpoch, &config)
+	}
+}
+
+// setTierHead hands the tier head of the image to the replica.
+func (a *applier) setTierHead(r *partition.Replica, im *metadata.Image, log *slog.Logger) {
+	th, ok := im.TierHead(r.Partition())
+	if !ok || th.Rev == 0 {
+		return
+	}
+	head, err := manifest.DecodeHead(th.Value)
+	if err != nil {
+		log.Error("tier head cannot be read", "error", err)
+		return
+	}
+	r.SetTierHead(&head)
+}
+
+// archive starts, changes or ends the archiving of a partition; a nil config ends it.
+func (a *applier) archive(r *partition.Replica, epoch int32, config *topic.Config) {
+	if a.b.uploader == nil {
+		return
+	}
+	tp := r.Partition()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := a.uploads[tp]
+	wanted := config != nil && config.Tier.Enabled
+	if u != nil && (!wanted || u.epoch != epoch) {
+		r.SetUpload(nil)
+		u.Close()
+		delete(a.uploads, tp)
+		u = nil
+	}
+	if !wanted {
+		return
+	}
+	limits := uploadLimits(config)
+	if u != nil {
+		u.SetLimits(limits)
+		return
+	}
+	u = &upload{epoch: epoch, Upload: a.b.uploader.Register(tp, epoch, newSource(r), limits)}
+	a.uploads[tp] = u
+	r.SetUpload(u.Upload)
+}
+
+// evict stops hosting a partition that is no longer this broker's, and deletes its local data.
+func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
+	r := a.b.set.Get(tp)
+	if r != nil {
+		a.archive(r, -1, nil)
+		if err := a.b.set.Remove(tp); err != nil {
+			a.log.Error("remove partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
+		}
+		return
+	}
+	// Not hosted in this run, but perhaps on a disk: then only the record of a deletion is reason enough
+	// to delete. That nothing is known of a topic is not.
+	if t, ok := im.TopicByID(tp.ID); !ok || t.Live() {
+		return
+	}
+	for _, d := range a.b.disks {
+		if err := d.Remove(tp.ID, tp.Index); err != nil {
+			a.log.Error("remove deleted partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
+		}
+	}
+}
+
+// reportStrays names the partitions on disk that the metadata knows nothing of. They are kept.
+func (a *applier) reportStrays() {
+	im := a.b.store.Image()
+	for _, d := range a.b.disks {
+		refs, err := d.Partitions()
+		if err != nil {
+			a.log.Warn("list partitions", "dir", d.Dir(), "error", err)
+			continue
+		}
+		for _, ref := range refs {
+			if _, ok := im.TopicByID(ref.ID); !ok {
+				a.log.Warn("log directory holds a partition of a topic that the cluster does not know; it is kept",
+					"dir", d.Dir(), "topic_id", topic.ID(ref.ID), "partition", ref.Index)
+			}
+		}
+	}
+}
+
+// upload of a partition, nil if this broker does not archive it.
+func (a *applier) upload(tp topic.Partition) *tiering.Upload {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if u := a.uploads[tp]; u != nil {
+		return u.Upload
+	}
+	return nil
+}

@@ -1,0 +1,350 @@
+// Package broker wires one process together and starts and stops it in order.
+//
+// What belongs here: settings (config*.go), the order of things (broker.go), what becomes of a change of
+// metadata (apply.go), the interfaces of lower packages plugged into each other (seams.go). What does
+// not: anything that could be said without knowing all the parts.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"firn/broker/controller"
+	"firn/broker/group"
+	"firn/broker/partition"
+	"firn/broker/server"
+	"firn/metadata"
+	"firn/metadata/etcd"
+	"firn/segment"
+	"firn/tiering"
+	"firn/tiering/chunkcache"
+	"firn/tiering/objstore"
+)
+
+// Options are what a process brings along beside its settings.
+type Options struct {
+	Logger *slog.Logger
+	// Version is told to the cluster and shown to people.
+	Version string
+}
+
+// Broker is one broker. It is made by New, and lives while Run does.
+type Broker struct {
+	cfg     Config
+	log     *slog.Logger
+	version string
+	reg     *prometheus.Registry
+	ready   chan struct{}
+
+	// The parts, in the order in which they are started; stop goes backwards.
+	embedded   *etcd.Server
+	kv         metadata.KV
+	leaseKV    metadata.KV
+	store      *metadata.Store
+	disks      []*segment.Disk
+	bucket     objstore.Bucket
+	cache      *chunkcache.Cache
+	reader     *tiering.Reader
+	uploader   *tiering.Uploader
+	listeners  []net.Listener
+	advertised []Listener
+	httpLn     net.Listener
+	httpServer *http.Server
+	lease      *metadata.Lease
+	controller *controller.Controller
+	set        *partition.Set
+	groups     *group.Coordinator
+	committer  *metadata.Committer
+	applier    *applier
+	server     *server.Server
+
+	stack []func(ctx context.Context) // what to undo, in the order it was done
+	tasks *errgroup.Group
+	fatal chan error
+	once  sync.Once
+}
+
+// stopTimeout bounds how long a clean stop waits for clients to take their last responses.
+const stopTimeout = 10 * time.Second
+
+// New checks the settings and returns a broker that is not started yet.
+func New(cfg Config, o Options) (*Broker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &Broker{
+		cfg: cfg, log: o.Logger, version: o.Version, reg: reg,
+		ready: make(chan struct{}), fatal: make(chan error, 1),
+	}, nil
+}
+
+// Ready is closed once the broker serves and every partition it leads has been opened.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Addr is the address of the first listener as bound; valid once Ready is closed.
+func (b *Broker) Addr() string { return b.listeners[0].Addr().String() }
+
+// HTTPAddr is the address of the console as bound, "" if it is off; valid once Ready is closed.
+func (b *Broker) HTTPAddr() string {
+	if b.httpLn == nil {
+		return ""
+	}
+	return b.httpLn.Addr().String()
+}
+
+// Run starts the broker, serves until ctx ends, and stops it in order: what was acknowledged is safe and the
+// next start need not verify anything. An error is why it could not start or had to stop.
+func (b *Broker) Run(ctx context.Context) (err error) {
+	if b.cfg.MemoryLimit > 0 {
+		debug.SetMemoryLimit(b.cfg.MemoryLimit)
+	}
+	// What runs in the background outlives ctx: it is stopped in its turn.
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	b.tasks, background = errgroup.WithContext(background)
+	defer func() {
+		stopCtx, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancelStop()
+		for i := len(b.stack) - 1; i >= 0; i-- {
+			b.stack[i](stopCtx)
+		}
+		cancel()
+		if taskErr := b.tasks.Wait(); err == nil && !errors.Is(taskErr, context.Canceled) {
+			err = taskErr
+		}
+	}()
+	if err := b.start(ctx, background); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	close(b.ready)
+	select {
+	case <-ctx.Done():
+		b.log.Info("stopping")
+		return nil
+	case err := <-b.fatal:
+		return err
+	case <-background.Done():
+		return context.Cause(background)
+	}
+}
+
+// undo registers what stop does about the part that was just started.
+func (b *Broker) undo(fn func(ctx context.Context)) { b.stack = append(b.stack, fn) }
+
+// closeLater registers a Close whose error is only logged.
+func (b *Broker) closeLater(what string, fn func() error) {
+	b.undo(func(context.Context) {
+		if err := fn(); err != nil {
+			b.log.Warn("close", "part", what, "error", err)
+		}
+	})
+}
+
+// task runs fn in the background until its context ends, which undo brings about.
+func (b *Broker) task(parent context.Context, what string, fn func(context.Context) error) {
+	ctx, cancel := context.WithCancel(parent)
+	done := make(chan struct{})
+	b.tasks.Go(func() error {
+		defer close(done)
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	})
+	b.undo(func(context.Context) { cancel(); <-done })
+}
+
+// fail stops the broker because of err.
+func (b *Broker) fail(err error) {
+	b.once.Do(func() { b.fatal <- err })
+}
+
+// start brings the parts up, each on those before it.
+func (b *Broker) start(ctx, background context.Context) error {
+	steps := []struct {
+		name string
+		fn   func(ctx, background context.Context) error
+	}{
+		{"metadata", b.startMetadata},
+		{"log directories", b.startDisks},
+		{"listeners", b.startListeners},
+		{"object storage", b.startTier},
+		{"registration", b.startLease},
+		{"partitions", b.startPartitions},
+		{"serving", b.startServing},
+	}
+	for _, s := range steps {
+		began := time.Now()
+		if err := s.fn(ctx, background); err != nil {
+			return fmt.Errorf("start %s: %w", s.name, err)
+		}
+		b.log.Debug("started", "part", s.name, "took", time.Since(began))
+	}
+	return nil
+}
+
+func (b *Broker) startMetadata(ctx, _ context.Context) error {
+	dial := func() (metadata.KV, error) { return nil, nil }
+	if dir := b.cfg.Etcd.EmbedDir; dir != "" {
+		srv, err := etcd.Embed(ctx, dir, b.log.With("part", "etcd"))
+		if err != nil {
+			return err
+		}
+		b.embedded = srv
+		b.closeLater("etcd", srv.Close)
+		dial = srv.Dial
+	} else {
+		c, err := b.etcdConfig()
+		if err != nil {
+			return err
+		}
+		dial = func() (metadata.KV, error) { return etcd.Dial(c) }
+	}
+	for _, kv := range []*metadata.KV{&b.kv, &b.leaseKV} {
+		var err error
+		if *kv, err = dial(); err != nil {
+			return err
+		}
+		b.closeLater("etcd client", (*kv).Close)
+	}
+	store, err := metadata.Open(ctx, b.kv, metadata.Options{
+		Cluster: b.cfg.ClusterName, ReadTierHead: readTierHead, Logger: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.store = store
+	b.closeLater("metadata", store.Close)
+	return nil
+}
+
+func (b *Broker) startDisks(context.Context, context.Context) error {
+	clean := func(d *segment.Disk) func(context.Context) {
+		return func(context.Context) {
+			if err := d.Close(d.Offline() == nil); err != nil {
+				b.log.Error("close log directory", "dir", d.Dir(), "error", err)
+			}
+		}
+	}
+	for _, dir := range b.cfg.LogDirs {
+		d, err := segment.OpenDisk(segment.DiskOptions{
+			FS: osFS, Dir: dir, ClusterID: b.store.Image().Cluster().ID, BrokerID: b.cfg.NodeID,
+			Files: int(b.cfg.Log.OpenFiles), Mappings: int(b.cfg.Log.Mappings), Thresholds: b.cfg.Disk,
+			OnOffline: func(err error) { b.diskOffline(dir, err) },
+			Logger:    b.log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"dir": dir}, b.reg),
+		})
+		if err != nil {
+			return err
+		}
+		b.disks = append(b.disks, d)
+		b.undo(clean(d))
+	}
+	return nil
+}
+
+// diskOffline stops the broker when its last disk has failed: it can serve nothing, and a supervisor
+// that starts it again may find the disk mended.
+func (b *Broker) diskOffline(dir string, err error) {
+	b.log.Error("log directory is offline", "dir", dir, "error", err)
+	for _, d := range b.disks {
+		if d.Offline() == nil {
+			return
+		}
+	}
+	b.fail(fmt.Errorf("all log directories are offline: %w", err))
+}
+
+func (b *Broker) startListeners(ctx, _ context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	var lc net.ListenConfig
+	for _, l := range b.cfg.Listeners {
+		ln, err := lc.Listen(ctx, "tcp", l.Addr())
+		if err != nil {
+			return err
+		}
+		b.listeners = append(b.listeners, ln)
+		b.undo(func(context.Context) { _ = ln.Close() })
+		b.advertised = append(b.advertised, b.cfg.AdvertisedAs(l, ln.Addr(), host))
+	}
+	if b.cfg.HTTP == "" {
+		return nil
+	}
+	if b.httpLn, err = lc.Listen(ctx, "tcp", b.cfg.HTTP); err != nil {
+		return err
+	}
+	b.undo(func(context.Context) { _ = b.httpLn.Close() })
+	return nil
+}
+
+func (b *Broker) startLease(ctx, background context.Context) error {
+	reg := metadata.Registration{ID: b.cfg.NodeID, Rack: b.cfg.Rack, Version: b.version, BootID: bootID()}
+	for _, l := range b.advertised {
+		reg.Listeners = append(reg.Listeners, metadata.Listener{Name: l.Name, Protocol: l.Protocol, Host: l.Host, Port: l.Port})
+	}
+	for _, d := range b.disks {
+		epoch, clean := d.LastBrokerEpoch()
+		reg.Disks = append(reg.Disks, metadata.DiskFacts{ID: d.ID(), Epoch: max(epoch, 0), Clean: clean})
+	}
+	lease, err := b.store.Register(ctx, reg, metadata.LeaseOptions{
+		TTL: b.cfg.SessionTTL, KV: b.leaseKV, Logger: b.log,
+		OnEpoch: func(_ context.Context, epoch int64) error {
+			for _, d := range b.disks {
+				if err := d.SetBrokerEpoch(epoch); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	b.lease = lease
+	b.undo(func(ctx context.Context) {
+		if err := lease.Deregister(ctx); err != nil {
+			b.log.Warn("deregister", "error", err)
+		}
+	})
+	b.controller, err = controller.New(controller.Options{
+		Store: b.store, Lease: lease, Defaults: b.cfg.TopicDefaults(),
+		NumPartitions: b.cfg.Topics.NumPartitions, ReplicationFactor: b.cfg.Topics.ReplicationFactor,
+		CheckBrokerSettings: func(_ int32, overrides map[string]string) error { return CheckDynamic(overrides) }, Logger: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.task(background, "controller", b.controller.Run)
+	return nil
+}
+
+// path is where a part keeps its files if the settings do not say: in the first log directory.
+func (b *Broker) path(configured, name string) string {
+	if configured != "" {
+		return configured
+	}
+	return filepath.Join(b.cfg.LogDirs[0], name)
+}

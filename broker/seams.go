@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"time"
+
+	"firn/broker/partition"
+	"firn/metadata"
+	"firn/metadata/etcd"
+	"firn/metadata/topic"
+	"firn/segment/vfs"
+	"firn/tiering"
+	"firn/tiering/manifest"
+)
+
+// What lower packages need of each other meets here, checked by the compiler.
+var (
+	_ tiering.Anchor  = (*metadata.TierHeads)(nil)
+	_ partition.Lease = (*metadata.Lease)(nil)
+)
+
+var osFS = vfs.OS()
+
+// readTierHead tells the metadata what other packages need of a tier head.
+func readTierHead(value []byte) (metadata.TierFields, error) {
+	h, err := manifest.DecodeHead(value)
+	if err != nil {
+		return metadata.TierFields{}, err
+	}
+	return metadata.TierFields{LogStart: h.LogStart, TierEnd: h.TierEnd, Bytes: h.StoredBytes}, nil
+}
+
+// source is a replica as the uploader sees it.
+type source struct {
+	tiering.Source
+	r *partition.Replica
+}
+
+func newSource(r *partition.Replica) source {
+	hw := func() int64 { return r.Offsets().HighWatermark }
+	return source{tiering.NewLogSource(r.Log(), hw), r}
+}
+
+// Roll goes through the replica, whose lock the log's producers want.
+func (s source) Roll() error { return s.r.Roll() }
+
+// etcdConfig is how the settings say to reach etcd.
+func (b *Broker) etcdConfig() (etcd.Config, error) {
+	e := b.cfg.Etcd
+	c := etcd.Config{Endpoints: e.Endpoints, Username: e.Username, Password: e.Password, RequestTimeout: e.RequestTimeout, Logger: b.log.With("part", "etcd")}
+	if !e.TLS() {
+		return c, nil
+	}
+	c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if e.CAFile != "" {
+		pem, err := os.ReadFile(e.CAFile)
+		if err != nil {
+			return c, fmt.Errorf("etcd.tls.ca.file: %w", err)
+		}
+		c.TLS.RootCAs = x509.NewCertPool()
+		if !c.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			return c, fmt.Errorf("etcd.tls.ca.file: %s holds no certificate", e.CAFile)
+		}
+	}
+	if e.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(e.CertFile, e.KeyFile)
+		if err != nil {
+			return c, fmt.Errorf("etcd.tls.cert.file: %w", err)
+		}
+		c.TLS.Certificates = []tls.Certificate{cert}
+	}
+	return c, nil
+}
+
+// topicDefaults are what topics fall back to by an image: settings made at run time, then the broker's own.
+func (b *Broker) topicDefaults(im *metadata.Image) topic.Defaults {
+	return b.cfg.TopicDefaultsWith(im.ClusterOverrides(), im.BrokerOverrides(b.cfg.NodeID))
+}
+
+// topicConfig is how a topic is configured by an image.
+func (b *Broker) topicConfig(im *metadata.Image, id topic.ID) (topic.Config, error) {
+	return topic.ParseConfig(im.TopicOverrides(id), b.topicDefaults(im))
+}
+
+func uploadLimits(c *topic.Config) tiering.Limits {
+	return tiering.Limits{MaxLag: time.Duration(c.Tier.MaxLagMs) * time.Millisecond, MinBytes: c.Tier.MinBytes, Paused: c.Tier.CopyDisabled}
+}
+
+// bootID names the running kernel: another one means that the page cache was lost. Empty where the
+// system does not tell, which counts as another one.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(b))
+}
+
+// logStarts makes the log starts that DeleteRecords asks for durable: in the tier head.
+type logStarts struct{ b *Broker }
+
+// AdvanceLogStart implements partition.LogStarts.
+func (l logStarts) AdvanceLogStart(ctx context.Context, tp topic.Partition, leaderEpoch int32, start int64) (int64, error) {
+	if u := l.b.applier.upload(tp); u != nil {
+		h, err := u.Archive().SetLogStart(ctx, start)
+		return h.LogStart, err
+	}
+	return tiering.AdvanceLogStart(ctx, l.b.anchor(), tp, leaderEpoch, start)
+}
+
+func (b *Broker) anchor() tiering.Anchor {
+	return b.store.TierHeads(b.cfg.NodeID, b.lease.Epoch)
+}

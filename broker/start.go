@@ -1,0 +1,226 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"firn/broker/api"
+	"firn/broker/console"
+	"firn/broker/group"
+	"firn/broker/partition"
+	"firn/broker/server"
+	"firn/metadata"
+	"firn/tiering"
+	"firn/tiering/chunkcache"
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/open"
+)
+
+func (b *Broker) startTier(ctx, _ context.Context) error {
+	if !b.cfg.Tier.Enabled() {
+		return nil
+	}
+	bucket, err := open.Open(ctx, b.cfg.Tier.URL)
+	if err != nil {
+		return err
+	}
+	b.bucket = objstore.WithMetrics(bucket, b.reg)
+	b.closeLater("object storage", b.bucket.Close)
+	if b.cfg.Tier.CacheBytes > 0 {
+		b.cache, err = chunkcache.Open(chunkcache.Options{
+			FS: osFS, Dir: b.path(b.cfg.Tier.CacheDir, "tier-cache"), MaxBytes: b.cfg.Tier.CacheBytes, Logger: b.log, Registerer: b.reg,
+		})
+		if err != nil {
+			return err
+		}
+		b.closeLater("tier cache", b.cache.Close)
+	}
+	b.reader, err = tiering.NewReader(tiering.ReaderOptions{
+		Bucket: b.bucket, Cluster: b.clusterID(), Anchor: anchorLater{b}, Cache: b.cache,
+		Memory: b.cfg.ReadMemory(), Gets: int(b.cfg.Tier.ReadConcurrency), Logger: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.closeLater("tier reader", b.reader.Close)
+	return nil
+}
+
+func (b *Broker) clusterID() string { return b.store.Image().Cluster().ID }
+
+// startPartitions hosts what the metadata says. It waits until every log is open.
+func (b *Broker) startPartitions(ctx, background context.Context) error {
+	if err := b.startUploader(background); err != nil {
+		return err
+	}
+	var tier partition.Tier
+	if b.reader != nil {
+		tier = b.reader
+	}
+	set, err := partition.NewSet(partition.Options{
+		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, LogStarts: logStarts{b},
+		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
+		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),
+		ColdBytes: b.cfg.ReadMemory() / 4, Logger: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.set = set
+	b.closeLater("partitions", set.Close)
+	b.task(background, "partitions", set.Run)
+
+	b.committer = b.store.NewCommitter(metadata.CommitterOptions{Logger: b.log, Registerer: b.reg})
+	b.closeLater("group store", b.committer.Close)
+	b.groups = group.NewCoordinator(group.Config{
+		Options: b.groupOptions(), Broker: b.cfg.NodeID, Shards: b.store.Image().Shards(metadata.GroupShard),
+		Store: b.committer, Logger: b.log,
+	})
+	b.undo(func(context.Context) { b.groups.Close() })
+
+	b.applier = newApplier(b)
+	b.undo(func(context.Context) { b.applier.stop() })
+	select {
+	case <-b.applier.first:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return b.startCollector(background)
+}
+
+func (b *Broker) groupOptions() group.Options {
+	g := b.cfg.Groups
+	return group.Options{
+		MinSessionTimeout: g.MinSession, MaxSessionTimeout: g.MaxSession, InitialRebalanceDelay: g.InitialRebalanceDelay,
+		MaxSize: int(g.MaxSize), OffsetsRetention: g.OffsetsRetention, OffsetsCheckInterval: g.OffsetsCheckInterval,
+		MaxMetadata: int(g.OffsetMetadataBytes), NewID: newMemberID, Topics: topicNames{b.store},
+	}
+}
+
+func (b *Broker) startUploader(background context.Context) error {
+	if b.bucket == nil {
+		return nil
+	}
+	up, err := tiering.NewUploader(tiering.UploaderOptions{
+		Bucket: b.bucket, Anchor: b.anchor(), Cluster: b.clusterID(), BrokerEpoch: b.lease.Epoch,
+		FS: osFS, SpoolDir: b.path(b.cfg.Tier.SpoolDir, "tier-spool"), Concurrency: int(b.cfg.Tier.UploadConcurrency),
+		BytesPerSecond: b.cfg.Tier.UploadBytesPerSecond, Describe: b.describeTopic, OnCommit: b.tierCommitted,
+		Logger: b.log, Registerer: b.reg,
+	})
+	if err != nil {
+		return err
+	}
+	b.uploader = up
+	b.task(background, "uploader", up.Run)
+	return nil
+}
+
+// startServing lets clients in.
+func (b *Broker) startServing(ctx, background context.Context) error {
+	srv, err := server.New(server.Options{
+		Handler: b.newAPI(), Logger: b.log, Registerer: b.reg,
+		MaxRequestBytes: int(b.cfg.Network.MaxRequestBytes), MemoryBytes: b.cfg.RequestMemory(),
+		MaxConnections: int(b.cfg.Network.MaxConnections), MaxConnectionsPerIP: int(b.cfg.Network.MaxConnectionsPerIP),
+		IdleTimeout: b.cfg.Network.IdleTimeout,
+	})
+	if err != nil {
+		return err
+	}
+	b.server = srv
+	b.undo(func(ctx context.Context) {
+		b.set.Drain()
+		if err := srv.Shutdown(ctx); err != nil {
+			b.log.Warn("connections were cut", "error", err)
+		}
+	})
+	for i, l := range b.listeners {
+		b.tasks.Go(func() error {
+			if err := srv.Serve(l, b.cfg.Listeners[i].Name); !errors.Is(err, server.ErrStopped) {
+				return err
+			}
+			return nil
+		})
+	}
+	b.startConsole()
+	settled := make(chan struct{})
+	go func() {
+		b.applier.rec.settle()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+		b.applier.reportStrays()
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-background.Done():
+		return context.Cause(background)
+	}
+}
+
+func (b *Broker) newAPI() *api.API {
+	return api.New(api.Deps{
+		Admin: b.adminDeps(), Data: b.dataDeps(),
+		Groups: api.GroupDeps{Coordinator: b.groups, Image: b.store.Image},
+		Logger: b.log, Registerer: b.reg,
+	})
+}
+
+// consoleTimeout bounds how long an HTTP client may take to say what it wants.
+const consoleTimeout = 10 * time.Second
+
+func (b *Broker) startConsole() {
+	if b.httpLn == nil {
+		return
+	}
+	b.httpServer = &http.Server{
+		Handler: console.Handler(console.Options{
+			Gatherer: b.reg, Alive: b.aliveChecks(), Ready: b.readyChecks(), Tier: b.tierStatus, Logger: b.log,
+		}),
+		ReadHeaderTimeout: consoleTimeout,
+		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelWarn),
+	}
+	b.undo(func(context.Context) { _ = b.httpServer.Close() })
+	b.tasks.Go(func() error {
+		if err := b.httpServer.Serve(b.httpLn); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+}
+
+func (b *Broker) aliveChecks() []console.Check {
+	return []console.Check{
+		{Name: "disks", Err: func() error {
+			for _, d := range b.disks {
+				if err := d.Offline(); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{Name: "metadata", Err: b.store.Err},
+	}
+}
+
+func (b *Broker) readyChecks() []console.Check {
+	return []console.Check{
+		{Name: "started", Err: func() error {
+			select {
+			case <-b.ready:
+				return nil
+			default:
+				return errors.New("opening partitions")
+			}
+		}},
+		{Name: "lease", Err: func() error {
+			if !b.lease.Valid() {
+				return errors.New("the broker's lease has lapsed: etcd does not answer")
+			}
+			return nil
+		}},
+	}
+}
