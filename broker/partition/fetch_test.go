@@ -286,6 +286,7 @@ func followTail(t *testing.T, g *rig, r *Replica, total int64) {
 
 // Readers hold their bytes whatever happens to the log behind them.
 func TestReadersWhileSegmentsRollAndGo(t *testing.T) {
+	t.Parallel()
 	g := newRigIn(t, vfs.OS(), t.TempDir())
 	conf := relaxedConfig()
 	conf.Segment.Bytes = 8 << 10

@@ -105,7 +105,7 @@ func (g *rig) close(clean bool) {
 // open hosts tp without making it lead.
 func (g *rig) open(tp topic.Partition, c topic.Config) *Replica {
 	g.t.Helper()
-	r, err := g.set.Open(tp, c)
+	r, err := g.set.Open(tp, "test", c)
 	if err != nil {
 		g.t.Fatal(err)
 	}

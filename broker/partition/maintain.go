@@ -83,7 +83,7 @@ func expiry(maxTime, retentionMs int64) int64 {
 // retain drops the local segments that nobody needs here any more.
 func (r *Replica) retain(conf *topic.Config, now time.Time) {
 	floor := tiering.LocalFloor(r.localView(conf), now)
-	if floor <= r.log.Start() {
+	if first := r.log.Segments()[0]; !first.Sealed || floor < first.End {
 		return
 	}
 	r.append.Lock() // the log wants it for what follows

@@ -172,6 +172,7 @@ func (r *Replica) EpochEnd(ctx context.Context, epoch, currentEpoch int32) (Epoc
 			}
 			return EpochEnd{found, min(end, first)}, nil
 		}
+		return EpochEnd{epoch, r.logStart()}, nil // older than all there is
 	}
 	found, end := r.log.EndOffsetFor(epoch)
 	return EpochEnd{found, end}, nil

@@ -116,8 +116,8 @@ func (s *Set) Stored() map[topic.Partition]*segment.Disk {
 // Open opens the local log of tp, creating or recovering it, and hosts it as a follower of nobody. It blocks for
 // the recovery; calls for different partitions may and should run in parallel. An already hosted replica is returned
 // as it is. If the log cannot be opened the replica is hosted nevertheless, answers everything with that error, and
-// both are returned.
-func (s *Set) Open(tp topic.Partition, c topic.Config) (*Replica, error) {
+// both are returned. name is the topic's, for the log.
+func (s *Set) Open(tp topic.Partition, name string, c topic.Config) (*Replica, error) {
 	sh := s.shard(tp)
 	for {
 		sh.Lock()
@@ -134,7 +134,7 @@ func (s *Set) Open(tp topic.Partition, c topic.Config) (*Replica, error) {
 		}
 		<-busy
 	}
-	r, err := s.open(tp, c)
+	r, err := s.open(tp, name, c)
 	sh.Lock()
 	defer sh.Unlock()
 	close(sh.opening[tp])
@@ -146,7 +146,7 @@ func (s *Set) Open(tp topic.Partition, c topic.Config) (*Replica, error) {
 	return r, err
 }
 
-func (s *Set) open(tp topic.Partition, c topic.Config) (*Replica, error) {
+func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, error) {
 	d, err := s.place(tp)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (s *Set) open(tp topic.Partition, c topic.Config) (*Replica, error) {
 	r := &Replica{
 		tp: tp, set: s, disk: d,
 		producers: newProducers(func() int64 { return time.Now().UnixMilli() }, &s.producers),
-		logger:    s.opts.Logger.With("partition", tp.String()),
+		logger:    s.opts.Logger.With("topic", name, "partition", tp.Index),
 	}
 	r.config.Store(&c)
 	r.role.Store(&role{leader: -1, epoch: -1})

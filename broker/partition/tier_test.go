@@ -1,0 +1,491 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"firn/metadata/topic"
+	"firn/segment/batch"
+	"firn/segment/vfs"
+	"firn/tiering"
+	"firn/tiering/manifest"
+	"firn/tiering/objstore/mem"
+	"firn/tiering/tiertest"
+)
+
+// tieredRig is a rig with an archive in memory.
+type tieredRig struct {
+	*rig
+	anchor   *tiertest.Anchor
+	uploader *tiering.Uploader
+	gate     *tierGate
+}
+
+// tierGate is a tier whose reads a test can hold or fail.
+type tierGate struct {
+	*tiering.Reader
+	mu   sync.Mutex
+	hold chan struct{} // reads wait for it, if not nil
+	err  error
+	in   chan int64 // offsets of reads that began
+}
+
+func (g *tierGate) Read(ctx context.Context, tp topic.Partition, head *manifest.Head, offset int64, maxBytes int) (tiering.Data, error) {
+	g.mu.Lock()
+	hold, err := g.hold, g.err
+	g.mu.Unlock()
+	g.in <- offset
+	if hold != nil {
+		<-hold
+	}
+	if err != nil {
+		return tiering.Data{}, err
+	}
+	return g.Reader.Read(ctx, tp, head, offset, maxBytes)
+}
+
+// set changes what happens to reads from now on; a channel must be closed by the test.
+func (g *tierGate) set(hold chan struct{}, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hold, g.err = hold, err
+}
+
+type logStartsFunc func(ctx context.Context, tp topic.Partition, epoch int32, start int64) (int64, error)
+
+func (f logStartsFunc) AdvanceLogStart(ctx context.Context, tp topic.Partition, epoch int32, start int64) (int64, error) {
+	return f(ctx, tp, epoch, start)
+}
+
+func newTieredRig(t testing.TB) *tieredRig {
+	t.Helper()
+	bucket, anchor := mem.New(), tiertest.NewAnchor(1)
+	reader, err := tiering.NewReader(tiering.ReaderOptions{Bucket: bucket, Anchor: anchor, Cluster: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = reader.Close() })
+	w := &tieredRig{anchor: anchor, gate: &tierGate{Reader: reader, in: make(chan int64, 10000)}}
+	w.rig = newRig(t, vfs.NewMem(), func(o *Options) {
+		o.Tier = w.gate
+		o.LogStarts = logStartsFunc(func(ctx context.Context, tp topic.Partition, epoch int32, start int64) (int64, error) {
+			return tiering.AdvanceLogStart(ctx, anchor, tp, epoch, start)
+		})
+	})
+	w.uploader, err = tiering.NewUploader(tiering.UploaderOptions{
+		Bucket: bucket, Anchor: anchor, Cluster: "c", BrokerEpoch: func() int64 { return 1 }, FS: vfs.NewMem(), SpoolDir: "/spool",
+		OnCommit: func(tp topic.Partition, h manifest.Head) {
+			if r := w.set.Get(tp); r != nil {
+				r.SetTierHead(&h)
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.uploader.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return w
+}
+
+func tieredConfig() topic.Config {
+	c := durableConfig()
+	c.Tier = topic.Tier{Enabled: true, LocalBytes: -1, LocalMs: -1, MaxLagMs: math.MaxInt32, MinBytes: 1 << 40}
+	return c
+}
+
+// source is the replica as the uploader sees it.
+type source struct {
+	tiering.Source
+	r *Replica
+}
+
+func (s source) Roll() error { return s.r.Roll() }
+
+// archive uploads everything there is and keeps uploading what is sealed.
+func (w *tieredRig) archive(r *Replica) {
+	w.t.Helper()
+	epoch, _, _ := r.LeaderEpoch()
+	src := source{tiering.NewLogSource(r.Log(), func() int64 { return r.Offsets().HighWatermark }), r}
+	up := w.uploader.Register(r.tp, epoch, src, tiering.Limits{MaxLag: time.Hour, MinBytes: 1 << 40})
+	w.t.Cleanup(up.Close)
+	r.SetUpload(up)
+	if err := r.Roll(); err != nil {
+		w.t.Fatal(err)
+	}
+	up.Sealed()
+	w.archived(r, r.Offsets().HighWatermark)
+}
+
+func (w *tieredRig) archived(r *Replica, end int64) {
+	w.t.Helper()
+	until(w.t, "archived", func() bool { return r.Offsets().TierEnd >= end })
+}
+
+// dropLocal drops every local segment that is in the tier.
+func dropLocal(t testing.TB, r *Replica) {
+	t.Helper()
+	c := *r.config.Load()
+	keep := c.Tier.LocalBytes
+	c.Tier.LocalBytes = 0
+	r.SetConfig(c)
+	r.maintain(time.Now())
+	c.Tier.LocalBytes = keep
+	r.SetConfig(c)
+	if o := r.Offsets(); o.LocalStart != o.TierEnd {
+		t.Fatalf("local segments remain: %+v", o)
+	}
+}
+
+// cold makes a replica with n records in batches of 1 to 3, archived in several objects and dropped from the disk, and a
+// few more on the disk.
+func (w *tieredRig) cold(tp topic.Partition, n int) *Replica {
+	w.t.Helper()
+	c := tieredConfig()
+	c.Segment.Bytes = 1 << 10
+	r := w.open(tp, c)
+	if err := r.BecomeLeader(alone(1)); err != nil {
+		w.t.Fatal(err)
+	}
+	for i := 0; i < n; i++ {
+		appendOK(w.t, r, records(w.t, 1, name2(i)))
+	}
+	w.archive(r)
+	dropLocal(w.t, r)
+	for i := range 5 {
+		appendOK(w.t, r, records(w.t, 1, name2(n+i)))
+	}
+	return r
+}
+
+func TestColdFetchReadsWhatTheDiskNoLongerHas(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 100)
+	if o := r.Offsets(); o.LogStart != 0 || o.LocalStart != 100 || o.TierEnd != 100 || o.HighWatermark != 105 {
+		t.Fatalf("%+v", o)
+	}
+	for next := int64(0); next < 105; {
+		f := fetchWait(w.rig, 1, time.Minute, part(r, next))
+		f.wait(t)
+		if f.Parts[0].Err != nil {
+			t.Fatal(f.Parts[0].Err)
+		}
+		got := f.batches(t, 0)
+		if len(got) == 0 {
+			t.Fatalf("nothing at %d", next)
+		}
+		for _, b := range got {
+			_ = b.Each(nil, 1<<20, func(rec batch.Record) error {
+				if string(rec.Value) != name2(int(next)) || b.BaseOffset() != next {
+					t.Errorf("offset %d holds %q", next, rec.Value)
+				}
+				next++
+				return nil
+			})
+		}
+	}
+}
+
+func TestColdFetchDoesNotHoldBackHotPartitions(t *testing.T) {
+	w := newTieredRig(t)
+	cold := w.cold(testTP, 20)
+	hot := w.open(otherTP, relaxedConfig())
+	if err := hot.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	appendOK(t, hot, records(t, 1, "hot"))
+	gate := make(chan struct{})
+	w.gate.set(gate, nil)
+
+	f := fetchWait(w.rig, 1, time.Hour, part(cold, 0), part(hot, 0))
+	f.wait(t) // min.bytes are there
+	if len(f.batches(t, 0)) != 0 || len(f.batches(t, 1)) != 1 {
+		t.Fatal("want the hot partition alone")
+	}
+	waiting := fetchWait(w.rig, 1, time.Hour, part(cold, 0), part(hot, 1))
+	patient := fetchWait(w.rig, 1, time.Millisecond, part(cold, 0), part(hot, 1))
+	if patient.wait(t); patient.Parts[0].Err != nil || len(patient.batches(t, 0)) != 0 {
+		t.Errorf("time over: %v", patient.Parts[0].Err)
+	}
+	if !waiting.pending() {
+		t.Error("answered without anything")
+	}
+	close(gate)
+	if waiting.wait(t); len(waiting.batches(t, 0)) == 0 {
+		t.Error("not woken by the tier")
+	}
+	if n := len(w.gate.in); n != 1 {
+		t.Errorf("%d reads of the tier for one offset", n)
+	}
+}
+
+// A read that the client did not wait for is there when it comes back, without another look at the tier.
+func TestColdReadOutlivesItsFetch(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 20)
+	gate := make(chan struct{})
+	w.gate.set(gate, nil)
+	f := fetchWait(w.rig, 1, 0, part(r, 3))
+	if f.wait(t); len(f.batches(t, 0)) != 0 {
+		t.Fatal("bytes out of nowhere")
+	}
+	<-w.gate.in
+	close(gate)
+	until(t, "read done", func() bool {
+		f := fetchWait(w.rig, 1, 0, part(r, 3))
+		f.wait(t)
+		return len(f.batches(t, 0)) > 0
+	})
+	if len(w.gate.in) != 0 {
+		t.Error("it was read again")
+	}
+	if t2 := w.set.cold; len(t2.mu.reads) != 0 || len(t2.mu.done) != 0 || t2.mu.bytes != 0 {
+		t.Errorf("%d reads are kept though they were fetched", len(t2.mu.reads))
+	}
+}
+
+func TestColdReadsAreBoundedAndExpire(t *testing.T) {
+	t.Parallel()
+	w := newTieredRig(t)
+	r := w.cold(testTP, 50)
+	w.set.opts.ColdReads = 4
+	for o := range int64(10) {
+		f := fetchWait(w.rig, 1, 0, part(r, o))
+		f.wait(t)
+		f.batches(t, 0)
+	}
+	w.set.cold.mu.Lock()
+	if n := len(w.set.cold.mu.reads); n > 4 {
+		t.Errorf("%d reads", n)
+	}
+	w.set.cold.mu.Unlock()
+	w.set.cold.group.Wait()
+	until(t, "expired", func() bool {
+		w.set.cold.mu.Lock()
+		defer w.set.cold.mu.Unlock()
+		return len(w.set.cold.mu.reads) == 0 && w.set.cold.mu.bytes == 0
+	})
+}
+
+func TestColdFetchKeepsItsBudget(t *testing.T) {
+	w := newTieredRig(t)
+	a, b := w.cold(testTP, 30), w.cold(otherTP, 30)
+	size := len(records(t, 1, name2(0)))
+	for _, c := range []struct{ total, each, want, most int }{
+		{1 << 20, 3*size + 1, 6, 3},
+		{1 << 20, 1, 1, 1},
+		{1, 1 << 20, 1, 1},
+		{3 * size, 2 * size, 3, 2},
+	} {
+		p, q := part(a, 0), part(b, 0)
+		p.MaxBytes, q.MaxBytes = c.each, c.each
+		f := &waitingFetch{done: make(chan struct{})}
+		f.MinBytes, f.MaxBytes, f.MaxWait, f.Parts = c.want*size, c.total, patience, []FetchPart{p, q}
+		f.Done = func(*Fetch) { close(f.done) }
+		w.set.Fetch(context.Background(), &f.Fetch)
+		f.wait(t)
+		if n, m := len(f.batches(t, 0)), len(f.batches(t, 1)); n+m != c.want || max(n, m) > c.most {
+			t.Errorf("%+v: %d and %d batches of %d bytes", c, n, m, size)
+		}
+	}
+}
+
+func TestColdFetchErrors(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 20)
+	for name, c := range map[string]struct {
+		err    error
+		want   error
+		waited bool
+	}{
+		"away":       {errors.New("connection refused"), ErrTierUnavailable, true},
+		"missing":    {tiering.ErrMissing, ErrTierUnavailable, true},
+		"corrupt":    {&tiering.CorruptionError{Key: "k", Err: errors.New("crc")}, ErrCorruptData, true},
+		"deleted":    {&tiering.OutOfRangeError{Offset: 3, Start: 9, End: 20}, ErrOffsetOutOfRange, false},
+		"stale head": {&tiering.OutOfRangeError{Offset: 3, Start: 0, End: 2}, ErrTierUnavailable, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.gate.set(nil, c.err)
+			begun := time.Now()
+			f := fetchWait(w.rig, 1, 50*time.Millisecond, part(r, 3))
+			f.wait(t)
+			if !errors.Is(f.Parts[0].Err, c.want) || !errors.Is(f.Parts[0].Err, c.err) {
+				t.Errorf("%v", f.Parts[0].Err)
+			}
+			if waited := time.Since(begun) >= 50*time.Millisecond; waited != c.waited {
+				t.Errorf("waited: %v", waited)
+			}
+			w.set.cold.mu.Lock()
+			for _, d := range slices.Clone(w.set.cold.mu.done) {
+				w.set.cold.dropLocked(d)
+			}
+			w.set.cold.mu.Unlock()
+		})
+	}
+}
+
+// A gap between the tiers is an error at its first offset, never skipped.
+func TestFetchFromAGapIsAnError(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 20)
+	h := *r.head.Load()
+	h.TierEnd = 15
+	r.head.Store(&h)
+	f := fetchWait(w.rig, 1, 0, part(r, 15))
+	if f.wait(t); !errors.Is(f.Parts[0].Err, ErrCorruptData) {
+		t.Errorf("%v", f.Parts[0].Err)
+	}
+}
+
+// TestListOffsetsAgainstModel compares both tiers with a plain list of timestamps, in any mixture of what is archived,
+// dropped and deleted.
+func TestListOffsetsAgainstModel(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	for round := range uint64(6) {
+		rng := rand.New(rand.NewPCG(seed, round))
+		w := newTieredRig(t)
+		tp := topic.Partition{ID: topic.ID{1: byte(round), 15: 3}}
+		c := tieredConfig()
+		c.Segment.Bytes, c.Segment.IndexIntervalBytes = 600, 100
+		c.Timestamp.AfterMaxMs = math.MaxInt64
+		r := w.open(tp, c)
+		if err := r.BecomeLeader(alone(1)); err != nil {
+			t.Fatal(err)
+		}
+		m := &timeModel{t: t, rng: rng}
+		m.append(r, 30+rng.IntN(60))
+		m.check(w, r, 0)
+		w.archive(r)
+		m.check(w, r, 0)
+		if round%3 != 0 {
+			dropLocal(t, r)
+			m.check(w, r, 0)
+		}
+		m.append(r, rng.IntN(40))
+		m.check(w, r, 0)
+		start := rng.Int64N(int64(len(m.times)))
+		low, err := r.DeleteRecords(context.Background(), start)
+		if err != nil || low != start {
+			t.Fatal(low, err)
+		}
+		m.check(w, r, start)
+		if err := r.Roll(); err != nil {
+			t.Fatal(err)
+		}
+		w.uploaded(r)
+		dropLocal(t, r)
+		m.check(w, r, start)
+	}
+}
+
+// uploaded waits until what is sealed is archived.
+func (w *tieredRig) uploaded(r *Replica) {
+	w.t.Helper()
+	(*r.upload.Load()).Sealed()
+	w.archived(r, r.Offsets().HighWatermark)
+}
+
+// timeModel is the timestamps of a partition's records by offset.
+type timeModel struct {
+	t     *testing.T
+	rng   *rand.Rand
+	times []int64
+}
+
+func (m *timeModel) append(r *Replica, batches int) {
+	for range batches {
+		w := batch.Builder{Codec: batch.Codec(m.rng.IntN(2) * 3)}
+		for range 1 + m.rng.IntN(5) {
+			ts := int64(10_000 + len(m.times)*10 + m.rng.IntN(300) - 150)
+			w.Add(ts, nil, []byte("0123456789"))
+			m.times = append(m.times, ts)
+		}
+		b, err := w.Build(nil)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		appendOK(m.t, r, b)
+	}
+}
+
+// find is what ListOffsets must answer.
+func (m *timeModel) find(ts, start int64) TimedOffset {
+	best := nowhere
+	for o := start; o < int64(len(m.times)); o++ {
+		switch t := m.times[o]; {
+		case ts == MaxTimestamp && t > best.Timestamp, ts >= 0 && t >= ts && best.Offset < 0:
+			best = TimedOffset{Offset: o, Timestamp: t, Epoch: 1}
+		}
+	}
+	return best
+}
+
+func (m *timeModel) check(w *tieredRig, r *Replica, start int64) {
+	m.t.Helper()
+	ask := []int64{MaxTimestamp, 0, 1 << 40, m.find(MaxTimestamp, start).Timestamp, m.find(MaxTimestamp, start).Timestamp + 1}
+	for range 60 {
+		ask = append(ask, 9_800+m.rng.Int64N(int64(len(m.times)*10+400)))
+	}
+	for _, ts := range ask {
+		got, err := r.ListOffset(context.Background(), ts, -1)
+		if want := m.find(ts, start); err != nil || got != want {
+			m.t.Fatalf("at %d of %d records, log start %d, %+v: got %+v %v, want %+v", ts, len(m.times), start, r.Offsets(), got, err, want)
+		}
+	}
+	o := r.Offsets()
+	tierEnd, pending := int64(-1), start
+	if o.TierEnd >= 0 {
+		tierEnd, pending = o.TierEnd-1, max(start, o.TierEnd)
+	}
+	for ts, want := range map[int64]int64{
+		Latest: int64(len(m.times)), Earliest: start, EarliestLocal: max(start, o.LocalStart), LastTiered: tierEnd, EarliestToTier: pending,
+	} {
+		if got, err := r.ListOffset(context.Background(), ts, 1); err != nil || got.Offset != want {
+			m.t.Fatalf("special %d: %+v %v, want %d; %+v", ts, got, err, want, o)
+		}
+	}
+}
+
+func TestEpochEndOverBothTiers(t *testing.T) {
+	w := newTieredRig(t)
+	c := tieredConfig()
+	r := w.open(testTP, c)
+	for _, epoch := range []int32{1, 4, 7} { // 0-9, 10-19, 20-29
+		if err := r.BecomeLeader(alone(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			appendOK(t, r, records(t, 1, "v"))
+		}
+	}
+	check := func() {
+		t.Helper()
+		for epoch, want := range map[int32]EpochEnd{-1: {-1, -1}, 0: {0, 0}, 1: {1, 10}, 3: {1, 10}, 4: {4, 20}, 6: {4, 20}, 7: {7, 30}, 8: {-1, -1}} {
+			if got, err := r.EpochEnd(context.Background(), epoch, 7); err != nil || got != want {
+				t.Errorf("epoch %d ends at %+v %v, want %+v", epoch, got, err, want)
+			}
+		}
+	}
+	check()
+	w.archive(r)
+	dropLocal(t, r)
+	check()
+	if _, err := r.EpochEnd(context.Background(), 1, 6); !errors.Is(err, ErrFencedEpoch) {
+		t.Error(err)
+	}
+}
