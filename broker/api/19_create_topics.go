@@ -77,9 +77,6 @@ func newTopic(t *kmsg.CreateTopicsRequestTopic) (controller.NewTopic, error) {
 		}
 		nt.Assignment[ra.Partition] = ra.Replicas
 	}
-	if nt.Assignment != nil && (nt.Partitions != -1 || nt.ReplicationFactor != -1) {
-		return nt, refusal(kerr.InvalidRequest, "with replicas assigned by hand the numbers of partitions and replicas have to be -1")
-	}
 	for i := range t.Configs {
 		c := &t.Configs[i]
 		if c.Value == nil {

@@ -65,6 +65,9 @@ func (a *API) alteration(r resource, changes []controller.SettingChange, replace
 		if err != nil {
 			return alter, err
 		}
+		if _, ok := a.admin.Image().Node(id); !ok && id != allBrokers {
+			return alter, refusal(kerr.BrokerIDNotRegistered, fmt.Sprintf("there is no broker %d", id))
+		}
 		alter.Broker = id
 	default:
 		return alter, unknownResource(r.kind)
