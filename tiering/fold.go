@@ -141,7 +141,7 @@ func (a *Archive) foldRoot(ctx context.Context, root *manifest.Root, now time.Ti
 		}
 	}
 	if err != nil {
-		if !a.state.pending { // the swap failed for good: nothing will ever name these
+		if a.neverNamed(ref) {
 			a.discard(ctx, created)
 		}
 		return err
@@ -149,6 +149,13 @@ func (a *Archive) foldRoot(ctx context.Context, root *manifest.Root, now time.Ti
 	a.s.metrics.folds.Inc()
 	a.publish(ctx, ref)
 	return nil
+}
+
+// neverNamed reports whether it is certain that no head has named the root or ever will. A swap whose outcome
+// was unknown may have happened with another leader's write on top of it by now: then the sequence has
+// come as far as the root's, and what it was is not looked into but left to the scrubber.
+func (a *Archive) neverNamed(ref manifest.RootRef) bool {
+	return !a.state.pending && a.state.head.Root.Seq < ref.Seq
 }
 
 // store puts a root and the pages that it spills, and returns the keys it may have made.
