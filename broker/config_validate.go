@@ -178,6 +178,7 @@ func DevConfig(dir string) (Config, error) {
 		{"tier.cache.dir", filepath.Join(abs, "cache")},
 		{"tier.spool.dir", filepath.Join(abs, "spool")},
 		{"group.initial.rebalance.delay.ms", "0"},
+		{"log.level", "warn"},
 	}
 	for _, kv := range dev {
 		if err := c.Set(kv[0], kv[1], Origin{Kind: FromDefault, Where: "firn dev"}); err != nil {

@@ -104,7 +104,7 @@ func resetOffsets(ctx context.Context, adm cluster, name string, wanted map[stri
 		return nil, err
 	}
 	if g, err := groups.On(name, nil); err == nil && g.Err == nil && len(g.Members) > 0 {
-		return nil, fmt.Errorf("it has %d members; stop them first", len(g.Members))
+		return nil, fmt.Errorf("it has %s; stop what reads for it first", plural(len(g.Members), "member"))
 	}
 	before, err := adm.FetchOffsets(ctx, name)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group may begin with a reset

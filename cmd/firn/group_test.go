@@ -82,7 +82,7 @@ func TestGroupWithMembers(t *testing.T) {
 	out := newSyncBuffer()
 	stop := background(t, testApp(addr, nil, out, newSyncBuffer()), "consume", "t", "--group", "g", "--format", "%v;")
 	out.waitFor(t, "0;1;2;")
-	firn(t, addr, "", "group", "reset-offsets", "g", "--to", "earliest").fails(t, exitError, "it has 1 members; stop them first")
+	firn(t, addr, "", "group", "reset-offsets", "g", "--to", "earliest").fails(t, exitError, "it has 1 member; stop what reads for it first")
 	firn(t, addr, "", "group", "delete", "g").fails(t, exitError, "NON_EMPTY_GROUP")
 	text := firn(t, addr, "", "group", "describe", "g").ok(t)
 	if !strings.Contains(text, "g  Stable") || !strings.Contains(text, "\nMEMBER ") || !strings.Contains(text, "  firn  ") {

@@ -44,7 +44,7 @@ func newTopicAlter(a *app, c *client) *cobra.Command {
 				if err := growTopic(cmd.Context(), adm, args[0], partitions); err != nil {
 					return err
 				}
-				a.printf("%s has %d partitions\n", args[0], partitions)
+				a.printf("%s has %s\n", args[0], plural(partitions, "partition"))
 			}
 			return nil
 		},

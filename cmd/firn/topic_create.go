@@ -61,11 +61,8 @@ func newTopicCreate(a *app, c *client) *cobra.Command {
 }
 
 func partitionCount(n int32) string {
-	switch {
-	case n <= 0:
+	if n <= 0 {
 		return ""
-	case n == 1:
-		return " with 1 partition"
 	}
-	return fmt.Sprintf(" with %d partitions", n)
+	return " with " + plural(int(n), "partition")
 }

@@ -173,7 +173,7 @@ func deref(s *string) string {
 }
 
 func printTopic(out io.Writer, t describedTopic) error {
-	_, _ = fmt.Fprintf(out, "%s  id %s, %d partitions, %d replicas\n", t.Name, t.ID, t.topicLine.Partitions, t.Replicas)
+	_, _ = fmt.Fprintf(out, "%s  id %s, %s, %s\n", t.Name, t.ID, plural(t.topicLine.Partitions, "partition"), plural(t.Replicas, "replica"))
 	for _, s := range t.Settings {
 		from := ""
 		if s.Source != "dynamic_topic_config" {
