@@ -59,7 +59,7 @@ func TestStoreComesAndGoes(t *testing.T) {
 	t.Parallel()
 	srv := objtest.StartMinIO(t)
 	srv.Kill()
-	b := open(t, srv, srv.Endpoint)
+	b := open(t, srv, srv.Endpoint, s3.Open)
 	data := []byte("survives")
 	put := func(key string) error {
 		_, err := b.Put(t.Context(), key, bytes.NewReader(data), objstore.Condition{})

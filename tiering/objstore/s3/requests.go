@@ -17,10 +17,11 @@ import (
 
 // requests implements s3bucket.Requests by the SDK.
 type requests struct {
-	client    *s3.Client
-	transport *http.Transport
-	bucket    string
-	crc32c    bool
+	client     *s3.Client
+	transport  *http.Transport
+	bucket     string
+	crc32c     bool // bodies come with a checksum
+	signBodies bool
 }
 
 var _ s3bucket.Requests = (*requests)(nil)
@@ -61,12 +62,12 @@ func metadata(attrs s3bucket.Attributes) map[string]string {
 	return map[string]string{s3bucket.TokenName: attrs.Token}
 }
 
-// payload are the options of a request that carries the body.
+// payload are the options of a request that carries a body.
 func (r *requests) payload() []func(*s3.Options) {
-	if r.crc32c {
-		return []func(*s3.Options){unsigned}
+	if r.signBodies {
+		return nil
 	}
-	return nil
+	return []func(*s3.Options){unsigned}
 }
 
 func (r *requests) Put(ctx context.Context, key string, body s3bucket.Body, attrs s3bucket.Attributes, cond objstore.Condition) (string, error) {

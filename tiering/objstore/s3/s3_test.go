@@ -1,6 +1,7 @@
 package s3_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -12,10 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
+type opener = func(context.Context, s3.Options) (objstore.Bucket, error)
+
 // open returns the server's bucket.
-func open(tb testing.TB, srv *objtest.Server, endpoint string) objstore.Bucket {
+func open(tb testing.TB, srv *objtest.Server, endpoint string, by opener) objstore.Bucket {
 	tb.Helper()
-	b, err := s3.Open(tb.Context(), s3.Options{
+	b, err := by(tb.Context(), s3.Options{
 		Bucket:      srv.Bucket,
 		Endpoint:    endpoint,
 		PathStyle:   true,
@@ -29,10 +32,10 @@ func open(tb testing.TB, srv *objtest.Server, endpoint string) objstore.Bucket {
 }
 
 // run runs the exam, each part below a prefix of its own.
-func run(t *testing.T, srv *objtest.Server) {
+func run(t *testing.T, srv *objtest.Server, by opener) {
 	var n atomic.Int32
 	objtest.Run(t, func(t *testing.T) objstore.Bucket {
-		b, err := objstore.WithPrefix(open(t, srv, srv.Endpoint), fmt.Sprintf("exam-%d", n.Add(1)))
+		b, err := objstore.WithPrefix(open(t, srv, srv.Endpoint, by), fmt.Sprintf("exam-%d", n.Add(1)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,16 +45,22 @@ func run(t *testing.T, srv *objtest.Server) {
 
 func TestMinIO(t *testing.T) {
 	t.Parallel()
-	run(t, objtest.StartMinIO(t))
+	run(t, objtest.StartMinIO(t), s3.Open)
 }
 
 func TestVersity(t *testing.T) {
 	t.Parallel()
-	run(t, objtest.StartVersity(t))
+	run(t, objtest.StartVersity(t), s3.Open)
+}
+
+// What AWS gets, at a store that knows it as well and refuses parts whose checksum was not announced.
+func TestVersityAsAWS(t *testing.T) {
+	t.Parallel()
+	run(t, objtest.StartVersity(t), s3.OpenAsAWS)
 }
 
 func TestWire(t *testing.T) {
 	t.Parallel()
 	srv := objtest.StartMinIO(t)
-	objtest.RunWire(t, srv, func(t *testing.T, endpoint string) objstore.Bucket { return open(t, srv, endpoint) })
+	objtest.RunWire(t, srv, func(t *testing.T, endpoint string) objstore.Bucket { return open(t, srv, endpoint, s3.Open) })
 }
