@@ -44,7 +44,7 @@ func fromKafkaGo(m kafka.Message) Record {
 }
 
 func (c *kafkaGo) Read(ctx context.Context, topic string, partition int32, offset int64, n int) ([]Record, error) {
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{c.f.Bootstrap}, Topic: topic, Partition: int(partition), MaxBytes: 10 << 20})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{c.f.Bootstrap}, Topic: topic, Partition: int(partition), MaxBytes: 10 << 20, MaxWait: 100 * time.Millisecond})
 	defer func() { _ = r.Close() }()
 	if err := r.SetOffset(offset); err != nil {
 		return nil, err
