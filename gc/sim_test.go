@@ -250,6 +250,14 @@ func (s *sim) read() {
 	if h.TierEnd == h.LogStart {
 		return
 	}
+	// Nothing that it names has been deleted: its readers have the grace.
+	k := tiering.Keys{Cluster: cluster}
+	for _, seg := range h.Tail {
+		s.mustExist(k.Segment(tp, seg))
+	}
+	if !h.Root.IsZero() {
+		s.mustExist(k.Root(tp, h.Root))
+	}
 	offset := h.LogStart + s.rng.Int64N(h.TierEnd-h.LogStart)
 	s.readAt(&h, offset)
 }
