@@ -1,13 +1,12 @@
 package main
 
 import (
-	"errors"
 	"log/slog"
 
 	"firn/broker"
 )
 
 // startable makes the broker that the commands run.
-func startable(broker.Config, *slog.Logger) (node, error) {
-	return nil, errors.New("this binary has no broker in it")
+func startable(cfg broker.Config, logger *slog.Logger) (node, error) {
+	return broker.New(cfg, broker.Options{Logger: logger, Version: buildInfo().Version})
 }
