@@ -182,10 +182,10 @@ func distinct(list []string) int {
 // Pid is the running process's id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
-// Kill ends the process as kill -9 does.
+// Kill ends the process as kill -9 does. It may have ended by itself, as one whose disks have failed does.
 func (p *Process) Kill() {
 	p.tb.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.tb.Fatal(err)
 	}
 	<-p.done
