@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/wire/randmsg"
 )
 
 // counted is an extent that counts its releases.
@@ -21,7 +23,7 @@ func (c *counted) Release() { c.released++ }
 func randomFetch(rng *rand.Rand, version int16) (*FetchResponse, *kmsg.FetchResponse, []*counted) {
 	var extents []*counted
 	want := kmsg.NewPtrFetchResponse()
-	fill(rng, want)
+	randmsg.Fill(rng, want)
 	want.Version = version
 	want.UnknownTags = kmsg.Tags{}
 	got := &FetchResponse{ThrottleMillis: want.ThrottleMillis, ErrorCode: want.ErrorCode, SessionID: want.SessionID}
@@ -72,7 +74,7 @@ func randomFetchPartition(rng *rand.Rand, w *kmsg.FetchResponseTopicPartition) (
 	w.RecordBatches = []byte{}
 	var extents []*counted
 	for range rng.IntN(4) {
-		e := &counted{Bytes: randomBytes(rng)}
+		e := &counted{Bytes: randmsg.Bytes(rng)}
 		w.RecordBatches = append(w.RecordBatches, e.Bytes...)
 		p.Records = append(p.Records, e)
 		extents = append(extents, e)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/wire/randmsg"
 )
 
 // Every version of every message we decode is walked to its last byte, and what is cut off anywhere
@@ -20,7 +22,7 @@ func TestWalkAgreesWithTheCodec(t *testing.T) {
 			for range 12 {
 				req := kmsg.RequestForKey(s.key)
 				req.SetVersion(v)
-				fill(rng, req)
+				randmsg.Fill(rng, req)
 				if f := programs[s.key][v].flexible; f != req.IsFlexible() {
 					t.Fatalf("%s v%d: flexible %v", kmsg.NameForKey(s.key), v, f)
 				}
@@ -158,7 +160,7 @@ func FuzzDecode(f *testing.F) {
 		for _, v := range []int16{0, maxVersion(s.key) / 2, maxVersion(s.key)} {
 			req := kmsg.RequestForKey(s.key)
 			req.SetVersion(v)
-			fill(rng, req)
+			randmsg.Fill(rng, req)
 			b := req.AppendTo(nil)
 			if req.IsFlexible() {
 				b = append([]byte{0}, b...)

@@ -1,4 +1,7 @@
-package wire
+// Package randmsg gives kmsg messages random contents, for tests of what reads and writes them.
+//
+// What belongs here: values of every field. What does not: what the values mean.
+package randmsg
 
 import (
 	"math/rand/v2"
@@ -7,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// fill gives a kmsg message random contents.
-func fill(rng *rand.Rand, msg any) { fillValue(rng, reflect.ValueOf(msg).Elem()) }
+// Fill gives a message, as a pointer to its struct, random contents. Its version stays as it is.
+func Fill(rng *rand.Rand, msg any) { fillValue(rng, reflect.ValueOf(msg).Elem()) }
 
 var tagsType = reflect.TypeFor[kmsg.Tags]()
 
@@ -16,7 +19,7 @@ func fillValue(rng *rand.Rand, v reflect.Value) {
 	if v.Type() == tagsType {
 		tags := v.Addr().Interface().(*kmsg.Tags)
 		for range rng.IntN(3) {
-			tags.Set(1000+rng.Uint32N(1<<20), randomBytes(rng))
+			tags.Set(1000+rng.Uint32N(1<<20), Bytes(rng))
 		}
 		return
 	}
@@ -29,7 +32,7 @@ func fillValue(rng *rand.Rand, v reflect.Value) {
 		}
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			v.SetBytes(randomBytes(rng))
+			v.SetBytes(Bytes(rng))
 			return
 		}
 		n := rng.IntN(4)
@@ -49,7 +52,7 @@ func fillValue(rng *rand.Rand, v reflect.Value) {
 		v.Set(reflect.New(v.Type().Elem()))
 		fillValue(rng, v.Elem())
 	case reflect.String:
-		v.SetString(string(randomBytes(rng)))
+		v.SetString(string(Bytes(rng)))
 	case reflect.Bool:
 		v.SetBool(rng.IntN(2) == 0)
 	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
@@ -61,7 +64,8 @@ func fillValue(rng *rand.Rand, v reflect.Value) {
 	}
 }
 
-func randomBytes(rng *rand.Rand) []byte {
+// Bytes returns a few random bytes, seldom many.
+func Bytes(rng *rand.Rand) []byte {
 	b := make([]byte, rng.IntN(6))
 	if rng.IntN(20) == 0 {
 		b = make([]byte, 100+rng.IntN(200)) // lengths of two varint bytes

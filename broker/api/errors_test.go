@@ -1,0 +1,128 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"firn/broker/controller"
+	"firn/metadata/topic"
+)
+
+// neverAnswered are errors that cannot reach a handler, or that are what UNKNOWN_SERVER_ERROR is for.
+var neverAnswered = map[string]string{
+	"metadata.ErrCompacted":     "the store lists again",
+	"metadata.ErrLeaseNotFound": "the lease keeper's",
+	"metadata.ErrRefused":       "the operator's: credentials of the key space",
+	"metadata.ErrNodeIDTaken":   "ends a start",
+	"metadata.ErrForeignDisk":   "ends a start",
+	"metadata.ErrNewerVersion":  "ends the store",
+	"metadata.ErrBadRecord":     "ends the store",
+	"metadata.ErrWentBack":      "ends the store",
+	"metadata.ErrInvalidTxn":    "a bug of ours",
+}
+
+// Every sentinel of the packages that handlers ask has its row.
+func TestEverySentinelHasARow(t *testing.T) {
+	rows := mappedNames(t)
+	for _, dir := range []string{"../partition", "../coordinator", "../group", "../controller", "../../metadata", "../../metadata/topic"} {
+		for _, name := range sentinels(t, dir) {
+			if reason, ok := neverAnswered[name]; ok != !rows[name] {
+				t.Errorf("%s: has a row: %v, needs none: %v %s", name, rows[name], ok, reason)
+			}
+		}
+	}
+}
+
+// parseDir parses the Go files of a directory but for tests.
+func parseDir(t *testing.T, dir string) []*ast.File {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s: %v", dir, err)
+	}
+	var files []*ast.File
+	for _, p := range paths {
+		if strings.HasSuffix(p, "_test.go") {
+			continue
+		}
+		src, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// sentinels returns the exported ErrX variables of a package as pkg.ErrX.
+func sentinels(t *testing.T, dir string) []string {
+	var names []string
+	for _, f := range parseDir(t, dir) {
+		for _, d := range f.Decls {
+			g, ok := d.(*ast.GenDecl)
+			if !ok || g.Tok != token.VAR {
+				continue
+			}
+			for _, s := range g.Specs {
+				for _, n := range s.(*ast.ValueSpec).Names {
+					if strings.HasPrefix(n.Name, "Err") {
+						names = append(names, f.Name.Name+"."+n.Name)
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// mappedNames returns what stands first in calls of mapErrors.
+func mappedNames(t *testing.T) map[string]bool {
+	names := map[string]bool{}
+	for _, f := range parseDir(t, ".") {
+		ast.Inspect(f, func(n ast.Node) bool {
+			c, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if fn, ok := c.Fun.(*ast.Ident); !ok || fn.Name != "mapErrors" {
+				return true
+			}
+			if s, ok := c.Args[0].(*ast.SelectorExpr); ok {
+				names[fmt.Sprint(s.X, ".", s.Sel)] = true
+			}
+			return true
+		})
+	}
+	return names
+}
+
+func TestCodes(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want *kerr.Error
+	}{
+		{nil, nil},
+		{fmt.Errorf("a: %w", controller.ErrTopicExists), kerr.TopicAlreadyExists},
+		{fmt.Errorf("a: %w", kerr.NotController), kerr.NotController},
+		{&topic.Error{Key: "k"}, kerr.InvalidConfig},
+		{errors.Join(&topic.Error{Key: "k"}, &topic.Error{Key: "l"}), kerr.InvalidConfig},
+		{topic.ValidateName(""), kerr.InvalidTopicException},
+		{refusal(kerr.InvalidRequest, "because"), kerr.InvalidRequest},
+		{errors.New("what is this"), kerr.UnknownServerError},
+	} {
+		wantCode(t, fmt.Sprint(tt.err), code(tt.err), tt.want)
+	}
+}
