@@ -107,6 +107,7 @@ type Tier struct {
 	UploadConcurrency    int32         // tier.upload.concurrency
 	UploadBytesPerSecond int64         // tier.upload.bytes.per.second; 0: as fast as it goes
 	DeleteGrace          time.Duration // tier.delete.grace.ms
+	PublishInterval      time.Duration // tier.publish.ms
 	CheckInterval        time.Duration // tier.retention.check.interval.ms
 	ScrubInterval        time.Duration // tier.scrub.interval.ms; 0: never
 }

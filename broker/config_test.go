@@ -72,7 +72,7 @@ func TestDefaultConfig(t *testing.T) {
 		},
 		Log:     Log{CheckInterval: 5 * time.Minute, ProducerIDExpiry: 24 * time.Hour, MaxProducerIDs: 1_000_000},
 		Etcd:    Etcd{RequestTimeout: 5 * time.Second},
-		Tier:    Tier{CacheBytes: 1 << 30, ReadMemoryBytes: -1, ReadConcurrency: 16, UploadConcurrency: 2, DeleteGrace: 15 * time.Minute, CheckInterval: time.Minute, ScrubInterval: 7 * 24 * time.Hour},
+		Tier:    Tier{CacheBytes: 1 << 30, ReadMemoryBytes: -1, ReadConcurrency: 16, UploadConcurrency: 2, DeleteGrace: 15 * time.Minute, PublishInterval: 6 * time.Hour, CheckInterval: time.Minute, ScrubInterval: 7 * 24 * time.Hour},
 		Disk:    segment.DefaultThresholds,
 		Logging: Logging{Level: "info", Format: "text"},
 	}
@@ -266,6 +266,7 @@ func TestValidate(t *testing.T) {
 		{"advertised port", []string{"advertised.listeners", "PLAINTEXT://h:0"}, "advertised.listeners not 0"},
 		{"advertised twice", []string{"advertised.listeners", "PLAINTEXT://h:1,PLAINTEXT://h:2"}, "advertised.listeners stands twice"},
 		{"thresholds", []string{"disk.free.very.low", "50%,1"}, "disk.free.very.low 10%,10GiB"},
+		{"no threshold", []string{"disk.free.low", "0%,0", "disk.free.very.low", "0%,0", "disk.free.full", "0%,0"}, "disk.free.full must not run full"},
 		{"full threshold", []string{"disk.free.full", "1%,5GiB"}, "disk.free.full 5%,4GiB"},
 		{"directory twice", []string{"log.dirs", "/a,/b,/a/../b"}, "log.dirs stands twice"},
 		{"no directory", []string{"log.dir", ""}, "log.dirs at least one"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"firn/metadata/topic"
+	"firn/segment"
 )
 
 // SettingError reports a broker setting that cannot be accepted. Its text names the key, the value, where
@@ -81,6 +82,9 @@ func (c *Config) Validate() error {
 // checkDisk reports thresholds of free space that are out of order.
 func (c *Config) checkDisk() error {
 	low, very, full := c.Disk.Low, c.Disk.VeryLow, c.Disk.Full
+	if c.Disk == (segment.Thresholds{}) {
+		return c.refuse("disk.free.full", "more than nothing in one of disk.free.*, as a disk must not run full")
+	}
 	if very.Percent > low.Percent || very.Bytes > low.Bytes {
 		return c.refuse("disk.free.very.low", "no more than disk.free.low in both, "+LookupSetting("disk.free.low").Value(c))
 	}
