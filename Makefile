@@ -1,0 +1,92 @@
+# `make` alone tells what there is. Nothing here needs more than Go, unless it says so.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+GO      ?= go
+TOOLS   := $(or $(FIRN_TOOLS),$(HOME)/.cache/firn/tools)
+INSTALL := deploy/tools/install.sh
+
+# Modules of their own: clients under test and test components, which the product's go.mod need not know.
+MODULES := broker/compat deploy/tools/etcd deploy/tools/versitygw
+
+ARGS    ?=
+ROUNDS  ?= 100
+FUZZTIME ?= 30s
+# Tests start real servers; what a busy machine makes of them must not look like a hang.
+TIMEOUT := -timeout 20m
+
+.PHONY: help run run-minio build cross test test-clients test-root race vet lint fuzz crash bench demo-logs tools check clean
+
+help: ## tell what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## build Firn and start it: a broker on 127.0.0.1:9092, all set up (ARGS="--data DIR ...")
+	exec ./bin/firn dev $(ARGS)
+
+run-minio: build ## the same with a real MinIO as the bucket
+	@$(INSTALL) minio
+	exec deploy/demo/minio.sh $(ARGS)
+
+build: ## build ./bin/firn
+	$(GO) build -o bin/firn ./cmd/firn
+
+cross: ## compile everything, tests too, for the other machines that Firn runs on
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=linux GOARCH=amd64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/firn
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/firn
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/firn
+
+test: ## all Go tests, those against real MinIO, etcd and versitygw and the pure Go clients included
+	@$(INSTALL) minio etcd versitygw
+	$(GO) test $(TIMEOUT) ./...
+	cd broker/compat && $(GO) test $(TIMEOUT) ./...
+
+test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kcat, Java, Maven, Python, Node)
+	@$(INSTALL) minio etcd
+	broker/compat/run.sh
+
+test-root: ## power cuts, full disks and cut networks (needs root and xfsprogs)
+	@$(INSTALL) minio etcd
+	deploy/tests/root.sh
+
+race: ## the tests once more under the race detector (needs gcc)
+	@$(INSTALL) minio etcd versitygw
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
+
+vet: ## go vet, the tests that only run on request included
+	$(GO) vet ./...
+	$(GO) vet -tags root ./...
+	for m in $(MODULES); do (cd $$m && $(GO) vet ./...) || exit 1; done
+	cd broker/compat && $(GO) vet -tags clients ./...
+
+lint: ## golangci-lint
+	@$(INSTALL) golangci-lint
+	$(TOOLS)/golangci-lint-*/golangci-lint run ./...
+	cd broker/compat && $(TOOLS)/golangci-lint-*/golangci-lint run --build-tags clients ./...
+
+fuzz: ## fuzz each decoder for FUZZTIME (30s)
+	deploy/tests/fuzz.sh $(FUZZTIME)
+
+crash: ## kill -9 under load, ROUNDS (100) times, and as many seeds of each simulation
+	@$(INSTALL) minio etcd
+	FIRN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestKilledAtRandomMoments ./cmd/firn
+	FIRN_CRASH_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestCrashAtEveryStep ./segment
+	FIRN_SIM_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSimulation ./gc
+
+bench: build ## measure Firn beside the limits of this machine (ARGS="...")
+	@$(INSTALL) minio
+	./bin/firn bench $(ARGS)
+
+demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, replay and compare (needs rsyslog-kafka)
+	@$(INSTALL) minio
+	deploy/demo/logs.sh
+
+tools: ## fetch the pinned servers and tools that tests use
+	@$(INSTALL)
+
+check: build vet lint test cross test-clients test-root race ## all that CI runs
+
+clean: ## remove what was built here; the tools stay in their cache
+	rm -rf bin
