@@ -60,10 +60,14 @@ until_ok curl -fsS "http://$minio_addr/minio/health/ready"
 kafka=127.0.0.1:$(port)
 http=127.0.0.1:$(port)
 export FIRN_BOOTSTRAP_SERVER=$kafka
-bin/firn dev --data "$work/firn" --listen "$kafka" --http "$http" --tier "minio://$minio_addr/firn/demo?tls=false" \
-  --set log.retention.check.interval.ms=500 >"$work/firn.out" 2>"$work/firn.log" &
-pids+=($!)
-until_ok curl -fsS "http://$http/readyz"
+start_firn() {
+  bin/firn dev --data "$work/firn" --listen "$kafka" --http "$http" --tier "minio://$minio_addr/firn/demo?tls=false" \
+    --set log.retention.check.interval.ms=500 >>"$work/firn.out" 2>>"$work/firn.log" &
+  firn=$!
+  pids+=("$firn")
+  until_ok curl -fsS "http://$http/readyz"
+}
+start_firn
 bin/firn topic create logs --partitions 1 --config segment.bytes=4194304 --config local.retention.ms=1000 \
   --config tier.max.lag.ms=1000 --config tier.min.bytes=1 --config retention.ms=-1
 
@@ -107,7 +111,11 @@ began=$(now)
 /usr/sbin/rsyslogd -n -f "$work/rsyslog.conf" -i "$work/rsyslog.pid" >"$work/rsyslog.log" 2>&1 &
 pids+=($!)
 until_ok test -S "$work/log.sock"
-mv "$work/in/machine.log.tmp" "$work/in/machine.log"
+split -n l/6 "$work/in/machine.log.tmp" "$work/in/part-"
+for part in "$work"/in/part-*; do # over some seconds, so that there is a middle to seek to
+  cat "$part" >>"$work/in/machine.log"
+  sleep 1
+done
 seq "$logged" | sed 's/^/a line by logger, number /' | logger -u "$work/log.sock" -t demo
 lines=$((machine + logged))
 ends_at() { [ "$(status | field end)" -ge "$1" ]; }
@@ -141,6 +149,10 @@ bin/firn consume logs --from 0 --partition 0 --count "$lines" --format '%o %T\n'
 stamp=$(awk -v m="$middle" '$1 == m {print $2}' "$work/times.txt")
 first=$(awk -v s="$stamp" '$2 >= s {print $1; exit}' "$work/times.txt")
 at=@$(python3 -c "import datetime,sys; print(datetime.datetime.fromtimestamp(int(sys.argv[1])/1000, datetime.timezone.utc).isoformat(timespec='milliseconds').replace('+00:00','Z'))" "$stamp")
+# Started again, the broker has nothing of the bucket in memory.
+kill -INT "$firn"
+wait "$firn"
+start_firn
 gets_before=$(metric get)
 t2=$(now)
 bin/firn consume logs --from "$at" --partition 0 --count 1 --format '%v\n' >"$work/one.txt"
