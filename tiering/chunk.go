@@ -93,7 +93,10 @@ type chunk struct {
 		ready int // blocks [lo, ready) are in the slab
 		err   error
 		done  bool // nothing more comes
-		wake  chan struct{}
+		// The batch behind the last one given out: where it stands in the slab, and its offset.
+		hintAt     int
+		hintOffset int64
+		wake       chan struct{}
 	}
 }
 

@@ -104,11 +104,10 @@ func (c *chunk) take(ctx context.Context, block int, offset int64, maxBytes int,
 	}
 	blocks := c.obj.footer.Blocks
 	end := func(i int) int { return c.at(i) + int(blocks[i].RawLen) }
-	from, b, err := c.seek(slab[c.at(block):end(block)], block, offset)
+	from, b, err := c.seek(slab, c.at(block), end(block), block, offset)
 	if err != nil {
 		return taken{}, err
 	}
-	from += c.at(block)
 	t := taken{first: b.BaseOffset(), block: block}
 	to := from
 	for t.block < c.hi && end(t.block)-from <= maxBytes {
@@ -134,15 +133,24 @@ func (c *chunk) take(ctx context.Context, block int, offset int64, maxBytes int,
 	}
 	if to > from {
 		t.slab = slab[from:to:to]
+		c.mu.Lock()
+		c.mu.hintAt, c.mu.hintOffset = to, t.next
+		c.mu.Unlock()
 	}
 	return t, nil
 }
 
-// seek returns where in the bytes of a block the first batch begins that ends at or beyond offset.
-func (c *chunk) seek(p []byte, block int, offset int64) (int, batch.Batch, error) {
-	pos := 0
-	for pos < len(p) {
-		b, err := c.parse(p[pos:], block, pos)
+// seek returns where in the slab the first batch of a block, which is in slab[from:to], begins that ends at
+// or beyond offset. Who reads on in small steps does not walk through the block each time.
+func (c *chunk) seek(slab []byte, from, to, block int, offset int64) (int, batch.Batch, error) {
+	pos := from
+	c.mu.Lock()
+	if c.mu.hintOffset <= offset && from < c.mu.hintAt && c.mu.hintAt < to {
+		pos = c.mu.hintAt
+	}
+	c.mu.Unlock()
+	for pos < to {
+		b, err := c.parse(slab[pos:to], block, pos-from)
 		if err != nil {
 			return 0, nil, err
 		}

@@ -86,6 +86,7 @@ func (o *object) Close() {
 // encoder turns the batches of one segment into blocks.
 type encoder struct {
 	o        *object
+	began    bool
 	full     bool // the spool took no more: nothing is compressed from here on
 	spoolEnd int64
 	pace     func(n int) error
@@ -164,9 +165,15 @@ func (e *encoder) run(r *batchReader) error {
 // add puts a batch into the open block.
 func (e *encoder) add(b batch.Batch) error {
 	f := e.o.footer
-	if len(f.Blocks) == 0 && len(e.buf.raw) == 0 {
+	if !e.began {
 		f.Base, f.MinTime, f.MaxTime, f.MaxTimeBase = b.BaseOffset(), b.BaseTimestamp(), b.MaxTimestamp(), b.BaseOffset()
 	}
+	// A batch's own checksum does not cover its offset and its epoch.
+	if e.began && b.BaseOffset() <= f.End || b.LeaderEpoch() < f.LastEpoch || b.LeaderEpoch() > f.LeaderEpoch {
+		return fmt.Errorf("batch at offset %d of epoch %d stands behind offset %d of epoch %d, leader epoch is %d",
+			b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch, f.LeaderEpoch)
+	}
+	e.began = true
 	if b.LastOffset()-f.Base > maxObject || f.RawBytes+int64(b.Size()) > maxObject {
 		return fmt.Errorf("segment at %d is too large for one object", f.Base)
 	}

@@ -2,6 +2,7 @@ package tiertest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -110,11 +111,11 @@ func (l *Log) Append(n, records, valueLen int) int64 {
 
 func (l *Log) value(offset int64, n int) []byte {
 	if l.Random {
-		v := make([]byte, n)
-		for i := range v {
-			v[i] = byte(l.rng.Uint32())
+		v := make([]byte, n+8)
+		for i := 0; i < n; i += 8 {
+			binary.LittleEndian.PutUint64(v[i:], l.rng.Uint64())
 		}
-		return v
+		return v[:n]
 	}
 	line := fmt.Sprintf(`{"offset":%d,"level":"info","host":"node-%d","request":"GET /v1/items/%08x","ms":%d} `, offset, offset%16, l.rng.Uint32(), offset%900)
 	return bytes.Repeat([]byte(line), n/len(line)+1)[:n]

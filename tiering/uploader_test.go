@@ -1,0 +1,475 @@
+package tiering_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"firn/metadata/topic"
+	"firn/tiering"
+	"firn/tiering/manifest"
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/faulty"
+	"firn/tiering/tiertest"
+)
+
+// bubble runs a test in a synctest bubble with a world; everything of the world ends before the bubble does.
+func bubble(t *testing.T, fn func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { fn(t, newWorld(t)) })
+}
+
+func TestUploadWaitsForTheHighWatermark(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.Append(10, 2, 100)
+		_ = log.Roll()
+		p := w.uploader().Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		synctest.Wait()
+		time.Sleep(time.Hour)
+		if h := w.head(tp); h.TierEnd != 0 {
+			t.Fatalf("uploaded above the high watermark: %+v", h)
+		}
+		log.SetHighWatermark(19)
+		p.HighWatermark(19)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != 0 {
+			t.Fatalf("uploaded above the high watermark: %+v", h)
+		}
+		p.HighWatermark(log.Commit())
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != 20 || p.Archive().ProvenTierEnd() != 20 {
+			t.Fatalf("head %+v", h)
+		}
+	})
+}
+
+func TestActiveSegmentIsSealedByAge(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		p := w.uploader().Register(tp, 1, log, tiering.Limits{MaxLag: 10 * time.Minute, MinBytes: 5000})
+		defer p.Close()
+		log.OnRoll(p.Sealed)
+		synctest.Wait()
+		time.Sleep(time.Hour) // nothing there, nothing happens
+		log.Append(40, 2, 100)
+		p.HighWatermark(log.Commit())
+		time.Sleep(9 * time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != 0 {
+			t.Fatalf("sealed too early: %+v", h)
+		}
+		if s := p.Status(); s.Lag != 9*time.Minute || s.LagBytes < 5000 {
+			t.Errorf("status %+v", s)
+		}
+		time.Sleep(time.Minute + time.Second)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != 80 {
+			t.Fatalf("not sealed after ten minutes: %+v", h)
+		}
+		if s := p.Status(); s.Lag != 0 || s.LagBytes != 0 || s.TierEnd != 80 || s.Segments != 1 {
+			t.Errorf("status %+v", s)
+		}
+		// Less than tier.min.bytes waits for a day, or until there is more.
+		log.Append(1, 1, 10)
+		p.HighWatermark(log.Commit())
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != 80 {
+			t.Fatalf("a small segment was sealed after an hour: %+v", h)
+		}
+		time.Sleep(23*time.Hour + time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != 81 {
+			t.Fatalf("a small segment was not sealed after a day: %+v", h)
+		}
+		log.Append(1, 1, 10)
+		p.HighWatermark(log.Commit())
+		time.Sleep(30 * time.Minute)
+		log.Append(40, 2, 100)
+		p.HighWatermark(log.Commit())
+		time.Sleep(11 * time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() {
+			t.Fatalf("grown beyond tier.min.bytes and not sealed: %+v", h)
+		}
+	})
+}
+
+// The bucket is away for an hour: the lag shows, the pauses grow, and then everything goes up.
+func TestBucketAway(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		u := w.uploader()
+		p := u.Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		log.OnRoll(p.Sealed)
+		remove := w.faults.Add(faulty.Rule{Fault: faulty.Fail(nil)})
+		for range 5 {
+			log.AppendSegment(2000, 5, 100)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		s := p.Status()
+		if s.Failures < 10 || s.Failures > 120 || !errors.Is(s.Err, faulty.ErrInjected) || s.LagBytes != log.Bytes(0) {
+			t.Errorf("status %+v", s)
+		}
+		if puts := w.faults.Calls(faulty.Put); puts != 1 {
+			t.Errorf("%d segments were encoded for a bucket that is away", puts)
+		}
+		if all := u.Status(); len(all) != 1 || all[0].LagBytes != s.LagBytes {
+			t.Errorf("status of all: %+v", all)
+		}
+		remove()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() {
+			t.Fatalf("head %+v", h)
+		}
+		if s := p.Status(); s.Failures != 0 || s.Err != nil || s.LagBytes != 0 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// A store that asks for less is asked less, for all partitions together.
+func TestThrottledStore(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.faults.Add(faulty.Rule{Ops: faulty.Put, Times: 6, Fault: faulty.Throttle()})
+		u := w.uploader()
+		var logs []*tiertest.Log
+		for n := range int32(8) {
+			log := tiertest.NewLog(uint64(n), 0)
+			log.AppendSegment(2000, 5, 100)
+			logs = append(logs, log)
+			p := u.Register(partition(n), 1, log, tiering.Limits{})
+			defer p.Close()
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if puts := w.faults.Calls(faulty.Put); puts > 8 {
+			t.Errorf("%d puts within two seconds of being throttled", puts)
+		}
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		for n, log := range logs {
+			if h := w.head(partition(int32(n))); h.TierEnd != log.Next() {
+				t.Errorf("partition %d: %+v", n, h)
+			}
+		}
+	})
+}
+
+// A lost reply to a put makes an orphan at most, never a second object under one key; a client's own retry
+// that meets its own object is a success.
+func TestPutWithLostReply(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		w.faults.Add(faulty.Rule{Ops: faulty.Put, Times: 1, Fault: faulty.LoseReply()})
+		p := w.uploader().Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() {
+			t.Fatalf("head %+v", h)
+		}
+		if n := len(w.keys()); n != 1 {
+			t.Errorf("%d objects", n)
+		}
+	})
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		u := w.uploader(func(o *tiering.UploaderOptions) { o.Bucket = twice{o.Bucket} })
+		p := u.Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() || p.Status().Failures != 0 {
+			t.Fatalf("head %+v, %+v", h, p.Status())
+		}
+	})
+}
+
+// twice does each put twice, as a client library that retries does.
+type twice struct{ objstore.Bucket }
+
+func (b twice) Put(ctx context.Context, key string, src objstore.Source, cond objstore.Condition) (objstore.Info, error) {
+	if _, err := b.Bucket.Put(ctx, key, src, cond); err != nil {
+		return objstore.Info{}, err
+	}
+	return b.Bucket.Put(ctx, key, src, cond)
+}
+
+func TestUploadStopsWhenFenced(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		p := w.uploader().Register(tp, 3, log, tiering.Limits{})
+		defer p.Close()
+		log.OnRoll(p.Sealed)
+		synctest.Wait()
+		// An election without quorum writes its epoch into the head.
+		h := *w.head(tp)
+		h.WriterEpoch = 4
+		w.anchor.Set(tp, h.Encode())
+		log.AppendSegment(2000, 5, 100)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if s := p.Status(); !s.Fenced {
+			t.Errorf("status %+v", s)
+		}
+		if got := w.head(tp); got.TierEnd != h.TierEnd || len(w.keys()) != 1 {
+			t.Errorf("head %+v, objects %v", got, w.keys())
+		}
+		puts := w.faults.Calls(faulty.Put)
+		log.AppendSegment(2000, 5, 100)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if w.faults.Calls(faulty.Put) != puts {
+			t.Error("a fenced leader goes on uploading")
+		}
+	})
+}
+
+// The new leader's log may begin its next segment elsewhere than the tier ends.
+func TestNewLeaderGoesOnWithinASegment(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		a := tiertest.NewLog(1, 0)
+		a.Append(10, 4, 100)
+		u := w.uploader()
+		a.Commit()
+		_ = a.Roll()
+		p := u.Register(tp, 1, a, tiering.Limits{})
+		synctest.Wait()
+		p.Close()
+		b := tiertest.NewLog(1, 0) // the same batches, sealed elsewhere
+		b.Append(15, 4, 100)
+		b.Commit()
+		_ = b.Roll()
+		p = u.Register(tp, 2, b, tiering.Limits{})
+		defer p.Close()
+		synctest.Wait()
+		h := w.head(tp)
+		if h.TierEnd != 60 || len(h.Tail) != 2 || h.Tail[1].Base != 40 || h.Tail[1].LeaderEpoch != 2 {
+			t.Fatalf("head %+v", h)
+		}
+		r := w.reader()
+		defer r.Close()
+		same(t, replay(t, r, tp, h, 0, 60, 1000), b.Want(0, 60))
+	})
+}
+
+// A log that was not tiered so far begins where it begins; a hole behind what is in the tier stops everything.
+func TestGaps(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 500)
+		log.AppendSegment(2000, 5, 100)
+		u := w.uploader()
+		p := u.Register(tp, 1, log, tiering.Limits{})
+		synctest.Wait()
+		p.Close()
+		if h := w.head(tp); h.LogStart != 500 || h.TierEnd != log.Next() {
+			t.Fatalf("head %+v", h)
+		}
+		lost := tiertest.NewLog(2, log.Next()+100)
+		lost.AppendSegment(2000, 5, 100)
+		p = u.Register(tp, 2, lost, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := p.Status(); !errors.Is(s.Err, tiering.ErrGap) {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// DeleteRecords beyond the tier and into a batch.
+func TestUploadAfterDeleteRecords(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		p := w.uploader().Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		log.OnRoll(p.Sealed)
+		synctest.Wait()
+		log.Append(10, 10, 100)
+		start := log.Next() - 33 // within a batch
+		if h, err := p.Archive().SetLogStart(context.Background(), start); err != nil || h.TierEnd != start {
+			t.Fatal(h, err)
+		}
+		log.AppendSegment(2000, 5, 100)
+		synctest.Wait()
+		h := w.head(tp)
+		if h.TierEnd != log.Next() || h.LogStart != start {
+			t.Fatalf("head %+v", h)
+		}
+		r := w.reader()
+		defer r.Close()
+		same(t, replay(t, r, tp, h, start, h.TierEnd, 1000), log.Want(start, h.TierEnd))
+	})
+}
+
+func TestPausedAndDescribed(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		away, described := true, 0
+		u := w.uploader(func(o *tiering.UploaderOptions) {
+			o.Describe = func(context.Context, topic.ID) error {
+				if away {
+					return errors.New("no catalog")
+				}
+				described++
+				return nil
+			}
+		})
+		p := u.Register(tp, 1, log, tiering.Limits{Paused: true})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		p.SetLimits(tiering.Limits{})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := w.faults.Calls(faulty.Put); n != 0 {
+			t.Fatalf("%d puts of a topic that the catalog does not know", n)
+		}
+		away = false
+		log.AppendSegment(2000, 5, 100)
+		p.Sealed()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() || described != 1 {
+			t.Errorf("described %d times, head %+v", described, h)
+		}
+	})
+}
+
+// Pacing holds to the rate on the whole, and a full disk lifts it.
+func TestPace(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.Random = true
+		for range 4 {
+			log.AppendSegment(8<<20, 10, 20_000)
+		}
+		u := w.uploader(func(o *tiering.UploaderOptions) { o.BytesPerSecond = 1 << 20 })
+		begun := time.Now()
+		p := u.Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		w.waitTierEndIn(time.Hour, log.Sealed(0)[1].End())
+		if d := time.Since(begun); d < 28*time.Second || d > 40*time.Second {
+			t.Errorf("16 MiB, read and sent, at 1 MiB/s each took %s", d)
+		}
+		u.SetUrgent(true)
+		begun = time.Now()
+		w.waitTierEndIn(time.Hour, log.Next())
+		if d := time.Since(begun); d > 3*time.Second {
+			t.Errorf("unpaced it took %s", d)
+		}
+		for _, s := range log.Sealed(0) { // held once more by Sealed above
+			s.Release()
+		}
+	})
+}
+
+func (w *world) waitTierEndIn(limit time.Duration, end int64) {
+	w.t.Helper()
+	deadline := time.Now().Add(limit)
+	for w.lastCommit().TierEnd < end {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("tier does not reach %d", end)
+		}
+		<-w.changed
+	}
+}
+
+func (w *world) lastCommit() manifest.Head {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.commits) == 0 {
+		return manifest.Head{}
+	}
+	return w.commits[len(w.commits)-1]
+}
+
+// Close ends an upload that hangs in the store, and waits for it.
+func TestCloseCancelsAnUpload(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		reached := make(chan struct{}, 1)
+		w.faults.Add(faulty.Rule{Ops: faulty.Put, Fault: faulty.Hold(reached, make(chan struct{}))})
+		p := w.uploader().Register(partition(0), 1, log, tiering.Limits{})
+		<-reached
+		p.Close()
+		if n := log.Held(); n != 0 {
+			t.Errorf("%d segments still held", n)
+		}
+	})
+}
+
+// A segment whose commit stays open is committed later, not uploaded again.
+func TestOpenCommitIsSettledLater(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		p := w.uploader().Register(tp, 1, log, tiering.Limits{})
+		defer p.Close()
+		log.OnRoll(p.Sealed)
+		synctest.Wait()
+		w.anchor.SetFaults(100, 0, 0, 0)
+		log.AppendSegment(2000, 5, 100)
+		time.Sleep(10 * time.Minute)
+		w.anchor.SetFaults(0, 0, 0, 0)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() {
+			t.Fatalf("head %+v", h)
+		}
+		if puts := w.faults.Calls(faulty.Put); puts != 1 {
+			t.Errorf("%d puts", puts)
+		}
+		// After half a day it is given up: the scrubber may take it for an orphan from then on.
+		w.anchor.SetFaults(100, 0, 0, 0)
+		log.AppendSegment(2000, 5, 100)
+		time.Sleep(tiering.MaxCommitAge + time.Hour)
+		w.anchor.SetFaults(0, 0, 0, 0)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if h := w.head(tp); h.TierEnd != log.Next() {
+			t.Fatalf("head %+v", h)
+		}
+		if puts := w.faults.Calls(faulty.Put); puts != 3 {
+			t.Errorf("%d puts", puts)
+		}
+	})
+}
+
+func TestDamagedLocalSegmentIsNotUploaded(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		log.Corrupt(0)
+		p := w.uploader().Register(partition(0), 1, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := p.Status(); s.Err == nil || len(w.keys()) != 0 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
