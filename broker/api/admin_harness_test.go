@@ -16,6 +16,7 @@ import (
 	"firn/metadata"
 	"firn/metadata/memkv"
 	"firn/metadata/topic"
+	"firn/segment"
 )
 
 // cluster is a key space, the image of it, and an API on broker 1 that asks a controller who only
@@ -26,7 +27,7 @@ type cluster struct {
 	store *metadata.Store
 	ctl   *fakeController
 	api   *API
-	rev   int64 // of the last write
+	disks []*segment.Disk // of newWhole
 }
 
 // newCluster returns a cluster of broker 1 alone, reached at one:9092 on listener PLAINTEXT.

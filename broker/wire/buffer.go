@@ -61,9 +61,10 @@ func (b *Buffer) Release() {
 	case n < 0:
 		panic("wire: buffer released more often than retained")
 	}
-	if poison {
-		for i := range b.mem {
-			b.mem[i] = 0xdb
+	if poison && len(b.mem) > 0 {
+		b.mem[0] = 0xdb
+		for n := 1; n < len(b.mem); n *= 2 {
+			copy(b.mem[n:], b.mem[:n])
 		}
 	}
 	b.B = nil
