@@ -18,13 +18,17 @@ import (
 type applier struct {
 	b        *Broker
 	log      *slog.Logger
-	rec      *reconciler
+	rec      *reconciler[topic.Partition]
 	stopFeed func()
 	first    chan struct{} // closed when the first image has been marked
 
 	mu      sync.Mutex
 	uploads map[topic.Partition]*upload
 }
+
+// reconcilers is how many partitions are brought in line with the metadata at a time. Opening a log after a
+// crash reads from disk, so a few in parallel use it well.
+const reconcilers = 16
 
 // upload is a partition that this broker archives.
 type upload struct {
@@ -34,7 +38,7 @@ type upload struct {
 
 func newApplier(b *Broker) *applier {
 	a := &applier{b: b, log: b.log, first: make(chan struct{}), uploads: map[topic.Partition]*upload{}}
-	a.rec = newReconciler(a.reconcile)
+	a.rec = newReconciler(reconcilers, a.reconcile)
 	a.stopFeed = b.store.Subscribe(a.changed)
 	return a
 }
@@ -58,7 +62,10 @@ func (a *applier) changed(old, im *metadata.Image) {
 		if t.Settings || t.New == nil || !t.New.Live() {
 			a.markTopic(t)
 		}
-		a.b.catalogChanged(t)
+		a.b.keeper.mark(t.ID)
+	}
+	if ch.Controller {
+		a.b.keeper.controllerChanged()
 	}
 	if a.settingsChanged(ch) {
 		for p := range im.Partitions() {
@@ -228,6 +235,17 @@ func (a *applier) reportStrays() {
 			}
 		}
 	}
+}
+
+// archived lists the partitions that this broker archives.
+func (a *applier) archived() map[topic.Partition]*tiering.Upload {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := make(map[topic.Partition]*tiering.Upload, len(a.uploads))
+	for tp, u := range a.uploads {
+		all[tp] = u.Upload
+	}
+	return all
 }
 
 // upload of a partition, nil if this broker does not archive it.

@@ -68,6 +68,7 @@ type Broker struct {
 	set        *partition.Set
 	groups     *group.Coordinator
 	committer  *metadata.Committer
+	keeper     *topicKeeper
 	applier    *applier
 	server     *server.Server
 

@@ -2,11 +2,233 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
 
+	"firn/gc"
 	"firn/metadata"
 	"firn/metadata/topic"
 )
 
-func (b *Broker) startCollector(context.Context) error               { return nil }
-func (b *Broker) describeTopic(context.Context, topic.ID) error       { return nil }
-func (b *Broker) catalogChanged(metadata.TopicChange)                 {}
+// startCollector starts what deletes from the bucket: total retention and the trash, and, unless turned off,
+// the search for orphans.
+func (b *Broker) startCollector(background context.Context) {
+	if b.bucket == nil {
+		return
+	}
+	collector := gc.NewCollector(gc.CollectorOptions{
+		Targets: b.collectTargets, Interval: b.cfg.Tier.CheckInterval, FoldAfter: b.cfg.Tier.PublishInterval, Logger: b.log, Registerer: b.reg,
+	})
+	b.task(background, "collector", collector.Run)
+	if b.cfg.Tier.ScrubInterval <= 0 {
+		return
+	}
+	scrubber := gc.NewScrubber(gc.ScrubberOptions{
+		Bucket: b.bucket, Cluster: b.clusterID(), Targets: b.collectTargets, Catalog: b.keeper.catalog,
+		Interval: b.cfg.Tier.ScrubInterval, Logger: b.log, Registerer: b.reg,
+	})
+	b.task(background, "scrubber", scrubber.Run)
+}
+
+// collectTargets are the partitions that this broker leads and archives.
+func (b *Broker) collectTargets() []gc.Target {
+	im := b.store.Image()
+	var list []gc.Target
+	for tp, u := range b.applier.archived() {
+		c, err := b.topicConfig(im, tp.ID)
+		if err != nil {
+			b.log.Warn("retention skips a partition whose topic settings cannot be read", "topic_id", tp.ID, "partition", tp.Index, "error", err)
+			continue
+		}
+		list = append(list, gc.Target{
+			Archive: u.Archive(), Policy: gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes}, Untiered: u.Status().LagBytes,
+		})
+	}
+	return list
+}
+
+// topicKeeper does, on the controller's broker, what a topic's life asks for beside its partitions: it keeps the
+// bucket's catalog as the metadata is, and removes what deleted topics have left in the bucket and in the
+// metadata. Every step can be made again; what fails is tried again later.
+type topicKeeper struct {
+	b       *Broker
+	log     *slog.Logger
+	catalog *gc.Catalog // nil without a bucket
+	rec     *reconciler[topic.ID]
+	ctx     context.Context
+	cancel  context.CancelFunc
+	retries sync.WaitGroup
+
+	mu     sync.Mutex
+	loaded bool                // known holds what the bucket says
+	known  map[topic.ID]string // what the catalog says of a topic, by catalogued
+}
+
+const (
+	keeperWorkers = 2
+	keeperRetry   = 5 * time.Second
+	keeperTimeout = 5 * time.Minute
+)
+
+func newTopicKeeper(b *Broker) (*topicKeeper, error) {
+	k := &topicKeeper{b: b, log: b.log, known: map[topic.ID]string{}}
+	k.ctx, k.cancel = context.WithCancel(context.Background())
+	if b.bucket != nil {
+		k.catalog = gc.NewCatalog(b.bucket, b.clusterID())
+	}
+	k.rec = newReconciler(keeperWorkers, k.tidy)
+	return k, nil
+}
+
+func (k *topicKeeper) stop() {
+	k.cancel()
+	k.rec.stop()
+	k.retries.Wait()
+}
+
+// mark asks for a topic to be looked at.
+func (k *topicKeeper) mark(id topic.ID) { k.rec.mark(id) }
+
+// controllerChanged looks at all topics if this broker has become the controller.
+func (k *topicKeeper) controllerChanged() {
+	for t := range k.b.store.Image().Topics() {
+		k.rec.mark(t.ID)
+	}
+}
+
+// again marks a topic once more after a while.
+func (k *topicKeeper) again(id topic.ID) {
+	k.retries.Go(func() {
+		wait := time.NewTimer(keeperRetry)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			k.rec.mark(id)
+		case <-k.ctx.Done():
+		}
+	})
+}
+
+func (k *topicKeeper) tidy(id topic.ID) {
+	im := k.b.store.Image()
+	t, ok := im.TopicByID(id)
+	if !ok || im.Controller().ID != k.b.cfg.NodeID {
+		return
+	}
+	ctx, cancel := context.WithTimeout(k.ctx, keeperTimeout)
+	defer cancel()
+	var err error
+	if t.Live() {
+		err = k.describe(ctx, im, t)
+	} else {
+		err = k.purge(ctx, im, t)
+	}
+	if err != nil && k.ctx.Err() == nil {
+		k.log.Warn("will try again", "doing", "keep topic", "topic", t.Name, "topic_id", id, "error", err)
+		k.again(id)
+	}
+}
+
+// catalogued is a topic's entry without its revision, to tell whether anything has changed.
+func catalogued(t gc.Topic) string {
+	t.Revision = 0
+	b, err := json.Marshal(t)
+	if err != nil {
+		panic(fmt.Sprintf("marshal catalog entry: %v", err)) // strings and numbers always can be
+	}
+	return string(b)
+}
+
+// describe brings the catalog's entry of a live topic up to date.
+func (k *topicKeeper) describe(ctx context.Context, im *metadata.Image, t *metadata.Topic) error {
+	if k.catalog == nil {
+		return nil
+	}
+	if err := k.load(ctx); err != nil {
+		return err
+	}
+	entry := gc.Topic{Name: t.Name, ID: t.ID, Partitions: t.Partitions, Settings: im.TopicOverrides(t.ID), Revision: im.Rev()}
+	print := catalogued(entry)
+	k.mu.Lock()
+	same := k.known[t.ID] == print
+	k.mu.Unlock()
+	if same {
+		return nil
+	}
+	if err := k.catalog.Put(ctx, entry); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.known[t.ID] = print
+	k.mu.Unlock()
+	return nil
+}
+
+// load reads what the bucket says of all topics, once, so that a restart writes only what has changed.
+func (k *topicKeeper) load(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.loaded {
+		return nil
+	}
+	topics, err := k.catalog.Topics(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		k.known[t.ID] = catalogued(t)
+	}
+	k.loaded = true
+	return nil
+}
+
+// describeTopic makes sure that the bucket knows a topic before its first object arrives.
+func (b *Broker) describeTopic(ctx context.Context, id topic.ID) error {
+	im := b.store.Image()
+	t, ok := im.TopicByID(id)
+	if !ok || !t.Live() {
+		return metadata.ErrTopicGone
+	}
+	return b.keeper.describe(ctx, im, t)
+}
+
+// purge removes what a deleted topic has left, local data first, then objects, then its records.
+func (k *topicKeeper) purge(ctx context.Context, im *metadata.Image, t *metadata.Topic) error {
+	for _, d := range k.b.disks {
+		refs, err := d.Partitions()
+		if err != nil {
+			return err
+		}
+		for _, ref := range refs {
+			if ref.ID == t.ID {
+				k.again(t.ID)
+				return nil
+			}
+		}
+	}
+	if k.catalog != nil {
+		purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.log}
+		report, err := purger.Purge(ctx, gc.Job{
+			ID: t.ID, Name: t.Name, Partitions: t.Partitions,
+			Confirm: func(ctx context.Context) error { return k.b.store.ConfirmDeleted(ctx, t.ID) },
+		})
+		if err != nil {
+			return err
+		}
+		k.log.Info("objects of a deleted topic are gone", "topic", t.Name, "topic_id", t.ID, "objects", report.Deleted)
+	}
+	// The record is what tells a broker that was away to delete its copy, so it stays while there are others.
+	if len(im.Nodes()) > 1 {
+		return nil
+	}
+	if err := k.b.store.PurgeTopic(ctx, t.ID); err != nil {
+		return err
+	}
+	k.mu.Lock()
+	delete(k.known, t.ID)
+	k.mu.Unlock()
+	return nil
+}

@@ -1,26 +1,18 @@
 package broker
 
-import (
-	"sync"
+import "sync"
 
-	"firn/metadata/topic"
-)
-
-// reconcilers is how many partitions are brought in line with the metadata at a time. Opening a log
-// after a crash reads from disk, so a few in parallel use it well.
-const reconcilers = 16
-
-// reconciler calls fn for each partition that was marked, one call at a time for each, until fn has seen
-// it after its last mark. What to do is fn's to find out from the newest metadata; marks carry no
-// state, so any number of them is worth one.
-type reconciler struct {
-	fn func(topic.Partition)
+// reconciler calls fn for each key that was marked, one call at a time for each, until fn has seen it after
+// its last mark. What to do is fn's to find out from the newest metadata; marks carry no state, so any
+// number of them is worth one.
+type reconciler[K comparable] struct {
+	fn func(K)
 
 	mu      sync.Mutex
 	wake    sync.Cond // something is in queue, or stopped
 	idle    sync.Cond // nothing is queued or running
-	queue   []topic.Partition
-	state   map[topic.Partition]markState
+	queue   []K
+	state   map[K]markState
 	running int
 	stopped bool
 	workers sync.WaitGroup
@@ -34,33 +26,33 @@ const (
 	runningAgain // marked while running
 )
 
-func newReconciler(fn func(topic.Partition)) *reconciler {
-	r := &reconciler{fn: fn, state: map[topic.Partition]markState{}}
+func newReconciler[K comparable](workers int, fn func(K)) *reconciler[K] {
+	r := &reconciler[K]{fn: fn, state: map[K]markState{}}
 	r.wake.L, r.idle.L = &r.mu, &r.mu
-	for range reconcilers {
+	for range workers {
 		r.workers.Add(1)
 		go r.work()
 	}
 	return r
 }
 
-// mark asks for tp to be looked at.
-func (r *reconciler) mark(tp topic.Partition) {
+// mark asks for k to be looked at.
+func (r *reconciler[K]) mark(k K) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, known := r.state[tp]
+	s, known := r.state[k]
 	switch {
 	case r.stopped || known && s != running:
 	case known:
-		r.state[tp] = runningAgain
+		r.state[k] = runningAgain
 	default:
-		r.state[tp] = queued
-		r.queue = append(r.queue, tp)
+		r.state[k] = queued
+		r.queue = append(r.queue, k)
 		r.wake.Signal()
 	}
 }
 
-func (r *reconciler) work() {
+func (r *reconciler[K]) work() {
 	defer r.workers.Done()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -71,20 +63,20 @@ func (r *reconciler) work() {
 		if r.stopped {
 			return
 		}
-		tp := r.queue[0]
+		k := r.queue[0]
 		r.queue = r.queue[1:]
-		r.state[tp] = running
+		r.state[k] = running
 		r.running++
 		r.mu.Unlock()
-		r.fn(tp)
+		r.fn(k)
 		r.mu.Lock()
 		r.running--
-		if r.state[tp] == runningAgain {
-			r.state[tp] = queued
-			r.queue = append(r.queue, tp)
+		if r.state[k] == runningAgain {
+			r.state[k] = queued
+			r.queue = append(r.queue, k)
 			r.wake.Signal()
 		} else {
-			delete(r.state, tp)
+			delete(r.state, k)
 		}
 		if len(r.queue) == 0 && r.running == 0 {
 			r.idle.Broadcast()
@@ -93,7 +85,7 @@ func (r *reconciler) work() {
 }
 
 // settle waits until nothing that was marked is left to do, or the reconciler is stopped.
-func (r *reconciler) settle() {
+func (r *reconciler[K]) settle() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for (len(r.queue) > 0 || r.running > 0) && !r.stopped {
@@ -102,7 +94,7 @@ func (r *reconciler) settle() {
 }
 
 // stop lets running calls end and starts no more.
-func (r *reconciler) stop() {
+func (r *reconciler[K]) stop() {
 	r.mu.Lock()
 	r.stopped = true
 	r.wake.Broadcast()

@@ -81,6 +81,10 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	})
 	b.undo(func(context.Context) { b.groups.Close() })
 
+	if b.keeper, err = newTopicKeeper(b); err != nil {
+		return err
+	}
+	b.undo(func(context.Context) { b.keeper.stop() })
 	b.applier = newApplier(b)
 	b.undo(func(context.Context) { b.applier.stop() })
 	select {
@@ -88,7 +92,8 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return b.startCollector(background)
+	b.startCollector(background)
+	return nil
 }
 
 func (b *Broker) groupOptions() group.Options {
@@ -106,7 +111,7 @@ func (b *Broker) startUploader(background context.Context) error {
 	}
 	up, err := tiering.NewUploader(tiering.UploaderOptions{
 		Bucket: b.bucket, Anchor: b.anchor(), Cluster: b.clusterID(), BrokerEpoch: b.lease.Epoch,
-		FS: osFS, SpoolDir: b.path(b.cfg.Tier.SpoolDir, "tier-spool"), Concurrency: int(b.cfg.Tier.UploadConcurrency),
+		Grace: b.cfg.Tier.DeleteGrace, FS: osFS, SpoolDir: b.path(b.cfg.Tier.SpoolDir, "tier-spool"), Concurrency: int(b.cfg.Tier.UploadConcurrency),
 		BytesPerSecond: b.cfg.Tier.UploadBytesPerSecond, Describe: b.describeTopic, OnCommit: b.tierCommitted,
 		Logger: b.log, Registerer: b.reg,
 	})
@@ -122,7 +127,7 @@ func (b *Broker) startUploader(background context.Context) error {
 func (b *Broker) startServing(ctx, background context.Context) error {
 	srv, err := server.New(server.Options{
 		Handler: b.newAPI(), Logger: b.log, Registerer: b.reg,
-		MaxRequestBytes: int(b.cfg.Network.MaxRequestBytes), MemoryBytes: b.cfg.RequestMemory(),
+		MaxRequestBytes: b.cfg.MaxRequest(), MemoryBytes: b.cfg.RequestMemory(),
 		MaxConnections: int(b.cfg.Network.MaxConnections), MaxConnectionsPerIP: int(b.cfg.Network.MaxConnectionsPerIP),
 		IdleTimeout: b.cfg.Network.IdleTimeout,
 	})

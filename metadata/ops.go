@@ -71,3 +71,23 @@ func (s *Store) PurgeTopic(ctx context.Context, id topic.ID) error {
 	}
 	return nil
 }
+
+// ConfirmDeleted returns nil if a linearizable read finds that the topic is marked as deleted, ErrConflict if it
+// is live and ErrNotFound if there is no record of it, which proves nothing.
+func (s *Store) ConfirmDeleted(ctx context.Context, id topic.ID) error {
+	entries, _, err := s.kv.Get(ctx, s.keys.Topic(id))
+	if err != nil {
+		return fmt.Errorf("read topic %v: %w", id, err)
+	}
+	if !entries[0].Exists() {
+		return fmt.Errorf("topic %v: %w", id, ErrNotFound)
+	}
+	t, err := decodeTopic(entries[0], id)
+	if err != nil {
+		return err
+	}
+	if t.Live() {
+		return fmt.Errorf("topic %v is live: %w", id, ErrConflict)
+	}
+	return nil
+}
