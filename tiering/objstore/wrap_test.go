@@ -8,13 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/faulty"
 	"firn/tiering/objstore/mem"
 	"firn/tiering/objstore/objtest"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func withPrefix(t *testing.T, b objstore.Bucket, prefix string) objstore.Bucket {

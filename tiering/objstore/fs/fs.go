@@ -22,10 +22,10 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/zeebo/xxh3"
+
 	"firn/segment/vfs"
 	"firn/tiering/objstore"
-
-	"github.com/zeebo/xxh3"
 )
 
 // Bucket is a directory of objects.

@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"firn/segment/vfs"
-
 	"github.com/zeebo/xxh3"
+
+	"firn/segment/vfs"
 )
 
 // lockStripes is how many keys can change at a time. A lock is held for a look and a rename, not while

@@ -7,6 +7,7 @@ package mem
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -56,7 +57,7 @@ func (b *Bucket) Put(ctx context.Context, key string, src objstore.Source, cond 
 		step := min(1<<20, len(data)-read)
 		n, err := src.ReadAt(data[read:read+step], int64(read))
 		if n < step {
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return objstore.Info{}, fmt.Errorf("put %s: read source at %d: %w", key, read+n, err)

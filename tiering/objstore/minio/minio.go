@@ -9,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 
-	"firn/tiering/objstore"
-	"firn/tiering/objstore/internal/s3bucket"
-
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
+
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/internal/s3bucket"
 )
 
 // defaultRegion is MinIO's, and what other stores without regions expect in a signature.

@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/minio/minio-go/v7"
+
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/internal/s3bucket"
-
-	"github.com/minio/minio-go/v7"
 )
 
 // checksumHeader carries the CRC-32C of a body, which the store compares with what arrives.

@@ -81,7 +81,7 @@ func testRanges(t *testing.T, b objstore.Bucket) {
 
 func testNotFound(t *testing.T, b objstore.Bucket) {
 	put(t, b, "dir/there", []byte("x"))
-	for _, key := range []string{"missing", "dir", "dir/missing", "dir/ther", "dir/there2", "no/such/dir/x"} {
+	for _, key := range []string{"missing", "dir", "dir/missing", "dir/the", "dir/there2", "no/such/dir/x"} {
 		for _, r := range [][2]int64{{0, -1}, {0, 0}, {5, 10}, {-5, -1}, {math.MaxInt64, 1}} {
 			if _, err := read(t.Context(), b, key, r[0], r[1]); !errors.Is(err, objstore.ErrNotFound) {
 				t.Errorf("get %s %v: %v, want not found", key, r, err)

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"firn/tiering/objstore"
-
 	"golang.org/x/sync/errgroup"
+
+	"firn/tiering/objstore"
 )
 
 func testListOrder(t *testing.T, b objstore.Bucket) {

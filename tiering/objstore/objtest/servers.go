@@ -8,10 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"firn/deploy/tools/toolbox"
-
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	"firn/deploy/tools/toolbox"
 )
 
 // Server is a real S3 store in a process of its own, with one bucket.

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"firn/tiering/objstore"
-
 	"github.com/minio/minio-go/v7"
+
+	"firn/tiering/objstore"
 )
 
 // RunWire examines what an S3 driver makes of bad networks and bad answers. open returns the bucket of

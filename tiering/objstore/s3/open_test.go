@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/objtest"
 	"firn/tiering/objstore/s3"
-
-	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
 func TestOpenRefusesBadOptions(t *testing.T) {

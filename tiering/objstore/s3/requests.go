@@ -5,14 +5,14 @@ import (
 	"errors"
 	"net/http"
 
-	"firn/tiering/objstore"
-	"firn/tiering/objstore/internal/s3bucket"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/internal/s3bucket"
 )
 
 // requests implements s3bucket.Requests by the SDK.

@@ -12,13 +12,13 @@ import (
 	"net/url"
 	"strings"
 
-	"firn/tiering/objstore"
-	"firn/tiering/objstore/internal/s3bucket"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/internal/s3bucket"
 )
 
 // defaultRegion is what stores that have no regions expect in a signature.

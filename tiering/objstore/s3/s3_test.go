@@ -6,11 +6,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/objtest"
 	"firn/tiering/objstore/s3"
-
-	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
 type opener = func(context.Context, s3.Options) (objstore.Bucket, error)

@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"firn/tiering/objstore"
-
 	"golang.org/x/sync/errgroup"
+
+	"firn/tiering/objstore"
 )
 
 const (
@@ -224,7 +224,7 @@ func (p *put) confirm(ctx context.Context, send func() (string, error)) (etag st
 		case precondition(err), codeOf(err) == codeNoSuchUpload, codeOf(err) == codeNoSuchKey:
 			// Ours may have been stored and overwritten since, so this is not known to be a
 			// condition that did not hold.
-			return fmt.Errorf("outcome unknown, reply lost: %w (then: %v)", errors.Unwrap(lost), err)
+			return fmt.Errorf("outcome unknown, reply lost: %w (then: %s)", errors.Unwrap(lost), err.Error())
 		}
 		return err
 	})
