@@ -70,6 +70,7 @@ type topicKeeper struct {
 const (
 	keeperWorkers = 2
 	keeperRetry   = 5 * time.Second
+	keeperSoon    = 200 * time.Millisecond // while this broker itself is still removing files
 	keeperTimeout = 5 * time.Minute
 )
 
@@ -100,9 +101,9 @@ func (k *topicKeeper) controllerChanged() {
 }
 
 // again marks a topic once more after a while.
-func (k *topicKeeper) again(id topic.ID) {
+func (k *topicKeeper) again(id topic.ID, after time.Duration) {
 	k.retries.Go(func() {
-		wait := time.NewTimer(keeperRetry)
+		wait := time.NewTimer(after)
 		defer wait.Stop()
 		select {
 		case <-wait.C:
@@ -128,7 +129,7 @@ func (k *topicKeeper) tidy(id topic.ID) {
 	}
 	if err != nil && k.ctx.Err() == nil {
 		k.log.Warn("will try again", "doing", "keep topic", "topic", t.Name, "topic_id", id, "error", err)
-		k.again(id)
+		k.again(id, keeperRetry)
 	}
 }
 
@@ -204,7 +205,7 @@ func (k *topicKeeper) purge(ctx context.Context, im *metadata.Image, t *metadata
 		}
 		for _, ref := range refs {
 			if ref.ID == t.ID {
-				k.again(t.ID)
+				k.again(t.ID, keeperSoon)
 				return nil
 			}
 		}
