@@ -43,7 +43,7 @@ broker/partition, broker/group, broker/txn, broker/controller, broker/auth, brok
 NONE < broker/console
 broker/api, broker/server, broker/replication, broker/console, gc, metadata/etcd, tiering/objstore/open < broker
 broker < broker/brokertest
-broker/wire < bench
+broker/wire, tiering < bench
 broker, bench < cmd/firn
 `
 

@@ -1,0 +1,112 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Server is the broker under load and, if it runs on this machine, what is known of its process.
+type Server struct {
+	Cluster Cluster
+	Pid     int    // 0 if it is not known
+	Dir     string // where its files lie, "" if that is not known
+}
+
+// usage is the process's, or nothing if it is not known.
+func (s Server) usage() (Usage, error) {
+	if s.Pid == 0 {
+		return Usage{}, nil
+	}
+	return ReadUsage(s.Pid)
+}
+
+// coolDown has reads of the server's logs come from the disk.
+func (s Server) coolDown() error {
+	if s.Dir == "" {
+		return nil
+	}
+	return coolDown(s.Dir)
+}
+
+func coolDown(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // brokers delete files at any time
+		}
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".log") {
+			return err
+		}
+		if err := dropCache(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	})
+}
+
+// side is one of two that take turns.
+type side struct {
+	name string
+	pid  int
+	run  func(ctx context.Context, round int) (Moved, error)
+}
+
+// measured runs one side's turn, adds its throughput, its processor time and its memory to the section, and
+// returns what was moved.
+func (d side) measured(ctx context.Context, s *Section, round int) error {
+	srv := Server{Pid: d.pid}
+	before, err := srv.usage()
+	if err != nil {
+		return err
+	}
+	if d.pid != 0 {
+		_ = resetPeak(d.pid) // then the peak is the one since the start
+	}
+	m, err := d.run(ctx, round)
+	if err != nil {
+		return fmt.Errorf("%s, round %d: %w", d.name, round+1, err)
+	}
+	after, err := srv.usage()
+	if err != nil {
+		return err
+	}
+	s.figure(d.name+" throughput", "MiB/s").add(m.Rate())
+	if d.pid != 0 {
+		s.figure(d.name+" CPU", "s/GiB").add(cpuPerGiB(before, after, m.Bytes))
+		s.figure(d.name+" peak RSS", "MiB").add(float64(after.PeakRSS) / mib)
+	}
+	return nil
+}
+
+// takeTurns runs all sides round by round; those that have nothing to run are left out. The order turns
+// with each round, for who comes later may find caches warm or a disk busy.
+func takeTurns(ctx context.Context, s *Section, rounds int, settleDir string, sides ...side) error {
+	for round := range rounds {
+		for i := range sides {
+			d := sides[(i+round)%len(sides)]
+			if d.run == nil {
+				continue
+			}
+			if err := settle(settleDir); err != nil {
+				return err
+			}
+			if err := d.measured(ctx, s, round); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compare checks the ratio of two figures, if both were measured.
+func (s *Section) compare(name, a, b string, limit float64, atMost bool) {
+	fa, fb := s.figure(a, ""), s.figure(b, "")
+	if len(fa.Rounds) > 0 && len(fb.Rounds) > 0 {
+		s.check(name, "", ratios(fa, fb), limit, atMost)
+	}
+	s.Figures = slices.DeleteFunc(s.Figures, func(f *Figure) bool { return len(f.Rounds) == 0 })
+}

@@ -1,0 +1,109 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// CompareFetch reads the same records from a broker and from a probe that sends ranges of files.
+type CompareFetch struct {
+	Server     Server
+	Probes     Probes
+	Dir        string // for a copy of the batches; on the broker's disk
+	Name       string
+	Topic      string            // that is there already; "" makes one and fills it
+	Config     map[string]string // of the topic
+	Cold       bool              // read from the disk, where the files are known
+	Partitions int
+	Rounds     int
+	Bytes      int64
+	Values     *Values
+	FetchBytes int
+}
+
+// Run fills a topic and measures.
+func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
+	s := &Section{
+		Name: "fetch, " + c.Name,
+		Setting: fmt.Sprintf("%d B %s records in batches of %d KiB, %d partitions, fetches of up to %d KiB a partition, %d MiB a round",
+			c.Values.Size, c.Values.Kind, DefaultBatch>>10, c.Partitions, or(c.FetchBytes, DefaultFetch)>>10, c.Bytes/mib),
+	}
+	cl, topic := c.Server.Cluster, c.Topic
+	if topic == "" {
+		topic = topicName("fetch", 0)
+		if err := c.fill(ctx, topic); err != nil {
+			return nil, err
+		}
+	}
+	starts, err := cl.offsets(ctx, topic, earliestOffset)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := cl.offsets(ctx, topic, latestOffset)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(c.Dir, "copy")
+	if !c.Probes.None() {
+		if err := c.copy(ctx, topic, dir, starts, ends); err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+	}
+	read := func(cl Cluster, cool func() error) func(context.Context, int) (Moved, error) {
+		return func(ctx context.Context, _ int) (Moved, error) {
+			if c.Cold {
+				if err := cool(); err != nil {
+					return Moved{}, err
+				}
+			}
+			return (&Consume{Cluster: cl, Topic: topic, From: starts, To: ends, FetchBytes: c.FetchBytes}).Run(ctx)
+		}
+	}
+	err = c.Probes.with(ctx, probeSource, &source{Dir: dir, Partitions: int32(len(ends))}, func(probe *probeProcess) error {
+		return takeTurns(ctx, s, c.Rounds, c.Dir,
+			side{"broker", c.Server.Pid, read(cl, c.Server.coolDown)},
+			side{"probe", probe.pid(), probe.serves(read(Cluster{probe.Addr}, func() error { return coolDown(dir) }))})
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.compare("CPU, broker / probe", "broker CPU", "probe CPU", limitFetchCPU, true)
+	if c.Topic != "" {
+		return s, nil
+	}
+	return s, cl.DeleteTopics(ctx, topic)
+}
+
+// fill makes the topic and produces to it.
+func (c *CompareFetch) fill(ctx context.Context, topic string) error {
+	cl := c.Server.Cluster
+	if err := cl.CreateTopic(ctx, topic, c.Partitions, Relaxed, c.Config); err != nil {
+		return err
+	}
+	_, err := (&Produce{Cluster: cl, Topic: topic, Values: c.Values, Bytes: c.Bytes}).Run(ctx)
+	return err
+}
+
+// copy writes what clients get of each partition into a file.
+func (c *CompareFetch) copy(ctx context.Context, topic, dir string, starts, ends map[int32]int64) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for p, end := range ends {
+		f, err := os.Create(filepath.Join(dir, fileName(p)))
+		if err != nil {
+			return err
+		}
+		_, err = (&Replay{Cluster: c.Server.Cluster, Topic: topic, Partition: p, From: starts[p], To: end, FetchBytes: 4 << 20, Into: f}).Run(ctx)
+		if closeErr := f.Close(); err == nil {
+			err = closeErr
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

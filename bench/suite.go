@@ -1,0 +1,6 @@
+package bench
+
+type Suite struct {
+	Firn, MinIO, Etcd, Dir string
+	Probes                 Probes
+}
