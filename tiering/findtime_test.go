@@ -1,0 +1,108 @@
+package tiering_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+
+	"firn/segment/batch"
+	"firn/tiering/tiertest"
+)
+
+// Timestamps that jump about, over segments and blocks: every answer is the one that reading all records gives.
+func TestFindTimeAgainstAllRecords(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	ctx := context.Background()
+	for name, codec := range map[string]batch.Codec{"plain": batch.None, "lz4": batch.LZ4} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			rng := rand.New(rand.NewPCG(4, 4))
+			log := tiertest.NewLog(21, 0)
+			log.Codec = codec
+			times := map[int64]int64{}
+			log.Now = func(offset int64) int64 {
+				times[offset] = offset/3 + rng.Int64N(40)
+				return times[offset]
+			}
+			for range 20 {
+				log.AppendSegment(2000, 7, 20)
+			}
+			head := w.archive(tp, log)
+			end := head.TierEnd
+			archives := w.archives()
+			for _, start := range []int64{0, end / 3, end - 20, end} {
+				if _, err := archives.Archive(tp, 1).SetLogStart(ctx, start); err != nil {
+					t.Fatal(err)
+				}
+				head := w.head(tp)
+				r := w.reader()
+				for range 200 {
+					ts, from := rng.Int64N(end/3+60), rng.Int64N(end+1)
+					want := int64(-1)
+					for o := max(from, start); o < end; o++ {
+						if times[o] >= ts {
+							want = o
+							break
+						}
+					}
+					got, ok, err := r.FindTime(ctx, tp, head, ts, from)
+					if err != nil || ok != (want >= 0) || ok && (got.Offset != want || got.Timestamp != times[want]) {
+						t.Fatalf("time %d from %d, log start %d: %+v %v %v, want %d", ts, from, start, got, ok, err, want)
+					}
+				}
+				best := int64(-1)
+				for o := start; o < end; o++ {
+					if best < 0 || times[o] > times[best] {
+						best = o
+					}
+				}
+				got, ok, err := r.MaxTime(ctx, tp, head)
+				if err != nil || ok != (best >= 0) || ok && (got.Offset != best || got.Timestamp != times[best]) {
+					t.Fatalf("max time, log start %d: %+v %v %v, want %d at %d", start, got, ok, err, best, times[best])
+				}
+			}
+		})
+	}
+}
+
+// The greatest timestamp of the first segment belongs to a record below the log start.
+func TestMaxTimeWhenTheNewestRecordsAreDeleted(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	ctx := context.Background()
+	for name, later := range map[string]int64{"rest is older": 1, "rest is newer": 700} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			log := tiertest.NewLog(21, 0)
+			log.Now = func(offset int64) int64 {
+				switch {
+				case offset < 10:
+					return 1000 - offset
+				case offset < 200:
+					return 500 + offset%50
+				default:
+					return later
+				}
+			}
+			log.Append(20, 10, 100)
+			log.Commit()
+			_ = log.Roll()
+			log.AppendSegment(1000, 10, 100)
+			w.archive(tp, log)
+			if _, err := w.archives().Archive(tp, 1).SetLogStart(ctx, 10); err != nil {
+				t.Fatal(err)
+			}
+			want := int64(49) // 549
+			if later > 549 {
+				want = 200
+			}
+			got, ok, err := w.reader().MaxTime(ctx, tp, w.head(tp))
+			if err != nil || !ok || got.Offset != want {
+				t.Errorf("%+v %v %v, want %d", got, ok, err, want)
+			}
+		})
+	}
+}
