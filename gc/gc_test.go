@@ -1,0 +1,413 @@
+package gc_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"firn/gc"
+	"firn/metadata/topic"
+	"firn/tiering"
+	"firn/tiering/manifest"
+	"firn/tiering/objstore"
+	"firn/tiering/objstore/faulty"
+	"firn/tiering/objstore/mem"
+	"firn/tiering/tiertest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPlan(t *testing.T) {
+	now := time.UnixMilli(10_000)
+	var segments []manifest.Segment
+	for i := range int64(5) { // ten offsets, a hundred bytes, times 0-999, 1000-1999, ...
+		segments = append(segments, manifest.Segment{Base: i * 10, End: i*10 + 9, RawBytes: 100, MinTime: i * 1000, MaxTime: i*1000 + 999})
+	}
+	late := append([]manifest.Segment(nil), segments...)
+	late[1].MaxTime = 9_999
+	head := manifest.Head{TierEnd: 50, RawBytes: 500}
+	for name, c := range map[string]struct {
+		segments []manifest.Segment
+		start    int64
+		untiered int64
+		policy   gc.Policy
+		want     int64
+	}{
+		"for ever":                       {segments, 0, 1000, gc.Policy{RetentionMs: -1, RetentionBytes: -1}, 0},
+		"by time":                        {segments, 0, 0, gc.Policy{RetentionMs: 8000, RetentionBytes: -1}, 20},
+		"by time, to the millisecond":    {segments, 0, 0, gc.Policy{RetentionMs: 9001, RetentionBytes: -1}, 0},
+		"all, but not beyond the tier":   {segments, 0, 100, gc.Policy{RetentionMs: 0, RetentionBytes: -1}, 50},
+		"a late record holds what is up": {late, 0, 0, gc.Policy{RetentionMs: 5000, RetentionBytes: -1}, 10},
+		"by bytes":                       {segments, 0, 0, gc.Policy{RetentionMs: -1, RetentionBytes: 300}, 20},
+		"by bytes, a part is too little": {segments, 0, 0, gc.Policy{RetentionMs: -1, RetentionBytes: 450}, 0},
+		"local bytes count":              {segments, 0, 200, gc.Policy{RetentionMs: -1, RetentionBytes: 300}, 40},
+		"whichever comes first":          {segments, 0, 0, gc.Policy{RetentionMs: 9000, RetentionBytes: 300}, 20},
+		"never backward":                 {segments[2:], 25, 0, gc.Policy{RetentionMs: 8500, RetentionBytes: -1}, 25},
+		"nothing there":                  {nil, 50, 0, gc.Policy{RetentionMs: 0, RetentionBytes: 0}, 50},
+	} {
+		h := head
+		h.LogStart = c.start
+		if got := gc.Plan(h, c.segments, c.untiered, c.policy, now); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// tier is a bucket with committed segments of ten offsets, a kilobyte and a second each.
+type tier struct {
+	t       *testing.T
+	raw     *mem.Bucket
+	faults  *faulty.Injector
+	bucket  objstore.Bucket
+	anchor  *tiertest.Anchor
+	archive *tiering.Archive
+}
+
+func newTier(t *testing.T, tp topic.Partition, segments int) *tier {
+	t.Helper()
+	w := &tier{t: t, raw: mem.New(), faults: faulty.NewInjector(1), anchor: tiertest.NewAnchor(1)}
+	w.bucket = faulty.Wrap(w.raw, w.faults)
+	archives := tiering.NewArchives(tiering.ArchiveOptions{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Grace: grace})
+	t.Cleanup(archives.Close)
+	w.archive = archives.Archive(tp, 1)
+	ctx := context.Background()
+	for i := range int64(segments) {
+		s := manifest.Segment{
+			Base: i * 10, End: i*10 + 9, LeaderEpoch: 1, LastEpoch: 1, BrokerEpoch: 3, Attempt: uint32(i), Size: 500, FooterLen: 100,
+			RawBytes: 1000, MinTime: i * 1000, MaxTime: i*1000 + 999, MaxTimeBase: i * 10,
+		}
+		w.put(tiering.Keys{Cluster: cluster}.Segment(tp, s))
+		if err := w.archive.Commit(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+func (w *tier) put(key string) {
+	w.t.Helper()
+	if _, err := w.raw.Put(context.Background(), key, strings.NewReader("x"), objstore.Condition{}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *tier) keys(prefix string) map[string]bool {
+	w.t.Helper()
+	keys := map[string]bool{}
+	err := w.raw.List(context.Background(), prefix, "", func(i objstore.Info) error { keys[i.Key] = true; return nil })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return keys
+}
+
+// More segments than a page holds expire bit by bit; nothing is read while nothing expires.
+func TestCollectOverPages(t *testing.T) {
+	const segments = manifest.PageSegments + 500
+	w := newTier(t, tp, segments)
+	ctx := context.Background()
+	c := gc.NewCollector(gc.CollectorOptions{})
+	begin := time.UnixMilli(segments * 1000)
+	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: segments * 1000, RetentionBytes: -1}}
+	collect := func(now time.Time) gc.Report {
+		t.Helper()
+		r, err := c.Collect(ctx, target, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := collect(begin); r.Segments != 0 {
+		t.Fatalf("%+v", r)
+	}
+	calls := func() int {
+		return w.faults.Calls(faulty.Get) + w.faults.Calls(faulty.Put) + w.faults.Calls(faulty.List)
+	}
+	before := calls()
+	for range 10 {
+		collect(begin)
+	}
+	if n := calls() - before; n != 0 {
+		t.Errorf("%d requests though nothing expired", n)
+	}
+	expired := int64(0)
+	for _, age := range []int64{1, 100, 101, 4000, 4090, 4096, 4097, segments - 1} {
+		r := collect(begin.Add(time.Duration(age) * time.Second))
+		expired += r.Segments
+		if expired != age || r.LogStart != age*10 {
+			t.Fatalf("after %d s %d segments have expired, log starts at %d", age, expired, r.LogStart)
+		}
+	}
+	collect(begin.Add(segments*time.Second + 2*grace))
+	left := w.keys(tiering.Keys{Cluster: cluster}.Segments(tp))
+	if len(left) != 1 { // the newest is not old enough
+		t.Errorf("%d segments left", len(left))
+	}
+}
+
+func TestCollectByBytesWithLocalData(t *testing.T) {
+	w := newTier(t, tp, 40)
+	c := gc.NewCollector(gc.CollectorOptions{})
+	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 30_000}, Untiered: 5000}
+	r, err := c.Collect(context.Background(), target, time.Now())
+	if err != nil || r.LogStart != 150 || r.Segments != 15 || r.Bytes != 15_000 {
+		t.Fatalf("%+v %v", r, err)
+	}
+}
+
+// What stays in the head for hours gets a root, so that the bucket can tell it alone.
+func TestFoldAfterHours(t *testing.T) {
+	w := newTier(t, tp, 3)
+	c := gc.NewCollector(gc.CollectorOptions{FoldAfter: time.Hour})
+	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: -1}}
+	now := time.Now()
+	for i, folds := range []int{0, 0, 1, 0} {
+		r, err := c.Collect(context.Background(), target, now.Add(time.Duration(i)*31*time.Minute))
+		if err != nil || r.Folds != folds {
+			t.Errorf("after %d minutes: %+v %v", i*31, r, err)
+		}
+	}
+	if len(w.keys(tiering.Keys{Cluster: cluster}.Head(tp))) != 1 {
+		t.Error("no HEAD object")
+	}
+}
+
+func TestScrubLeavesWhatMayStillBeNeeded(t *testing.T) {
+	w := newTier(t, tp, 20)
+	ctx := context.Background()
+	k := tiering.Keys{Cluster: cluster}
+	orphan := manifest.Segment{Base: 100, End: 120, LeaderEpoch: 1, BrokerEpoch: 3, Attempt: 77}
+	newer := orphan
+	newer.LeaderEpoch = 2 // of a leader that the head does not know yet
+	strange := k.Segments(tp) + "notes.txt"
+	lostRoot := k.Root(tp, manifest.RootRef{Seq: 9, LeaderEpoch: 1, Rand: 5})
+	lostPage := k.Page(tp, manifest.PageRef{Base: 1, End: 2, Rand: 5})
+	before := w.keys("")
+	for _, key := range []string{k.Segment(tp, orphan), k.Segment(tp, newer), strange, lostRoot, lostPage} {
+		w.put(key)
+	}
+	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster, MinAge: time.Minute})
+	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(23*time.Hour)); n != 0 || err != nil {
+		t.Fatalf("young objects: %d %v", n, err)
+	}
+	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(25*time.Hour)); n != 3 || err != nil {
+		t.Fatalf("old objects: %d %v", n, err)
+	}
+	want := maps.Clone(before)
+	want[k.Segment(tp, newer)], want[strange] = true, true
+	if d := cmp.Diff(want, w.keys("")); d != "" {
+		t.Error(d)
+	}
+	swaps, _ := w.anchor.Counts()
+	if err := w.raw.Delete(ctx, k.Segment(tp, newer), strange); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(25*time.Hour)); n != 0 || err != nil {
+		t.Fatalf("clean partition: %d %v", n, err)
+	}
+	if after, _ := w.anchor.Counts(); after != swaps {
+		t.Error("the head of a clean partition was written")
+	}
+}
+
+// A commit that happens between the scrubber's listing and its reading is no orphan.
+func TestScrubBesideACommit(t *testing.T) {
+	w := newTier(t, tp, 3)
+	ctx := context.Background()
+	seg := manifest.Segment{Base: 30, End: 39, LeaderEpoch: 1, LastEpoch: 1, BrokerEpoch: 3, Attempt: 5, Size: 500, FooterLen: 100, MaxTimeBase: 30}
+	key := tiering.Keys{Cluster: cluster}.Segment(tp, seg)
+	w.put(key)
+	committed := false
+	b := listHook{w.bucket, func() {
+		if !committed {
+			committed = true
+			if err := w.archive.Commit(ctx, seg); err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: b, Cluster: cluster})
+	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(48*time.Hour)); n != 0 || err != nil || !w.keys("")[key] {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+}
+
+type listHook struct {
+	objstore.Bucket
+	after func()
+}
+
+func (b listHook) List(ctx context.Context, prefix, after string, fn func(objstore.Info) error) error {
+	err := b.Bucket.List(ctx, prefix, after, fn)
+	b.after()
+	return err
+}
+
+// A purge may be stopped at any request and made again; other topics are left alone.
+func TestPurgeStoppedAnywhere(t *testing.T) {
+	for stop := 0; ; stop++ {
+		w := newTier(t, tp, 40)
+		other := topic.Partition{ID: topic.ID{8}, Index: 2}
+		w.put(tiering.Keys{Cluster: cluster}.Partition(other) + "s/x")
+		w.put(tiering.Keys{Cluster: cluster}.Partition(topic.Partition{ID: tp.ID, Index: 0}) + "s/left-by-an-upload")
+		cat := gc.NewCatalog(w.bucket, cluster)
+		ctx := context.Background()
+		if err := cat.Put(ctx, gc.Topic{Name: "t", ID: tp.ID, Partitions: 3, Revision: 4}); err != nil {
+			t.Fatal(err)
+		}
+		job := gc.Job{ID: tp.ID, Name: "t", Partitions: 3, Confirm: func(context.Context) error { return nil }}
+		p := &gc.Purger{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Catalog: cat}
+		remove := w.faults.Add(faulty.Rule{Skip: stop, Fault: faulty.Fail(nil)})
+		_, err := p.Purge(ctx, job)
+		remove()
+		marks, merr := cat.Marks(ctx)
+		if merr != nil {
+			t.Fatal(merr)
+		}
+		if err != nil && len(marks) > 0 && marks[0].State == gc.Purged && len(w.keys("_catalog/"+cluster+"/topics/")) == 0 {
+			t.Fatalf("stopped at request %d: %v, but marked as purged", stop, err)
+		}
+		if _, err := p.Purge(ctx, job); err != nil {
+			t.Fatalf("second purge after a stop at request %d: %v", stop, err)
+		}
+		for key := range w.keys("") {
+			if strings.Contains(key, tp.ID.Hex()+"/") {
+				t.Fatalf("stopped at request %d: %s is left", stop, key)
+			}
+		}
+		if len(w.keys(tiering.Keys{Cluster: cluster}.Partition(other))) != 1 {
+			t.Fatal("another topic's object is gone")
+		}
+		marks, merr = cat.Marks(ctx)
+		if merr != nil || len(marks) != 1 || marks[0].State != gc.Purged || marks[0].Name != "t" {
+			t.Fatalf("marks %+v %v", marks, merr)
+		}
+		if err == nil {
+			if stop < 5 {
+				t.Fatalf("only %d requests", stop)
+			}
+			return
+		}
+	}
+}
+
+func TestPurgeNeedsAProof(t *testing.T) {
+	w := newTier(t, tp, 5)
+	alive := errors.New("the topic is alive")
+	p := &gc.Purger{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Catalog: gc.NewCatalog(w.bucket, cluster)}
+	before := w.keys("")
+	_, err := p.Purge(context.Background(), gc.Job{ID: tp.ID, Partitions: 3, Confirm: func(context.Context) error { return alive }})
+	if !errors.Is(err, alive) || cmp.Diff(before, w.keys("")) != "" {
+		t.Errorf("%v %s", err, cmp.Diff(before, w.keys("")))
+	}
+}
+
+// An upload of a zombie arrives after the purge.
+func TestUploadAfterPurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 5)
+		ctx := context.Background()
+		cat := gc.NewCatalog(w.bucket, cluster)
+		p := &gc.Purger{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Catalog: cat}
+		if _, err := p.Purge(ctx, gc.Job{ID: tp.ID, Partitions: 3, Confirm: func(context.Context) error { return nil }}); err != nil {
+			t.Fatal(err)
+		}
+		late := tiering.Keys{Cluster: cluster}.Partition(tp) + "s/late"
+		w.put(late)
+		s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster, Catalog: cat})
+		if n, err := s.Purged(ctx, time.Now()); n != 1 || err != nil {
+			t.Fatalf("%d %v", n, err)
+		}
+		if marks, _ := cat.Marks(ctx); len(marks) != 1 {
+			t.Fatal("the marker is gone too early")
+		}
+		time.Sleep(31 * 24 * time.Hour)
+		if _, err := s.Purged(ctx, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if keys := w.keys(""); len(keys) != 0 {
+			t.Errorf("left: %v", keys)
+		}
+	})
+}
+
+func TestCatalog(t *testing.T) {
+	w := newTier(t, tp, 0)
+	ctx := context.Background()
+	a, b := gc.NewCatalog(w.bucket, cluster), gc.NewCatalog(w.bucket, cluster)
+	one := gc.Topic{Name: "one", ID: topic.ID{1}, Partitions: 3, Settings: map[string]string{"retention.ms": "5"}, Revision: 7}
+	two := gc.Topic{Name: "two", ID: topic.ID{2}, Partitions: 1, Revision: 8}
+	for _, top := range []gc.Topic{one, two} {
+		if err := a.Put(ctx, top); err != nil {
+			t.Fatal(err)
+		}
+	}
+	puts := w.faults.Calls(faulty.Put)
+	if err := a.Put(ctx, one); err != nil || w.faults.Calls(faulty.Put) != puts {
+		t.Errorf("the same state was written twice: %v", err)
+	}
+	changed := one
+	changed.Partitions, changed.Revision = 5, 100
+	if err := b.Put(ctx, changed); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Put(ctx, two); err != nil { // another broker wrote it already
+		t.Fatal(err)
+	}
+	late := gc.NewCatalog(w.bucket, cluster) // a broker that was asleep
+	if err := late.Put(ctx, one); err != nil {
+		t.Fatal(err)
+	}
+	w.put("_catalog/" + cluster + "/topics/strange")
+	got, err := a.Topics(ctx)
+	if err != nil || cmp.Diff([]gc.Topic{changed, two}, got) != "" {
+		t.Errorf("%v %s", err, cmp.Diff([]gc.Topic{changed, two}, got))
+	}
+}
+
+func TestCatalogRefusesWhatItDoesNotUnderstand(t *testing.T) {
+	id := topic.ID{1}
+	for name, body := range map[string]string{
+		"newer":         `{"version":2,"id":"` + id.String() + `","topic":{}}`,
+		"another topic": `{"version":1,"id":"` + topic.ID{2}.String() + `","topic":{}}`,
+		"no json":       `{`,
+	} {
+		w := newTier(t, tp, 0)
+		key := "_catalog/" + cluster + "/topics/" + id.Hex() + "/00000000000000000001.json"
+		if _, err := w.raw.Put(context.Background(), key, strings.NewReader(body), objstore.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := gc.NewCatalog(w.raw, cluster).Topics(context.Background()); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestCollectorRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 40)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		c := gc.NewCollector(gc.CollectorOptions{Targets: func() []gc.Target {
+			return []gc.Target{{Archive: w.archive, Policy: gc.Policy{RetentionMs: 1, RetentionBytes: -1}}}
+		}})
+		go func() { done <- c.Run(ctx) }()
+		synctest.Wait()
+		if h, _ := w.archive.Known(); h.LogStart != 400 || h.Segments != 0 {
+			t.Errorf("head %+v", h)
+		}
+		time.Sleep(grace + 2*time.Minute)
+		synctest.Wait()
+		if keys := w.keys(tiering.Keys{Cluster: cluster}.Segments(tp)); len(keys) != 0 {
+			t.Errorf("left: %v", keys)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
