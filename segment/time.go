@@ -189,9 +189,37 @@ func (s *segment) maxTimeIn(start, limit int64) (int64, error) {
 	}
 	r := newFrames(h.log, pos, end, -1, &scanBuffers)
 	defer r.close()
-	err = r.each(func(b batch.Batch, _ int64) error {
-		most = max(most, b.MaxTimestamp())
+	err = r.each(func(b batch.Batch, end int64) error {
+		t := b.MaxTimestamp()
+		if base := b.BaseOffset(); base < start { // its largest may be that of a record below start
+			if t, err = s.maxTimeFrom(h, r.pos, end-r.pos, start); err != nil {
+				return err
+			}
+		}
+		most = max(most, t)
 		return nil
 	})
 	return most, err
+}
+
+// maxTimeFrom is the largest timestamp of the records from start on in the batch at pos.
+func (s *segment) maxTimeFrom(h *handle, pos, size, start int64) (int64, error) {
+	b := batch.Batch(make([]byte, size))
+	if _, err := h.log.ReadAt(b, pos); err != nil {
+		return 0, fmt.Errorf("read %s at %d: %w", h.log.Name(), pos, err)
+	}
+	if err := b.VerifyCRC(); err != nil {
+		return 0, &CorruptionError{Path: h.log.Name(), Offset: pos, Err: err}
+	}
+	most := int64(math.MinInt64)
+	err := b.Each(nil, maxRecordsBytes, func(r batch.Record) error {
+		if b.BaseOffset()+int64(r.OffsetDelta) >= start {
+			most = max(most, b.Timestamp(r))
+		}
+		return nil
+	})
+	if err != nil {
+		return b.MaxTimestamp(), nil // as findRecord takes such a batch
+	}
+	return most, nil
 }
