@@ -65,7 +65,11 @@ func (b *builder) apply(ev Event) error {
 func (b *builder) put(k parsedKey, e Entry) (err error) {
 	switch k.kind {
 	case keyCluster:
-		b.img.cluster, err = reuse(b.old.cluster, e, func() (*Cluster, error) { return decodeCluster(e) })
+		b.img.cluster, err = decodeCluster(e)
+		// Its id says whether the revisions of two lists can be compared at all.
+		if old := b.old.cluster; err == nil && old != nil && old.Rev == e.ModRev && old.ID == b.img.cluster.ID {
+			b.img.cluster = old
+		}
 	case keyController:
 		b.img.controller, err = decodeController(e)
 	case keyBroker:
@@ -130,7 +134,6 @@ type stored interface {
 	revision() int64
 }
 
-func (c *Cluster) revision() int64        { return c.Rev }
 func (b *Broker) revision() int64         { return b.Rev }
 func (n *Node) revision() int64           { return n.Rev }
 func (t *Topic) revision() int64          { return t.Rev }

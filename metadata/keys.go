@@ -135,11 +135,15 @@ func (k Keys) parse(key string) (parsedKey, error) {
 
 func parseRelative(rel string) (p parsedKey, err error) {
 	head, rest, _ := strings.Cut(rel, "/")
-	switch head {
+	switch rel {
 	case "cluster":
 		p.kind = keyCluster
+		return p, nil
 	case "ctl":
 		p.kind = keyController
+		return p, nil
+	}
+	switch head {
 	case "b":
 		p.kind = keyBroker
 		p.num, err = parseNumber(rest)
@@ -169,6 +173,9 @@ func parseTopicKey(rest string) (p parsedKey, err error) {
 	switch sub, val, _ := strings.Cut(rest, "/"); sub {
 	case "n":
 		p.kind, p.name = keyTopicName, val
+		if val == "" {
+			err = errors.New("want a name")
+		}
 	case "i":
 		p.kind = keyTopic
 		p.tp.ID, err = topic.ParseID(val)
@@ -177,9 +184,11 @@ func parseTopicKey(rest string) (p parsedKey, err error) {
 }
 
 func parseSettingsKey(rest string) (p parsedKey, err error) {
-	switch sub, val, _ := strings.Cut(rest, "/"); sub {
-	case "c":
+	if rest == "c" {
 		p.kind = keyClusterSettings
+		return p, nil
+	}
+	switch sub, val, _ := strings.Cut(rest, "/"); sub {
 	case "b":
 		p.kind = keyBrokerSettings
 		p.num, err = parseNumber(val)
