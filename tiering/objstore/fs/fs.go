@@ -135,7 +135,7 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case n == len(p):
 		return n, nil
-	case err == nil || err == io.EOF:
+	case err == nil || errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF // somebody cut the file
 	}
 	return n, fmt.Errorf("read object: %d bytes are missing: %w", b.end-b.off, err)

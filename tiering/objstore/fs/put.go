@@ -104,7 +104,7 @@ func copyAll(ctx context.Context, f vfs.File, src objstore.Source) error {
 		}
 		p := buf[:min(copySize, size-off)]
 		if n, err := src.ReadAt(p, off); n < len(p) {
-			if err == nil || err == io.EOF {
+			if err == nil || errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return fmt.Errorf("read source at %d: %w", off+int64(n), err)

@@ -2,6 +2,7 @@ package s3bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -100,7 +101,7 @@ func (b *body) Read(p []byte) (int, error) {
 		err = fmt.Errorf("read object: %w", b.ctx.Err())
 	case b.left == 0:
 		err = nil // all there is; the next call says EOF
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("read object: %d bytes are missing: %w", b.left, io.ErrUnexpectedEOF)
 	default:
 		err = fmt.Errorf("read object: %d bytes are missing: %w", b.left, err)
