@@ -233,29 +233,60 @@ func TestProduceTimesOutAndCountsDown(t *testing.T) {
 	}
 }
 
-// Acknowledgements of one partition come in the order of the log, whoever appended.
+// recorder notes the order of completions.
+type recorder struct {
+	mu   sync.Mutex
+	ends []int64
+	all  chan struct{}
+	want int
+}
+
+func (c *recorder) AppendDone(a *Append) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if a.Err != nil {
+		panic(a.Err)
+	}
+	if c.ends = append(c.ends, a.BaseOffset); len(c.ends) == c.want {
+		close(c.all)
+	}
+}
+
+// Acknowledgements of one partition come in the order of the log.
 func TestAcknowledgementsFollowTheLog(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(durableConfig())
+	syncs := holdSyncs(&inject)
+	c := &recorder{all: make(chan struct{}), want: 40}
+	var expect []int64
+	for i := range int32(20) {
+		// A new batch, and a retry of one that is not committed either.
+		for _, seq := range []int32{i, max(0, i-3)} {
+			a := &Append{Acks: AcksAll, Records: idempotent(t, 1, 0, seq, 1, "v"), Done: c}
+			r.Append(a)
+			expect = append(expect, int64(seq))
+		}
+	}
+	syncs.release()
+	select {
+	case <-c.all:
+	case <-time.After(patience):
+		t.Fatal("acknowledgements are missing")
+	}
+	slices.Sort(expect)
+	if !slices.Equal(c.ends, expect) {
+		t.Errorf("%v, want %v", c.ends, expect)
+	}
+}
+
+// Appends of many connections get offsets without gaps or doubles.
+func TestConcurrentAppendsShareTheLog(t *testing.T) {
 	g := newRig(t, vfs.NewMem())
 	r := g.lead(durableConfig())
-	var mu sync.Mutex
-	var order []int64
-	var group sync.WaitGroup
-	for range 8 {
-		group.Go(func() {
-			for range 50 {
-				a := start(r, AcksAll, records(t, 1, "v")).wait(t)
-				mu.Lock()
-				order = append(order, a.BaseOffset)
-				mu.Unlock()
-			}
-		})
-	}
-	group.Wait()
-	slices.Sort(order)
-	for i, o := range order {
-		if o != int64(i) {
-			t.Fatalf("offset %d was given %d", i, o)
-		}
+	acked := produceMany(t, r, 16, 50)
+	if len(acked) != 16*50 || r.Offsets().LogEnd != 16*50 {
+		t.Errorf("%d acknowledged, %+v", len(acked), r.Offsets())
 	}
 }
 

@@ -23,11 +23,8 @@ func (r *Replica) maintain(now time.Time) time.Duration {
 	return min(interval, r.untilRoll(conf, now), r.untilExpiry(conf, now))
 }
 
-// followLogStart makes the local log of an untiered partition begin where the cluster says that the partition does.
+// followLogStart makes the local log begin no earlier than the partition does.
 func (r *Replica) followLogStart() {
-	if archived(r.head.Load()) {
-		return
-	}
 	start := min(r.logStart(), r.hw.Load())
 	if start <= r.log.Start() {
 		return

@@ -104,8 +104,8 @@ func TestLocalRetentionStopsAtTheTier(t *testing.T) {
 func TestFullDiskDropsEarlyAndRefuses(t *testing.T) {
 	w := newTieredRig(t)
 	r := w.cold(testTP, 1)
-	for i := range 50 {
-		appendOK(t, r, records(t, 1, name2(i)))
+	for range 40 {
+		appendOK(t, r, aged(t, nowMs(), 100<<10))
 	}
 	if err := r.Roll(); err != nil {
 		t.Fatal(err)
@@ -120,7 +120,7 @@ func TestFullDiskDropsEarlyAndRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs.SetCapacity(u.Total - u.Free + 1000) // as good as full
+	fs.SetCapacity(u.Total - u.Free + 32<<10) // less than 2 % are free
 	var told segment.Fullness
 	w.set.opts.OnFullness = func(_ *segment.Disk, f segment.Fullness) { told = f }
 	w.set.watchDisks(map[*segment.Disk]segment.Fullness{}) // as Run does

@@ -132,6 +132,9 @@ func (r *Replica) maxTime(ctx context.Context, start, local, hw int64) (TimedOff
 			best = TimedOffset{Offset: s.Offset, Timestamp: s.Timestamp, Epoch: s.Epoch}
 		}
 	}
+	if local < start {
+		r.followLogStart() // or the log would count what is deleted
+	}
 	f, ok, err := r.log.MaxTime(hw)
 	if err != nil {
 		return nowhere, r.storageError("find largest time", err)

@@ -74,9 +74,7 @@ func newTieredRig(t testing.TB) *tieredRig {
 	w := &tieredRig{anchor: anchor, gate: &tierGate{Reader: reader, in: make(chan int64, 10000)}}
 	w.rig = newRig(t, vfs.NewMem(), func(o *Options) {
 		o.Tier = w.gate
-		o.LogStarts = logStartsFunc(func(ctx context.Context, tp topic.Partition, epoch int32, start int64) (int64, error) {
-			return tiering.AdvanceLogStart(ctx, anchor, tp, epoch, start)
-		})
+		o.LogStarts = logStartsFunc(w.advanceLogStart)
 	})
 	w.uploader, err = tiering.NewUploader(tiering.UploaderOptions{
 		Bucket: bucket, Anchor: anchor, Cluster: "c", BrokerEpoch: func() int64 { return 1 }, FS: vfs.NewMem(), SpoolDir: "/spool",
@@ -100,6 +98,15 @@ func newTieredRig(t testing.TB) *tieredRig {
 		<-done
 	})
 	return w
+}
+
+// advanceLogStart asks the one writer of the partition's manifest, if there is one.
+func (w *tieredRig) advanceLogStart(ctx context.Context, tp topic.Partition, epoch int32, start int64) (int64, error) {
+	if u := w.set.Get(tp).upload.Load(); u != nil {
+		h, err := (*u).(*tiering.Upload).Archive().SetLogStart(ctx, start)
+		return h.LogStart, err
+	}
+	return tiering.AdvanceLogStart(ctx, w.anchor, tp, epoch, start)
 }
 
 func tieredConfig() topic.Config {
@@ -447,6 +454,13 @@ func (m *timeModel) check(w *tieredRig, r *Replica, start int64) {
 			m.t.Fatalf("at %d of %d records, log start %d, %+v: got %+v %v, want %+v", ts, len(m.times), start, r.Offsets(), got, err, want)
 		}
 	}
+	for !m.checkSpecial(r, start) {
+	}
+}
+
+// checkSpecial compares the special timestamps; false if an upload came in between.
+func (m *timeModel) checkSpecial(r *Replica, start int64) bool {
+	m.t.Helper()
 	o := r.Offsets()
 	tierEnd, pending := int64(-1), start
 	if o.TierEnd >= 0 {
@@ -455,10 +469,15 @@ func (m *timeModel) check(w *tieredRig, r *Replica, start int64) {
 	for ts, want := range map[int64]int64{
 		Latest: int64(len(m.times)), Earliest: start, EarliestLocal: max(start, o.LocalStart), LastTiered: tierEnd, EarliestToTier: pending,
 	} {
-		if got, err := r.ListOffset(context.Background(), ts, 1); err != nil || got.Offset != want {
+		got, err := r.ListOffset(context.Background(), ts, 1)
+		if r.Offsets() != o {
+			return false
+		}
+		if err != nil || got.Offset != want {
 			m.t.Fatalf("special %d: %+v %v, want %d; %+v", ts, got, err, want, o)
 		}
 	}
+	return true
 }
 
 func TestEpochEndOverBothTiers(t *testing.T) {
