@@ -206,7 +206,7 @@ func (b *Broker) start(ctx, background context.Context) error {
 }
 
 func (b *Broker) startMetadata(ctx, _ context.Context) error {
-	dial := func() (metadata.KV, error) { return nil, nil }
+	var dial func() (metadata.KV, error)
 	if dir := b.cfg.Etcd.EmbedDir; dir != "" {
 		srv, err := etcd.Embed(ctx, dir, b.log.With("part", "etcd"))
 		if err != nil {

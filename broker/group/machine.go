@@ -219,6 +219,6 @@ func (g *group) check(memberID string, instanceID *string, generation int32) *ke
 	return nil
 }
 
-func (mb *member) heard(now time.Time) { mb.deadline = now.Add(mb.sessionTimeout) }
+func (m *member) heard(now time.Time) { m.deadline = now.Add(m.sessionTimeout) }
 
 func ms(n int32) time.Duration { return time.Duration(n) * time.Millisecond }
