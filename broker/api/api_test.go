@@ -37,8 +37,15 @@ func TestUnknownVersionsCloseTheConnection(t *testing.T) {
 		key, version int16
 		named        string
 	}{
-		{0, 2, "Produce"}, {0, 14, "Produce"}, {1, 3, "Fetch"}, {3, 14, "Metadata"}, {3, -1, "Metadata"},
-		{4, 0, "LeaderAndISR"}, {999, 0, "999"}, {-1, 0, "-1"}, {68, 0, "ConsumerGroupHeartbeat"},
+		{0, 2, "Produce"},
+		{0, 14, "Produce"},
+		{1, 3, "Fetch"},
+		{3, 14, "Metadata"},
+		{3, -1, "Metadata"},
+		{4, 0, "LeaderAndISR"},
+		{999, 0, "999"},
+		{-1, 0, "-1"},
+		{68, 0, "ConsumerGroupHeartbeat"},
 	} {
 		out := serveFrame(t, a, header(tt.key, tt.version))
 		if !errors.Is(out.Err, ErrUnsupportedVersion) || out.Response != nil || !strings.Contains(out.Err.Error(), tt.named) {

@@ -43,6 +43,6 @@ func callOn(t testing.TB, a *API, conn *wire.Conn, req kmsg.Request) wiretest.Ou
 		return out
 	case <-time.After(callTimeout):
 		t.Fatalf("%s v%d: no outcome", kmsg.NameForKey(req.Key()), req.GetVersion())
-		panic("unreachable")
+		return wiretest.Outcome{}
 	}
 }

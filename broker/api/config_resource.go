@@ -85,7 +85,8 @@ func (a *API) alteration(r resource, changes []controller.SettingChange, replace
 // alterAll changes the settings of several resources, each for itself, and calls done with the index
 // and outcome of each. A resource that is there twice is refused in both places.
 func (a *API) alterAll(resources []resource, validateOnly bool, replace bool,
-	changes func(i int) ([]controller.SettingChange, error), done func(i int, err error)) {
+	changes func(i int) ([]controller.SettingChange, error), done func(i int, err error),
+) {
 	times := map[resource]int{}
 	for _, r := range resources {
 		times[r]++

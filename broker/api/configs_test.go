@@ -41,7 +41,7 @@ func setting(t *testing.T, r kmsg.DescribeConfigsResponseResource, name string) 
 		}
 	}
 	t.Fatalf("%s is not described", name)
-	panic("unreachable")
+	return kmsg.DescribeConfigsResponseResourceConfig{}
 }
 
 func TestDescribeConfigsOfTopic(t *testing.T) {

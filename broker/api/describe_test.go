@@ -81,7 +81,7 @@ func pages(t *testing.T, c *cluster, limit int32, names ...string) (got []string
 		for _, rt := range resp.Topics {
 			n += len(rt.Partitions)
 			if rt.ErrorCode != 0 {
-				got = append(got, fmt.Sprint(*rt.Topic, " ", kerr.ErrorForCode(rt.ErrorCode).(*kerr.Error).Message))
+				got = append(got, fmt.Sprint(*rt.Topic, " ", kerr.TypedErrorForCode(rt.ErrorCode).Message))
 			}
 			for _, p := range rt.Partitions {
 				got = append(got, fmt.Sprint(*rt.Topic, p.Partition))

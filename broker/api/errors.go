@@ -17,7 +17,7 @@ type errorRow struct {
 // errorRows is searched in order.
 var errorRows []errorRow
 
-// mapErrors adds rows: sentinel, Kafka error, sentinel, Kafka error, …
+// mapErrors adds a row.
 func mapErrors(is error, kafka *kerr.Error) {
 	errorRows = append(errorRows, errorRow{is: is, kafka: kafka})
 }

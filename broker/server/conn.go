@@ -222,7 +222,9 @@ func (c *conn) report(err error) {
 	case "stopped", "client", "idle":
 		c.srv.opts.Logger.Debug("connection closed", args...)
 	default:
-		c.srv.complain("connection closed", args...)
+		if c.srv.loud(&args) {
+			c.srv.opts.Logger.Warn("connection closed", args...)
+		}
 	}
 }
 

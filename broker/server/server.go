@@ -138,7 +138,10 @@ func (s *Server) start(nc net.Conn, listener string) {
 	if reason != "" {
 		s.mu.Unlock()
 		s.met.refused.WithLabelValues(reason).Inc()
-		s.complain("connection refused", "reason", reason, "listener", listener, "remote", nc.RemoteAddr().String())
+		args := []any{"reason", reason, "listener", listener, "remote", nc.RemoteAddr().String()}
+		if s.loud(&args) {
+			s.opts.Logger.Warn("connection refused", args...)
+		}
 		_ = nc.Close() // nothing was sent on it
 		return
 	}
@@ -163,16 +166,17 @@ func (s *Server) ended(c *conn) {
 	}
 }
 
-// complain logs what a client did, unless there has been much of that lately.
-func (s *Server) complain(msg string, args ...any) {
+// loud tells whether to log what a client did, which is not so if there has been much of that lately. It
+// adds to args how often it was not.
+func (s *Server) loud(args *[]any) bool {
 	if !s.noise.Allow() {
 		s.hushed.Add(1)
-		return
+		return false
 	}
 	if n := s.hushed.Swap(0); n > 0 {
-		args = append(args, "like_it_not_logged", n)
+		*args = append(*args, "like_it_not_logged", n)
 	}
-	s.opts.Logger.Warn(msg, args...)
+	return true
 }
 
 // Connections is the number of open connections.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -507,5 +508,61 @@ func BenchmarkRequests(b *testing.B) {
 				expect(b, c, 1)
 			}
 		})
+	}
+}
+
+// flakyListener fails to accept a few times before it does.
+type flakyListener struct {
+	*pipeListener
+	errs chan error
+}
+
+func (l *flakyListener) Accept() (net.Conn, error) {
+	select {
+	case err := <-l.errs:
+		return nil, err
+	default:
+		return l.pipeListener.Accept()
+	}
+}
+
+// Too many open files are a reason to wait, not to stop.
+func TestAcceptGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &flakyListener{pipeListener: newPipeListener(), errs: make(chan error, 20)}
+		for range cap(l.errs) {
+			l.errs <- &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+		}
+		begin := time.Now()
+		h := start(t, Options{Handler: handlerFunc(echo)}, l)
+		client, server := net.Pipe()
+		l.conns <- server
+		if d := time.Since(begin); d < 10*time.Second || d > 30*time.Second {
+			t.Errorf("20 failures took %v", d)
+		}
+		send(t, client, request(1, 0))
+		expect(t, client, 1)
+		client.Close()
+		synctest.Wait()
+		h.stop()
+	})
+}
+
+// An error that will not go away ends Serve.
+func TestAcceptEndsWithItsListener(t *testing.T) {
+	l := &flakyListener{pipeListener: newPipeListener(), errs: make(chan error, 1)}
+	l.errs <- errors.New("gone")
+	srv, err := New(Options{Handler: handlerFunc(echo)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Serve(l, "PLAINTEXT"); err == nil || errors.Is(err, ErrStopped) {
+		t.Errorf("got %v", err)
+	}
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := srv.Serve(newPipeListener(), "PLAINTEXT"); !errors.Is(err, ErrStopped) {
+		t.Errorf("after the end: %v", err)
 	}
 }

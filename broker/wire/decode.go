@@ -16,8 +16,9 @@ func (r *Request) Decode() error {
 		return fmt.Errorf("%w: key %d (%s) v%d", ErrUnknownAPI, r.Key, kmsg.NameForKey(r.Key), r.Version)
 	}
 	p := &programs[r.Key][r.Version]
-	src, err := r.payload, error(nil)
+	src := r.payload
 	if p.flexible {
+		var err error
 		if src, err = skipTags(src); err != nil {
 			return fmt.Errorf("%s v%d: header: %w", kmsg.NameForKey(r.Key), r.Version, err)
 		}

@@ -220,7 +220,7 @@ func (f *FrameReader) read(p []byte) (int, error) {
 			return n, nil
 		case err == nil:
 			return 0, io.ErrNoProgress
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return 0, io.ErrUnexpectedEOF
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return 0, err

@@ -72,7 +72,7 @@ func TestFramesInPiecesOfAnySize(t *testing.T) {
 			buf.Release()
 			lease.Release()
 		}
-		if _, _, err := f.Next(); err != io.EOF {
+		if _, _, err := f.Next(); !errors.Is(err, io.EOF) {
 			t.Fatalf("at the end: %v", err)
 		}
 		if budget.Used() != 0 {

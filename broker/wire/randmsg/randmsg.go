@@ -61,6 +61,8 @@ func fillValue(rng *rand.Rand, v reflect.Value) {
 		v.SetUint(rng.Uint64())
 	case reflect.Float64:
 		v.SetFloat(rng.Float64())
+	default:
+		panic("randmsg: no contents for " + v.Type().String())
 	}
 }
 
