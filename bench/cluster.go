@@ -81,6 +81,22 @@ func (c Cluster) CreateTopic(ctx context.Context, name string, partitions int, l
 	return c.awaitLeaders(ctx, adm, name, partitions)
 }
 
+// createTopics makes a topic for each round, and returns what deletes them all. Both cost a broker more
+// than it does to serve, and no round is to pay for them.
+func (c Cluster) createTopics(ctx context.Context, what string, rounds, partitions int, level string) (drop func(), err error) {
+	var names []string
+	drop = func() { _ = c.DeleteTopics(context.WithoutCancel(ctx), names...) } // what is left over does no harm
+	for round := range rounds {
+		name := topicName(what, round)
+		if err := c.CreateTopic(ctx, name, partitions, level, untiered); err != nil {
+			drop()
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return drop, nil
+}
+
 // awaitLeaders polls the cluster until it can say where each partition ends.
 func (c Cluster) awaitLeaders(ctx context.Context, adm *kadm.Client, name string, partitions int) error {
 	return poll(ctx, 10*time.Millisecond, "partitions of "+name, func() (bool, error) {
@@ -150,6 +166,21 @@ func (c Cluster) leader(ctx context.Context, name string, partition int32) (stri
 		}
 	}
 	return "", fmt.Errorf("partition %s-%d: broker %d leads and is not there", name, partition, p.Leader)
+}
+
+// topicID is a topic's id.
+func (c Cluster) topicID(ctx context.Context, name string) (kadm.TopicID, error) {
+	adm, err := c.admin()
+	if err != nil {
+		return kadm.TopicID{}, err
+	}
+	defer adm.Close()
+	md, err := adm.Metadata(ctx, name)
+	if err != nil {
+		return kadm.TopicID{}, fmt.Errorf("metadata of %s: %w", name, err)
+	}
+	t := md.Topics[name]
+	return t.ID, t.Err
 }
 
 // poll waits until ok, which looks at another process that tells nobody when it changes.

@@ -63,9 +63,6 @@ func (d side) measured(ctx context.Context, s *Section, round int) error {
 	if err != nil {
 		return err
 	}
-	if d.pid != 0 {
-		_ = resetPeak(d.pid) // then the peak is the one since the start
-	}
 	m, err := d.run(ctx, round)
 	if err != nil {
 		return fmt.Errorf("%s, round %d: %w", d.name, round+1, err)

@@ -28,7 +28,12 @@ func (c *CompareLatency) Run(ctx context.Context) (*Section, error) {
 		Setting: fmt.Sprintf("flush: %s; %s MiB/s of %d B %s records, %d partitions, acks=%s, %v a round, counted from when each was due",
 			c.Level, number(c.Rate/mib), c.Values.Size, c.Values.Kind, c.Partitions, or(c.Sending.Acks, "all"), c.Duration),
 	}
-	err := c.Probes.with(ctx, probeSink, &sink{Dir: c.Dir, Partitions: int32(c.Partitions), Sync: c.Level != Relaxed}, func(probe *probeProcess) error {
+	drop, err := c.Server.Cluster.createTopics(ctx, "latency-"+c.Level, c.Rounds, c.Partitions, c.Level)
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
+	err = c.Probes.with(ctx, probeSink, &sink{Dir: c.Dir, Partitions: int32(c.Partitions), Sync: c.Level != Relaxed}, func(probe *probeProcess) error {
 		return takeTurns(ctx, s, c.Rounds, c.Dir,
 			side{"broker", c.Server.Pid, func(ctx context.Context, round int) (Moved, error) { return c.broker(ctx, s, round) }},
 			side{"probe", probe.pid(), probe.serves(func(ctx context.Context, round int) (Moved, error) {
@@ -52,9 +57,6 @@ func (c *CompareLatency) load(cl Cluster, topic string, endToEnd bool) *Latency 
 // broker measures acks, and then, in a run of its own so that the reader disturbs nothing, arrivals.
 func (c *CompareLatency) broker(ctx context.Context, s *Section, round int) (Moved, error) {
 	name := topicName("latency-"+c.Level, round)
-	if err := c.Server.Cluster.CreateTopic(ctx, name, c.Partitions, c.Level, untiered); err != nil {
-		return Moved{}, err
-	}
 	r, err := c.load(c.Server.Cluster, name, false).Run(ctx)
 	if err != nil {
 		return Moved{}, err
@@ -68,5 +70,5 @@ func (c *CompareLatency) broker(ctx context.Context, s *Section, round int) (Mov
 	m := r.Moved
 	m.Bytes += e2e.Moved.Bytes
 	m.Elapsed += e2e.Moved.Elapsed
-	return m, c.Server.Cluster.DeleteTopics(ctx, name)
+	return m, nil
 }

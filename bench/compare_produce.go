@@ -48,11 +48,19 @@ func (c *CompareProduce) Run(ctx context.Context) (*Section, error) {
 		Setting: fmt.Sprintf("flush: %s; %d B %s records in batches of %d KiB, %d partitions, acks=%s, compression %s, %d MiB a round",
 			c.Level, c.Values.Size, c.Values.Kind, or(c.Sending.BatchBytes, DefaultBatch)>>10, c.Partitions, or(c.Sending.Acks, "all"), or(c.Sending.Compression, "none"), c.Bytes/mib),
 	}
-	broker := side{"broker", c.Server.Pid, func(ctx context.Context, round int) (Moved, error) { return c.round(ctx, round) }}
+	what := "produce-" + c.Level
+	drop, err := c.Server.Cluster.createTopics(ctx, what, c.Rounds, c.Partitions, c.Level)
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
+	broker := side{"broker", c.Server.Pid, func(ctx context.Context, round int) (Moved, error) {
+		return c.load(c.Server.Cluster, topicName(what, round)).Run(ctx)
+	}}
 	if c.Level != Relaxed {
 		return s, c.beside(ctx, s, broker)
 	}
-	err := c.Probes.with(ctx, probeSink, &sink{Dir: c.Dir, Partitions: int32(c.Partitions)}, func(probe *probeProcess) error {
+	err = c.Probes.with(ctx, probeSink, &sink{Dir: c.Dir, Partitions: int32(c.Partitions)}, func(probe *probeProcess) error {
 		return takeTurns(ctx, s, c.Rounds, c.Dir, broker, side{"probe", probe.pid(), probe.serves(func(ctx context.Context, round int) (Moved, error) {
 			return c.load(Cluster{probe.Addr}, topicName("sink", round)).Run(ctx)
 		})})
@@ -63,19 +71,6 @@ func (c *CompareProduce) Run(ctx context.Context) (*Section, error) {
 
 func (c *CompareProduce) load(cl Cluster, topic string) *Produce {
 	return &Produce{Cluster: cl, Topic: topic, Sending: c.Sending, Values: c.Values, Bytes: c.Bytes}
-}
-
-// round fills a fresh topic and deletes it.
-func (c *CompareProduce) round(ctx context.Context, round int) (Moved, error) {
-	name := topicName("produce-"+c.Level, round)
-	if err := c.Server.Cluster.CreateTopic(ctx, name, c.Partitions, c.Level, untiered); err != nil {
-		return Moved{}, err
-	}
-	m, err := c.load(c.Server.Cluster, name).Run(ctx)
-	if err != nil {
-		return Moved{}, err
-	}
-	return m, c.Server.Cluster.DeleteTopics(ctx, name)
 }
 
 // beside takes turns with a disk that has no clients.

@@ -57,10 +57,19 @@ func ParseBucket(tier string) (Bucket, error) {
 	return b, nil
 }
 
-func (b Bucket) client() (*minio.Client, error) {
-	key, secret := os.Getenv("MINIO_ACCESS_KEY"), os.Getenv("MINIO_SECRET_KEY")
+// client takes its credentials from env, in the form KEY=VALUE, of which the last one of a key counts.
+func (b Bucket) client(env []string) (*minio.Client, error) {
+	get := func(name string) (value string) {
+		for _, kv := range env {
+			if v, ok := strings.CutPrefix(kv, name+"="); ok {
+				value = v
+			}
+		}
+		return value
+	}
+	key, secret := get("MINIO_ACCESS_KEY"), get("MINIO_SECRET_KEY")
 	if key == "" {
-		key, secret = os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+		key, secret = get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")
 	}
 	return minio.New(b.Endpoint, &minio.Options{
 		Creds: credentials.NewStaticV4(key, secret, ""), Secure: b.TLS, Region: b.Region, BucketLookup: minio.BucketLookupPath,
@@ -68,8 +77,8 @@ func (b Bucket) client() (*minio.Client, error) {
 }
 
 // segments lists the objects that hold a partition's records, in the order of their offsets.
-func (b Bucket) segments(ctx context.Context, topicHex string, partition int32) ([]string, error) {
-	cl, err := b.client()
+func (b Bucket) segments(ctx context.Context, env []string, topicHex string, partition int32) ([]string, error) {
+	cl, err := b.client(append(os.Environ(), env...))
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +134,7 @@ func (o *objects) pieces(ctx context.Context) ([]piece, error) {
 	o.http = &http.Client{Transport: &http.Transport{
 		MaxIdleConnsPerHost: 64, DisableCompression: true, ReadBufferSize: 256 << 10,
 	}}
-	cl, err := o.Bucket.client()
+	cl, err := o.Bucket.client(os.Environ())
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ type Replay struct {
 // fetchVersion is the last one without sessions being needed, topic ids or compact encodings.
 const fetchVersion = 11
 
-// Run reads to To. Moved.Bytes counts batches.
+// Run reads to To. Moved.Bytes counts batches, those before an error included.
 func (r *Replay) Run(ctx context.Context) (Moved, error) {
 	addr, err := r.Cluster.leader(ctx, r.Topic, r.Partition)
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *Replay) Run(ctx context.Context) (Moved, error) {
 	for at := r.From; at < r.To; {
 		batches, err := f.fetch(at)
 		if err != nil {
-			return Moved{}, errors.Join(fmt.Errorf("replay %s-%d at %d: %w", r.Topic, r.Partition, at, err), ctx.Err())
+			return m, errors.Join(fmt.Errorf("replay %s-%d at %d: %w", r.Topic, r.Partition, at, err), ctx.Err())
 		}
 		whole := 0
 		for len(batches)-whole >= batchHeader {
@@ -68,11 +68,11 @@ func (r *Replay) Run(ctx context.Context) (Moved, error) {
 		m.Bytes += int64(whole)
 		if r.Into != nil {
 			if _, err := r.Into.Write(batches[:whole]); err != nil {
-				return Moved{}, err
+				return m, err
 			}
 		}
 		if err := keepPace(ctx, began, m.Bytes, r.Rate); err != nil {
-			return Moved{}, err
+			return m, err
 		}
 	}
 	m.Records, m.Elapsed = r.To-r.From, time.Since(began)

@@ -6,7 +6,7 @@ import "time"
 type Usage struct {
 	CPU     time.Duration // user and system
 	RSS     int64         // bytes
-	PeakRSS int64         // bytes, since its start or the last resetPeak
+	PeakRSS int64         // bytes, since its start
 }
 
 // gib is what processor time is given per.

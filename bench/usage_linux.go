@@ -52,11 +52,6 @@ func ReadUsage(pid int) (Usage, error) {
 	return u, nil
 }
 
-// resetPeak makes PeakRSS begin anew.
-func resetPeak(pid int) error {
-	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o200)
-}
-
 // settle writes back what is dirty on the file system of dir, so that a round does not pay for the one
 // before.
 func settle(dir string) error {

@@ -12,8 +12,6 @@ func ReadUsage(int) (Usage, error) {
 	return Usage{}, errors.New("usage of a process is read from /proc, which this system does not have")
 }
 
-func resetPeak(int) error { return nil }
-
 func settle(string) error { return nil }
 
 func dropCache(string) error { return nil }
