@@ -1,13 +1,10 @@
 package partition
 
 import (
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"firn/metadata/topic"
-	"firn/segment"
 	"firn/segment/batch"
 )
 
@@ -60,53 +57,6 @@ type Append struct {
 type RecordError struct {
 	Index   int32 // of the record in its batch
 	Message string
-}
-
-const (
-	// maxGroupBatches and maxGroupBytes bound what one write takes from the append queue, and so how long a
-	// reader that holds the append lock works for others.
-	maxGroupBatches = 64
-	maxGroupBytes   = 1 << 20
-)
-
-// appendQueue is where appends line up. Its order is the order of the log.
-type appendQueue struct {
-	sync.Mutex
-	head, tail *Append
-	pushed     uint64 // appends ever pushed
-}
-
-// push enters a and returns its ticket: a is in the log, or refused, once that many were taken.
-func (q *appendQueue) push(a *Append) uint64 {
-	a.next = nil
-	q.Lock()
-	defer q.Unlock()
-	if q.tail == nil {
-		q.head = a
-	} else {
-		q.tail.next = a
-	}
-	q.tail = a
-	q.pushed++
-	return q.pushed
-}
-
-// take moves a group's worth of appends to group.
-func (q *appendQueue) take(group []*Append) []*Append {
-	q.Lock()
-	defer q.Unlock()
-	size := 0
-	for a := q.head; a != nil && len(group) < maxGroupBatches; a = q.head {
-		if size += len(a.batch); size > maxGroupBytes && len(group) > 0 {
-			break
-		}
-		if q.head = a.next; q.head == nil {
-			q.tail = nil
-		}
-		a.next = nil
-		group = append(group, a)
-	}
-	return group
 }
 
 // appender is what the append lock guards.
@@ -337,41 +287,4 @@ func (r *Replica) Cancel(a *Append) {
 		done.add(a, ErrTimeout)
 		done.complete()
 	}
-}
-
-// storageError turns an error of the log into one of ours.
-func (r *Replica) storageError(doing string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, segment.ErrCorrupt):
-		r.reportCorruption(doing, err)
-		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrCorruptData, err)
-	case errors.Is(err, segment.ErrFull):
-		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrDiskFull)
-	case errors.Is(err, segment.ErrClosed):
-		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrNotLeader)
-	case errors.Is(err, segment.ErrOutOfRange):
-		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrOffsetOutOfRange, err)
-	case errors.Is(err, segment.ErrTooLarge):
-		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrTooLarge)
-	}
-	r.set.met.storageErrors.Inc()
-	return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrStorage, err)
-}
-
-// scratchPool holds memory for recompressed batches, as *[]byte.
-var scratchPool = sync.Pool{New: func() any { return new([]byte) }}
-
-// maxPooledScratch is the largest such memory that is kept.
-const maxPooledScratch = 4 << 20
-
-func (a *Append) dropScratch() {
-	if a.scratch == nil {
-		return
-	}
-	if cap(*a.scratch) <= maxPooledScratch {
-		scratchPool.Put(a.scratch)
-	}
-	a.scratch = nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
 
 	"firn/metadata/topic"
 	"firn/segment/batch"
@@ -189,4 +190,20 @@ func (a *Append) recompress(conf *topic.Config) error {
 		return fmt.Errorf("%w: %d bytes as %s, at most %d are allowed", ErrTooLarge, len(out), codec, conf.MaxMessageBytes)
 	}
 	return nil
+}
+
+// scratchPool holds memory for recompressed batches, as *[]byte.
+var scratchPool = sync.Pool{New: func() any { return new([]byte) }}
+
+// maxPooledScratch is the largest such memory that is kept.
+const maxPooledScratch = 4 << 20
+
+func (a *Append) dropScratch() {
+	if a.scratch == nil {
+		return
+	}
+	if cap(*a.scratch) <= maxPooledScratch {
+		scratchPool.Put(a.scratch)
+	}
+	a.scratch = nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,24 +43,6 @@ type Replica struct {
 	reported atomic.Int64  // when corruption was last logged, Unix seconds
 }
 
-// State is what the cluster's metadata says of a partition.
-type State struct {
-	Leader      int32
-	LeaderEpoch int32
-	Replicas    []int32
-	ISR         []int32
-}
-
-// role is what the replica is at the moment. It never changes; a new one takes its place.
-type role struct {
-	leads      bool
-	leader     int32 // -1 for unknown
-	epoch      int32
-	epochStart int64 // log end when leadership began
-	replicas   []int32
-	isr        []int32
-}
-
 // Partition names the partition.
 func (r *Replica) Partition() topic.Partition { return r.tp }
 
@@ -73,77 +54,6 @@ func (r *Replica) Log() *segment.Log { return r.log }
 
 // Err returns why the replica serves nothing, nil while it does.
 func (r *Replica) Err() error { return r.failure() }
-
-// BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. The
-// epoch's start is durable when it returns. A state older than the present one is ignored.
-func (r *Replica) BecomeLeader(st State) error {
-	r.leadership.Lock()
-	defer r.leadership.Unlock()
-	if err := r.failure(); err != nil {
-		return err
-	}
-	old := r.role.Load()
-	if st.LeaderEpoch < old.epoch {
-		return nil
-	}
-	next := &role{
-		leads: true, leader: st.Leader, epoch: st.LeaderEpoch, epochStart: old.epochStart,
-		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
-	}
-	if err := r.lead(next, old); err != nil {
-		return err
-	}
-	if !old.leads || old.epoch != next.epoch {
-		r.logger.Info("leads", "epoch", next.epoch, "end", next.epochStart)
-	}
-	var done doneList
-	r.advance(&done)
-	r.wakeFetches()
-	r.notifyUpload()
-	done.complete()
-	r.set.kick(r)
-	return nil
-}
-
-// lead makes next the role under the append lock, so that no append sees half of it.
-func (r *Replica) lead(next, old *role) error {
-	r.append.Lock()
-	defer r.append.Unlock()
-	if !old.leads || old.epoch != next.epoch {
-		if err := r.log.AssignEpoch(next.epoch); err != nil {
-			return r.storageError("assign epoch", err)
-		}
-		next.epochStart = r.log.Next()
-	}
-	r.role.Store(next)
-	return nil
-}
-
-// BecomeFollower ends leadership: every append that is not committed fails with ErrNotLeader. A state older than the
-// present one is ignored.
-func (r *Replica) BecomeFollower(st State) error {
-	r.leadership.Lock()
-	defer r.leadership.Unlock()
-	old := r.role.Load()
-	if st.LeaderEpoch < old.epoch {
-		return nil
-	}
-	next := &role{
-		leader: st.Leader, epoch: st.LeaderEpoch,
-		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
-	}
-	var done doneList
-	r.append.Lock()
-	r.advance(&done)
-	r.role.Store(next)
-	r.append.Unlock()
-	r.failWaiters(ErrNotLeader, false, &done)
-	done.complete()
-	if old.leads {
-		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
-	}
-	return nil
-}
 
 // SetConfig makes the topic's new settings take effect.
 func (r *Replica) SetConfig(c topic.Config) {
@@ -273,13 +183,6 @@ func (r *Replica) startAbove(local int64) int64 {
 	return start
 }
 
-// LeaderEpoch returns the epoch it leads or follows at, who leads (-1 if that is unknown), and whether that is this
-// replica.
-func (r *Replica) LeaderEpoch() (epoch, leader int32, leads bool) {
-	ro := r.role.Load()
-	return ro.epoch, ro.leader, ro.leads
-}
-
 // Size returns the bytes on the local disk.
 func (r *Replica) Size() int64 {
 	if r.log == nil {
@@ -305,23 +208,6 @@ func (r *Replica) failure() error {
 		return *e
 	}
 	return r.broken
-}
-
-// leading returns the role if the replica leads and the caller's leader epoch, -1 for none, is the same.
-func (r *Replica) leading(epoch int32) (*role, error) {
-	if err := r.failure(); err != nil {
-		return nil, err
-	}
-	ro := r.role.Load()
-	switch {
-	case epoch >= 0 && epoch < ro.epoch:
-		return nil, fmt.Errorf("%w: %d, now %d", ErrFencedEpoch, epoch, ro.epoch)
-	case epoch >= 0 && epoch > ro.epoch:
-		return nil, fmt.Errorf("%w: %d, now %d", ErrUnknownEpoch, epoch, ro.epoch)
-	case !ro.leads:
-		return nil, ErrNotLeader
-	}
-	return ro, nil
 }
 
 // onDurable is the disk's committer saying that everything below end survives a power cut.
@@ -351,18 +237,6 @@ func (r *Replica) wakeFetches() {
 	defer r.waiters.Unlock()
 	r.changedLocked()
 }
-
-// reportCorruption logs what is damaged, at most once in corruptionLogGap per replica.
-func (r *Replica) reportCorruption(doing string, err error) {
-	r.set.met.corruptions.Inc()
-	now, last := time.Now().Unix(), r.reported.Load()
-	if now-last >= corruptionLogGap && r.reported.CompareAndSwap(last, now) {
-		r.logger.Error("stored data is corrupt", "doing", doing, "err", err)
-	}
-}
-
-// corruptionLogGap is in seconds: readers come back to a damaged place over and over.
-const corruptionLogGap = 60
 
 // settings are what the log has to know of a topic's settings. Jitter is drawn from the partition's name, so that it is
 // the same after each start.

@@ -1,0 +1,62 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"firn/segment"
+	"firn/tiering"
+	"firn/tiering/manifest"
+)
+
+// storageError turns an error of the log into one of ours.
+func (r *Replica) storageError(doing string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, segment.ErrCorrupt):
+		r.reportCorruption(doing, err)
+		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrCorruptData, err)
+	case errors.Is(err, segment.ErrFull):
+		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrDiskFull)
+	case errors.Is(err, segment.ErrClosed):
+		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrNotLeader)
+	case errors.Is(err, segment.ErrOutOfRange):
+		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrOffsetOutOfRange, err)
+	case errors.Is(err, segment.ErrTooLarge):
+		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrTooLarge)
+	}
+	r.set.met.storageErrors.Inc()
+	return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrStorage, err)
+}
+
+// tierError turns an error of the tier into one of ours.
+func (r *Replica) tierError(doing string, offset int64, err error) error {
+	var rangeErr *tiering.OutOfRangeError
+	var corrupt *tiering.CorruptionError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &rangeErr) && offset >= 0 && offset < rangeErr.Start:
+		return fmt.Errorf("%s %s in the tier: %w: %w", doing, r.tp, ErrOffsetOutOfRange, err)
+	case errors.As(err, &corrupt), errors.Is(err, manifest.ErrCorrupt):
+		r.reportCorruption(doing, err)
+		return fmt.Errorf("%s %s in the tier: %w: %w", doing, r.tp, ErrCorruptData, err)
+	case errors.Is(err, tiering.ErrMissing):
+		r.reportCorruption(doing, err)
+	}
+	return fmt.Errorf("%s %s in the tier: %w: %w", doing, r.tp, ErrTierUnavailable, err)
+}
+
+// reportCorruption logs what is damaged, at most once in corruptionLogGap per replica.
+func (r *Replica) reportCorruption(doing string, err error) {
+	r.set.met.corruptions.Inc()
+	now, last := time.Now().Unix(), r.reported.Load()
+	if now-last >= corruptionLogGap && r.reported.CompareAndSwap(last, now) {
+		r.logger.Error("stored data is corrupt", "doing", doing, "err", err)
+	}
+}
+
+// corruptionLogGap is in seconds: readers come back to a damaged place over and over.
+const corruptionLogGap = 60
