@@ -103,11 +103,11 @@ func (c *crasher) crash(op faultfs.Op, name string) {
 	}
 }
 
-// verify opens the file system left by a crash twice: the first recovery must not live on what the
-// second does not find.
+// verify opens the file system left by a crash three times: the first recovery must not live on what
+// the second does not find, and what is appended after it must be there the third time.
 func (c *crasher) verify(fsys *vfs.Mem, kill bool) error {
 	var next int64
-	for round := range 2 {
+	for round := range 3 {
 		d, err := OpenDisk(DiskOptions{FS: fsys, Dir: testDir, BrokerID: 1})
 		if err != nil {
 			return err
@@ -115,28 +115,44 @@ func (c *crasher) verify(fsys *vfs.Mem, kill bool) error {
 		state := newCounter()
 		l, err := d.Open(testID, 0, Options{Settings: crashSettings(), Producers: state, Logger: testLogger(c.t)})
 		if err != nil {
-			return err
+			return fmt.Errorf("round %d: %w", round, err)
 		}
-		before := c.mu.before.check(l, state, kill)
-		if before != nil {
-			if after := c.mu.after.check(l, state, kill); after != nil {
-				return fmt.Errorf("round %d: neither %w nor %w", round, before, after)
+		if round > 0 && l.Next() != next {
+			return fmt.Errorf("round %d: recovered to %d, was %d", round, l.Next(), next)
+		}
+		if round < 2 {
+			before := c.mu.before.check(l, state, kill)
+			if before != nil {
+				if after := c.mu.after.check(l, state, kill); after != nil {
+					return fmt.Errorf("round %d: neither %w nor %w", round, before, after)
+				}
 			}
 		}
-		if round == 1 && l.Next() != next {
-			return fmt.Errorf("recovered to %d, then to %d", next, l.Next())
-		}
-		if next = l.Next(); round == 1 {
-			b := makeBatch(c.t, next, 1, 10, max(0, epochList(l.Epochs()).last()))
-			if _, err := l.Append([]batch.Batch{b}); err != nil {
-				return fmt.Errorf("append after recovery: %w", err)
+		if round == 1 {
+			if err := c.goOn(l, state); err != nil {
+				return fmt.Errorf("after recovery: %w", err)
 			}
-			return d.Close(false)
 		}
+		next = l.Next()
 		if err := d.Close(false); err != nil {
 			return err
 		}
 		fsys = fsys.CrashClone(uint64(round), 0)
+	}
+	return nil
+}
+
+// goOn appends to a recovered log, durably, on both sides of a roll.
+func (c *crasher) goOn(l *Log, state *counter) error {
+	for range 2 {
+		b := makeBatch(c.t, l.Next(), 1, 10, max(0, epochList(l.Epochs()).last()))
+		if _, err := l.Append([]batch.Batch{b}); err != nil {
+			return err
+		}
+		state.Apply(b)
+		if err := l.Roll(RollTier); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -367,7 +383,7 @@ func (c *crasher) run(steps int) {
 // TestCrashAtEveryStep runs scripts of everything that changes a log, crashing before a third of all
 // changes to the file system. FIRN_CRASH_SEED runs one seed, FIRN_CRASH_SEEDS that many.
 func TestCrashAtEveryStep(t *testing.T) {
-	first, n := uint64(1), uint64(25)
+	first, n := uint64(1), uint64(12)
 	if s := os.Getenv("FIRN_CRASH_SEEDS"); s != "" {
 		n, _ = strconv.ParseUint(s, 10, 64)
 		first = uint64(time.Now().UnixNano())
