@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -22,6 +23,8 @@ type applier struct {
 	stopFeed func()
 	first    chan struct{} // closed when the first image has been marked
 
+	owning sync.Mutex // one look at who owns a shard at a time, so that the newest counts
+
 	mu      sync.Mutex
 	uploads map[topic.Partition]*upload
 }
@@ -41,6 +44,34 @@ func newApplier(b *Broker) *applier {
 	a.rec = newReconciler(reconcilers, a.reconcile)
 	a.stopFeed = b.store.Subscribe(a.changed)
 	return a
+}
+
+// followEpoch looks at everything again whenever the broker has got a new epoch, until ctx ends: what the
+// metadata gave to that epoch may have been seen before the broker knew the epoch for its own.
+func (a *applier) followEpoch(ctx context.Context) error {
+	_, changed := a.b.lease.Changed()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+		_, changed = a.b.lease.Changed()
+		im := a.b.store.Image()
+		for p := range im.Partitions() {
+			a.rec.mark(p.Partition)
+		}
+		for n := range im.Shards(metadata.GroupShard) {
+			a.own(n)
+		}
+	}
+}
+
+// own takes over, keeps or gives up a group shard, by what is newest of metadata and epoch.
+func (a *applier) own(shard int32) {
+	a.owning.Lock()
+	defer a.owning.Unlock()
+	a.b.groups.Own(shard, a.b.store.Image().ShardOwner(metadata.GroupShard, shard), a.b.lease.Epoch())
 }
 
 // stop ends reactions to metadata. What is hosted stays hosted.
@@ -72,10 +103,9 @@ func (a *applier) changed(old, im *metadata.Image) {
 			a.rec.mark(p.Partition)
 		}
 	}
-	epoch := a.b.lease.Epoch()
 	for _, s := range ch.Shards {
 		if s.Kind == metadata.GroupShard {
-			a.b.groups.Own(s.Shard, s.New, epoch)
+			a.own(s.Shard)
 		}
 	}
 	if old == nil {

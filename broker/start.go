@@ -87,6 +87,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.undo(func(context.Context) { b.keeper.stop() })
 	b.applier = newApplier(b)
 	b.undo(func(context.Context) { b.applier.stop() })
+	b.task(background, "epoch", b.applier.followEpoch)
 	select {
 	case <-b.applier.first:
 	case <-ctx.Done():
