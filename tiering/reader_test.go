@@ -220,8 +220,8 @@ func TestSequentialReplay(t *testing.T) {
 			if n := metric(t, reg, "firn_tiering_read_ahead_chunks_total"); n < 3 {
 				t.Errorf("%v chunks read ahead", n)
 			}
-			if n := r.Streams(); n != 1 {
-				t.Errorf("%d streams", n)
+			if n := r.Streams(); n != 0 {
+				t.Errorf("%d streams are left at the end", n)
 			}
 		})
 	}
@@ -258,8 +258,10 @@ func TestReadAheadWindow(t *testing.T) {
 		}
 		offset = d.Next
 		d.Release()
-		if v := r.Windows()[0]; len(grown) == 0 || grown[len(grown)-1] != v {
-			grown = append(grown, v)
+		for _, v := range r.Windows() {
+			if len(grown) == 0 || grown[len(grown)-1] != v {
+				grown = append(grown, v)
+			}
 		}
 	}
 	if want := []int64{0, 4 << 20, 8 << 20, 16 << 20, 32 << 20}; fmt.Sprint(grown) != fmt.Sprint(want) {
@@ -274,7 +276,7 @@ func TestReadAheadWindow(t *testing.T) {
 		d.Release()
 	}
 	for _, v := range r.Windows() {
-		if v != 0 && v != 32<<20 {
+		if v != 0 {
 			t.Errorf("a reader that jumps has a window of %d", v)
 		}
 	}

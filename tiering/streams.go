@@ -14,6 +14,8 @@ const (
 	// Streams that nobody has read from for this long, and the oldest beyond this many, are forgotten.
 	streamIdle = 2 * time.Minute
 	maxStreams = 4096
+	// streamActive is how long after a read a stream counts among those that share the memory.
+	streamActive = 5 * time.Second
 	// footersAhead is how many objects' footers are read ahead at most.
 	footersAhead = 8
 )
@@ -45,7 +47,6 @@ type streamKey struct {
 type streams struct {
 	byPlace map[streamKey]*stream
 	order   list.List // of *stream, the last used in front
-	active  int       // with a window
 }
 
 func (s *streams) init() { s.byPlace = map[streamKey]*stream{} }
@@ -58,9 +59,6 @@ func (s *streams) put(st *stream, now time.Time) {
 	}
 	s.byPlace[k] = st
 	st.elem = s.order.PushFront(st)
-	if st.window > 0 {
-		s.active++
-	}
 	for e := s.order.Back(); e != nil; e = s.order.Back() {
 		last := e.Value.(*stream)
 		if s.order.Len() <= maxStreams && now.Sub(last.used) < streamIdle {
@@ -77,9 +75,17 @@ func (s *streams) remove(st *stream) {
 	s.order.Remove(st.elem)
 	st.elem = nil
 	delete(s.byPlace, streamKey{st.tp, st.next})
-	if st.window > 0 {
-		s.active--
+}
+
+// active counts the streams with a window that were read from lately.
+func (s *streams) active(now time.Time) int {
+	n := 0
+	for e := s.order.Front(); e != nil && now.Sub(e.Value.(*stream).used) < streamActive; e = e.Next() {
+		if e.Value.(*stream).window > 0 {
+			n++
+		}
 	}
+	return n
 }
 
 // follow returns the stream that goes on at offset; without one it returns a new one, and false.
@@ -93,7 +99,6 @@ func (r *Reader) follow(tp topic.Partition, offset int64) (st *stream, sequentia
 				return st, false
 			}
 			st.window, st.run = minWindow, 0
-			ss.active++
 		}
 		st.used = time.Now()
 		ss.order.MoveToFront(st.elem)
@@ -104,8 +109,9 @@ func (r *Reader) follow(tp topic.Partition, offset int64) (st *stream, sequentia
 	return st, false
 }
 
-// advance moves a stream to where its reader will go on. The window grows as the reader comes through it.
-func (r *Reader) advance(st *stream, next, n int64) {
+// advance moves a stream to where its reader will go on, which at the end of the tier is elsewhere. The
+// window grows as the reader comes through it.
+func (r *Reader) advance(st *stream, head *manifest.Head, next, n int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ss := &r.mu.streams
@@ -113,24 +119,29 @@ func (r *Reader) advance(st *stream, next, n int64) {
 		return
 	}
 	ss.remove(st)
+	if next >= head.TierEnd {
+		return
+	}
+	now := time.Now()
 	st.next = next
 	st.run += n
-	if limit := r.windowLimit(); st.window > 0 && st.run >= st.window {
-		st.window, st.run = min(2*st.window, limit), 0
+	ss.put(st, now)
+	if st.window > 0 && st.run >= st.window {
+		st.window, st.run = min(2*st.window, r.windowLimitLocked(now)), 0
 	}
-	ss.put(st, time.Now())
 }
 
-// windowLimit shares three quarters of the memory among the streams.
-func (r *Reader) windowLimit() int64 {
-	return max(minWindow, min(maxWindow, r.mem.limit*3/4/int64(r.mu.streams.active+1)))
+// windowLimitLocked shares three quarters of the memory among the active streams.
+func (r *Reader) windowLimitLocked(now time.Time) int64 {
+	share := r.mem.limit * 3 / 4 / int64(max(1, r.mu.streams.active(now)))
+	return max(minWindow, min(maxWindow, share))
 }
 
 // readAhead sees to it that what stands behind block is being read, as far as the stream's window goes,
 // over the end of the object too. Footers of coming objects are read before they are needed.
 func (r *Reader) readAhead(st *stream, head *manifest.Head, obj *remote, block int) {
 	r.mu.Lock()
-	budget := min(st.window, r.windowLimit())
+	budget := min(st.window, r.windowLimitLocked(time.Now()))
 	r.mu.Unlock()
 	_, hi := obj.group(block)
 	budget -= int64(obj.rawBytes(block, hi))

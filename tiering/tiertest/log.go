@@ -28,6 +28,8 @@ type Log struct {
 	start   int64
 	onRoll  func()
 
+	// Forget keeps no copy of what was appended: Want does not work.
+	Forget bool
 	// Codec compresses the batches; Random makes values that lz4 cannot compress.
 	Codec  batch.Codec
 	Random bool
@@ -101,7 +103,9 @@ func (l *Log) Append(n, records, valueLen int) int64 {
 		if len(l.active.data) == 0 {
 			l.active.since = time.Now()
 		}
-		l.batches = append(l.batches, b)
+		if !l.Forget {
+			l.batches = append(l.batches, b)
+		}
 		l.active.data = append(l.active.data, b...)
 		l.next = batch.Batch(b).NextOffset()
 		l.active.end = l.next
@@ -117,11 +121,15 @@ func (l *Log) value(offset int64, n int) []byte {
 		}
 		return v[:n]
 	}
-	line := fmt.Sprintf(`{"offset":%d,"level":"info","host":"node-%d","request":"GET /v1/items/%08x","ms":%d} `, offset, offset%16, l.rng.Uint32(), offset%900)
-	return bytes.Repeat([]byte(line), n/len(line)+1)[:n]
+	v := make([]byte, 0, n+200)
+	for len(v) < n {
+		v = fmt.Appendf(v, `{"offset":%d,"level":"info","host":"node-%d","request":"GET /v1/items/%016x","ms":%d,"user":"%08x"} `,
+			offset, offset%16, l.rng.Uint64(), l.rng.IntN(900), l.rng.Uint32())
+	}
+	return v[:n]
 }
 
-// AppendTo appends batches until the active segment has so many bytes, and rolls.
+// AppendSegment appends batches until the active segment has so many bytes, and rolls.
 func (l *Log) AppendSegment(size, records, valueLen int) {
 	for {
 		l.Append(1, records, valueLen)
