@@ -39,7 +39,7 @@ func ackOne(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	soon := func(int) time.Duration { return 2 * time.Millisecond }
-	cl, err := n.cluster.client(kgo.DefaultProduceTopic("t"), kgo.RetryBackoffFn(soon), kgo.MetadataMinAge(2*time.Millisecond),
+	cl, err := n.cluster.client(kgo.DefaultProduceTopic("t"), kgo.RetryBackoffFn(soon), kgo.MetadataMinAge(10*time.Millisecond),
 		kgo.UnknownTopicRetries(-1), kgo.RecordRetries(1<<20), kgo.ProducerLinger(0))
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func (s *Suite) restart(ctx context.Context) (*Section, error) {
 func (n *node) awaitAll(ctx context.Context, topic string, partitions int) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	cl, err := n.cluster.client(kgo.RetryTimeout(time.Millisecond), kgo.RequestRetries(0), kgo.MetadataMinAge(5*time.Millisecond))
+	cl, err := n.cluster.client(kgo.RetryTimeout(time.Millisecond), kgo.RequestRetries(0), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		return 0, err
 	}

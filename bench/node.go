@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -46,13 +47,19 @@ func startProcess(name, path, log string, env []string, args ...string) (*proces
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// stop ends the process in its own time.
+// stop ends the process in its own time. Some programs end by the very signal that asks them to.
 func (p *process) stop() error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	late := time.NewTimer(startPatience)
 	defer late.Stop()
 	select {
 	case <-p.done:
+		var exit *exec.ExitError
+		if errors.As(p.err, &exit) {
+			if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGTERM {
+				return nil
+			}
+		}
 		return p.err
 	case <-late.C:
 		p.kill()
