@@ -14,6 +14,7 @@ type Anchor interface {
 	Load(ctx context.Context, tp topic.Partition) (head []byte, rev int64, err error)
 	// Swap writes head if the revision is still rev, if this process is still the registered broker
 	// that it was, and if the topic is alive. With ok false nothing was written and never will be.
-	// After an error the outcome is unknown: the write may have happened or may still happen.
+	// After an error the outcome is unknown: the write may have happened or may still happen, unless
+	// the error wraps ErrRefused, which is as good as ok false.
 	Swap(ctx context.Context, tp topic.Partition, rev int64, leaderEpoch int32, head []byte) (newRev int64, ok bool, err error)
 }
