@@ -197,6 +197,27 @@ func TestLostLeadershipFailsWhatIsNotCommitted(t *testing.T) {
 	syncs.release()
 }
 
+func TestShrunkenInSyncSetFailsWhoWaitsForAll(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	c := durableConfig()
+	c.MinInsync = 2
+	r := g.open(testTP, c)
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	all := start(r, AcksAll, records(t, 1, "v"))
+	if a := start(r, AcksLeader, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Error(a.Err)
+	}
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	if all.wait(t); !errors.Is(all.Err, ErrNotEnoughReplicasAfterAppend) || r.Offsets().HighWatermark != 0 {
+		t.Errorf("%v, %+v", all.Err, r.Offsets())
+	}
+}
+
 func TestProduceTimesOutAndCountsDown(t *testing.T) {
 	var inject faultfs.Injector
 	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))

@@ -47,6 +47,9 @@ func (r *Replica) BecomeLeader(st State) error {
 	}
 	var done doneList
 	r.advance(&done)
+	if conf := r.config.Load(); len(next.isr) < minInSync(conf.MinInsync, len(next.replicas)) {
+		r.failAcksAll(&done)
+	}
 	r.wakeFetches()
 	r.notifyUpload()
 	done.complete()

@@ -148,6 +148,14 @@ func (r *Replica) failWaiters(err error, final bool, done *doneList) {
 	r.changedLocked()
 }
 
+// failAcksAll tells those who wait for all in-sync replicas that these have become too few: the high watermark stands
+// still until there are more, and their batches may be committed then.
+func (r *Replica) failAcksAll(done *doneList) {
+	r.waiters.Lock()
+	defer r.waiters.Unlock()
+	r.waiters.all.pop(math.MaxInt64, ErrNotEnoughReplicasAfterAppend, done)
+}
+
 // changedLocked has all waiting fetches look again, under the waiters' lock.
 func (r *Replica) changedLocked() {
 	r.changes.Add(1)

@@ -1,0 +1,253 @@
+package api
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/wire"
+	"firn/metadata/topic"
+)
+
+// indexes are the partitions of a response, in order.
+func indexes(resp *kmsg.FetchResponse) []int32 {
+	out := []int32{}
+	for _, p := range parts(resp) {
+		out = append(out, p.Partition)
+	}
+	return out
+}
+
+// TestFetchSession walks through the life of a session, by name and by id.
+func TestFetchSession(t *testing.T) {
+	for _, v := range []int16{7, 12, 13, 18} {
+		d := newDataTest(t)
+		ask := func(id, epoch int32, change func(*kmsg.FetchRequest), parts ...any) *kmsg.FetchResponse {
+			t.Helper()
+			req := d.fetchRequest(v, parts...)
+			req.SessionID, req.SessionEpoch = id, epoch
+			if change != nil {
+				change(req)
+			}
+			return call[*kmsg.FetchResponse](t, d.api, req)
+		}
+		d.fill("a", 0, 1)
+		first := ask(0, 0, nil, "a", 0, 0, "a", 1, 0)
+		if first.SessionID == 0 || !slices.Equal(indexes(first), []int32{0, 1}) {
+			t.Fatalf("v%d: %+v", v, first)
+		}
+		id := first.SessionID
+		if r := ask(id, 1, nil, "a", 0, 1); r.SessionID != id || !slices.Equal(indexes(r), []int32{0}) {
+			t.Errorf("v%d: a changed partition is told of: %v", v, indexes(r))
+		}
+		if r := ask(id, 2, nil); r.ErrorCode != 0 || len(r.Topics) != 0 {
+			t.Errorf("v%d: nothing is new: %v", v, indexes(r))
+		}
+		if r := ask(id, 2, nil); r.ErrorCode != kerr.InvalidFetchSessionEpoch.Code {
+			t.Errorf("v%d: an epoch again: %+v", v, r)
+		}
+		d.fill("a", 1, 1)
+		if r := ask(id, 3, nil); !slices.Equal(indexes(r), []int32{1}) || len(parts(r)[0].RecordBatches) == 0 {
+			t.Errorf("v%d: new records: %v", v, indexes(r))
+		}
+		forget := func(r *kmsg.FetchRequest) {
+			ft := kmsg.NewFetchRequestForgottenTopic()
+			ft.Topic, ft.TopicID, ft.Partitions = "a", d.ids["a"], []int32{1}
+			r.ForgottenTopics = append(r.ForgottenTopics, ft)
+		}
+		if r := ask(id, 4, forget); len(r.Topics) != 0 {
+			t.Errorf("v%d: a forgotten partition: %v", v, indexes(r))
+		}
+		wrong := ask(id, 5, nil, "a", 0, 99)
+		if p := parts(wrong); len(p) != 1 || p[0].ErrorCode != kerr.OffsetOutOfRange.Code {
+			t.Errorf("v%d: %+v", v, p)
+		}
+		if r := ask(id, 6, nil); len(parts(r)) != 1 {
+			t.Errorf("v%d: an error is told each time: %v", v, indexes(r))
+		}
+		if r := ask(id, 7, nil, "a", 0, 1); len(parts(r)) != 1 || parts(r)[0].ErrorCode != 0 {
+			t.Errorf("v%d: that an error has gone is told: %+v", v, parts(r))
+		}
+		if v >= 12 {
+			req := d.fetchRequest(25-v, "a", 0, 0) // 12 and 13 name topics differently
+			if v == 18 {
+				req = d.fetchRequest(12, "a", 0, 0)
+			}
+			req.SessionID, req.SessionEpoch = id, 8
+			if r := call[*kmsg.FetchResponse](t, d.api, req); r.ErrorCode != kerr.FetchSessionTopicIDError.Code {
+				t.Errorf("v%d: names and ids in one session: %+v", v, r)
+			}
+		}
+		if r := ask(id, -1, nil, "a", 0, 0); r.SessionID != 0 || len(parts(r)) != 1 || d.api.data.sessions.len() != 0 {
+			t.Errorf("v%d: the final request: %+v", v, r)
+		}
+		if r := ask(id, 8, nil); r.ErrorCode != kerr.FetchSessionIDNotFound.Code {
+			t.Errorf("v%d: a session that was closed: %+v", v, r)
+		}
+	}
+}
+
+func TestFetchSessionRotates(t *testing.T) {
+	d := newDataTest(t)
+	d.fill("a", 0, 1)
+	d.fill("a", 1, 1)
+	req := d.fetchRequest(12, "a", 0, 0, "a", 1, 0)
+	seen := map[int32]int{}
+	for epoch := range int32(10) {
+		req.SessionEpoch, req.MaxBytes = epoch, 1
+		resp := call[*kmsg.FetchResponse](t, d.api, req)
+		for _, p := range parts(resp) {
+			if len(p.RecordBatches) > 0 {
+				seen[p.Partition]++
+			}
+		}
+		req = d.fetchRequest(12)
+		req.SessionID = resp.SessionID
+	}
+	if seen[0] != 5 || seen[1] != 5 {
+		t.Errorf("%v", seen)
+	}
+}
+
+func sessionRequest(partitions int) *kmsg.FetchRequest {
+	req := kmsg.NewPtrFetchRequest()
+	req.Version, req.SessionEpoch = 12, initialEpoch
+	rt := kmsg.NewFetchRequestTopic()
+	rt.Topic = "t"
+	for i := range partitions {
+		rp := kmsg.NewFetchRequestTopicPartition()
+		rp.Partition = int32(i)
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, rt)
+	return req
+}
+
+func TestSessionCacheEvicts(t *testing.T) {
+	now := time.Now()
+	c := newSessionCache(2)
+	c.now = func() time.Time { return now }
+	begin := func(partitions int) *fetchSession {
+		s, err := c.begin(sessionRequest(partitions))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	small, large := begin(1), begin(5)
+	if small == nil || large == nil || begin(9) != nil {
+		t.Fatal("young sessions must stay")
+	}
+	now = now.Add(sessionStale - time.Second)
+	use := func(s *fetchSession, epoch int32) *kerr.Error {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.SessionID, req.SessionEpoch = 12, s.id, epoch
+		_, err := c.begin(req)
+		return err
+	}
+	if err := use(small, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := use(large, 1); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(2 * time.Second) // old enough, but in use
+	if begin(1) != nil {
+		t.Error("a session in use gave way to one of its size")
+	}
+	three := begin(3)
+	if three == nil || use(small, 2) != kerr.FetchSessionIDNotFound {
+		t.Error("a larger session must take the place of a small one")
+	}
+	now = now.Add(sessionStale)
+	if err := use(three, 1); err != nil {
+		t.Error(err)
+	}
+	if begin(1) == nil || use(large, 2) != kerr.FetchSessionIDNotFound {
+		t.Error("a session without use must give way")
+	}
+	if c.len() != 2 {
+		t.Errorf("%d sessions", c.len())
+	}
+}
+
+func TestSessionIsBounded(t *testing.T) {
+	c := newSessionCache(10)
+	if s, err := c.begin(sessionRequest(maxSessionPartitions + 1)); s != nil || err != nil {
+		t.Error("too large a session was made")
+	}
+	s, _ := c.begin(sessionRequest(maxSessionPartitions))
+	if s == nil {
+		t.Fatal("no session")
+	}
+	req := sessionRequest(1)
+	req.Topics[0].Partitions[0].Partition = math.MaxInt32
+	req.SessionID, req.SessionEpoch = s.id, 1
+	if _, err := c.begin(req); err != kerr.FetchSessionIDNotFound || c.len() != 0 {
+		t.Errorf("%v, %d sessions", err, c.len())
+	}
+}
+
+// TestSessionAgainstModel adds, changes and forgets at random and compares with a map.
+func TestSessionAgainstModel(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	ids := []topic.ID{topic.NewID(), topic.NewID(), topic.NewID()}
+	c := newSessionCache(1)
+	model := map[fetchKey]asked{}
+	var s *fetchSession
+	for epoch := range int32(300) {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.SessionEpoch = 13, epoch
+		if s != nil {
+			req.SessionID = s.id
+		}
+		for range 1 + rng.IntN(3) {
+			rt := kmsg.NewFetchRequestTopic()
+			rt.TopicID = ids[rng.IntN(len(ids))]
+			for range 1 + rng.IntN(5) {
+				rp := kmsg.NewFetchRequestTopicPartition()
+				rp.Partition, rp.FetchOffset = rng.Int32N(20), rng.Int64N(100)
+				k := fetchKey{id: rt.TopicID, index: rp.Partition}
+				if slices.ContainsFunc(rt.Partitions, func(p kmsg.FetchRequestTopicPartition) bool { return p.Partition == rp.Partition }) ||
+					slices.ContainsFunc(req.Topics, func(o kmsg.FetchRequestTopic) bool { return o.TopicID == rt.TopicID }) {
+					continue
+				}
+				rt.Partitions = append(rt.Partitions, rp)
+				model[k] = requestAsked(&rp)
+			}
+			req.Topics = append(req.Topics, rt)
+		}
+		if epoch > 0 {
+			ft := kmsg.NewFetchRequestForgottenTopic()
+			ft.TopicID = ids[rng.IntN(len(ids))]
+			for range rng.IntN(6) {
+				ft.Partitions = append(ft.Partitions, rng.Int32N(20))
+				delete(model, fetchKey{id: ft.TopicID, index: ft.Partitions[len(ft.Partitions)-1]})
+			}
+			req.ForgottenTopics = append(req.ForgottenTopics, ft)
+		}
+		var err *kerr.Error
+		if s, err = c.begin(req); err != nil || s == nil {
+			t.Fatal(err)
+		}
+		got := map[fetchKey]asked{}
+		s.each(func(p *sessionPart) { got[p.key] = p.asked })
+		if len(got) != len(model) || len(s.parts) != len(model) {
+			t.Fatalf("epoch %d: %d partitions, want %d", epoch, len(got), len(model))
+		}
+		for k, want := range model {
+			if got[k] != want {
+				t.Fatalf("epoch %d: %+v is %+v, want %+v", epoch, k, got[k], want)
+			}
+			out := wire.NewFetchPartition(k.index)
+			s.changed(k, &out, rng.IntN(2))
+		}
+	}
+}
