@@ -73,7 +73,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.closeLater("partitions", set.Close)
 	b.task(background, "partitions", set.Run)
 
-	b.committer = b.store.NewCommitter(metadata.CommitterOptions{Logger: b.log, Registerer: b.reg})
+	b.committer = b.store.NewCommitter(metadata.CommitterOptions{Timeout: b.cfg.Etcd.RequestTimeout, Logger: b.log, Registerer: b.reg})
 	b.closeLater("group store", b.committer.Close)
 	b.groups = group.NewCoordinator(group.Config{
 		Options: b.groupOptions(), Broker: b.cfg.NodeID, Shards: b.store.Image().Shards(metadata.GroupShard),

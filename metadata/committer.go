@@ -42,9 +42,11 @@ type ShardEntry struct {
 
 // CommitterOptions configures a Committer.
 type CommitterOptions struct {
-	Linger     time.Duration // how long a batch waits for company; default 5 ms
-	MaxLinger  time.Duration // to which Linger grows while the key space is slow; default 50 ms
-	Timeout    time.Duration // of one transaction; default 10 s
+	Linger    time.Duration // how long a batch waits for company; default 5 ms
+	MaxLinger time.Duration // to which Linger grows while the key space is slow; default 50 ms
+	// Timeout bounds how long a commit waits for its outcome, a quarter more if it is sent at the last moment;
+	// default 5 s.
+	Timeout    time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -58,7 +60,7 @@ func (o *CommitterOptions) ensureDefaults() {
 	}
 	o.MaxLinger = max(o.MaxLinger, o.Linger)
 	if o.Timeout == 0 {
-		o.Timeout = 10 * time.Second
+		o.Timeout = 5 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -111,6 +113,7 @@ type commit struct {
 	edits []Edit
 	bytes int
 	done  func(error)
+	since time.Time
 }
 
 // Shard is a coordinator shard open for writing. It is good until its first failure.
@@ -258,7 +261,7 @@ func (s *Store) loadShard(ctx context.Context, root string) ([]ShardEntry, error
 // the shard again. The failures are ErrFenced (somebody else owns the shard), ErrUnknown (the edits may be
 // applied), ErrUnavailable, ErrNoSpace and ErrRefused (nothing was written), and ErrClosed.
 func (sh *Shard) Commit(edits []Edit, done func(error)) {
-	cm := &commit{edits: edits, done: done}
+	cm := &commit{edits: edits, done: done, since: time.Now()}
 	for _, e := range edits {
 		cm.bytes += len(sh.root) + len(e.Key) + len(e.Value)
 	}

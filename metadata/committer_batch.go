@@ -3,14 +3,16 @@ package metadata
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
 // batch is one transaction of a Committer: for each shard in it, the commits it carries.
 type batch struct {
-	parts []part
-	txn   Txn
-	bytes int
+	parts  []part
+	txn    Txn
+	bytes  int
+	oldest time.Time // since when its oldest commit has waited
 }
 
 type part struct {
@@ -31,8 +33,16 @@ func (c *Committer) dispatch() {
 		case c.mu.closed && len(c.mu.ready) == 0:
 			c.mu.Unlock()
 			return
-		case len(c.mu.ready) == 0 || c.mu.inFlight == commitsInFlight:
+		case len(c.mu.ready) == 0:
 			wait = time.Hour // until poked
+		case c.mu.inFlight == commitsInFlight:
+			// The key space may not answer at all; others must be told in time, too.
+			sl := c.mu.ready[0]
+			if wait = time.Until(sl.queue[0].since.Add(c.opts.Timeout)); wait <= 0 {
+				c.end(sl, fmt.Errorf("no transaction could be begun in %v: %w", c.opts.Timeout, ErrUnavailable))
+				c.mu.Unlock()
+				continue
+			}
 		default:
 			if wait = time.Until(c.mu.ready[0].since.Add(c.mu.pace.linger())); wait <= 0 {
 				b := c.gather()
@@ -86,6 +96,9 @@ func (b *batch) takes(cm *commit) bool {
 // add takes a commit in; of several writes of a key the newest wins.
 func (b *batch) add(sh *Shard, cm *commit, at map[string]int) {
 	b.bytes += cm.bytes
+	if b.oldest.IsZero() || cm.since.Before(b.oldest) {
+		b.oldest = cm.since
+	}
 	for _, e := range cm.edits {
 		op := Op{Key: sh.root + e.Key, Value: e.Value, Delete: e.Delete}
 		if i, ok := at[op.Key]; ok {
@@ -99,8 +112,13 @@ func (b *batch) add(sh *Shard, cm *commit, at map[string]int) {
 
 // run commits a batch and tells everyone in it.
 func (c *Committer) run(b *batch) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.opts.Timeout)
 	start := time.Now()
+	// What was sent late still gets time enough to come back from a key space that is well.
+	deadline := b.oldest.Add(c.opts.Timeout)
+	if least := start.Add(c.opts.Timeout / 4); deadline.Before(least) {
+		deadline = least
+	}
+	ctx, cancel := context.WithDeadline(c.ctx, deadline)
 	res, err := c.store.kv.Txn(ctx, b.txn)
 	took := time.Since(start)
 	cancel()

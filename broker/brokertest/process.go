@@ -5,11 +5,12 @@
 package brokertest
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,11 +33,19 @@ type Process struct {
 	Console   string // http://host:port, another one after a restart
 	Dir       string // what --data names
 
-	tb   testing.TB
-	args []string
-	cmd  *exec.Cmd
-	logs string
-	done chan error
+	tb      testing.TB
+	opts    Options
+	command string // dev or broker
+	cmd     *exec.Cmd
+	logs    string
+	done    chan error
+}
+
+// Options say how a process is started.
+type Options struct {
+	Dir  string   // for all data; a directory of the test's own if empty
+	Args []string // after those that every process gets
+	Env  []string // NAME=value, added to the test's own
 }
 
 // patience is how long a process may take to start or to end on a busy machine.
@@ -70,7 +81,29 @@ func Start(tb testing.TB, args ...string) *Process {
 // StartIn is Start with a data directory.
 func StartIn(tb testing.TB, dir string, args ...string) *Process {
 	tb.Helper()
-	p := &Process{tb: tb, Dir: dir, Bootstrap: "127.0.0.1:0", args: args, logs: filepath.Join(tb.TempDir(), "firn.log")}
+	return StartDev(tb, Options{Dir: dir, Args: args})
+}
+
+// StartDev is Start with all options.
+func StartDev(tb testing.TB, o Options) *Process {
+	tb.Helper()
+	return begin(tb, "dev", o)
+}
+
+// StartBroker runs firn broker with node.id 1 on the etcd at endpoint, without a tier unless args say otherwise,
+// until the test ends, and waits until it is ready.
+func StartBroker(tb testing.TB, endpoint string, o Options) *Process {
+	tb.Helper()
+	o.Args = append([]string{"--set", "node.id=1", "--set", "etcd.endpoints=" + endpoint}, o.Args...)
+	return begin(tb, "broker", o)
+}
+
+func begin(tb testing.TB, command string, o Options) *Process {
+	tb.Helper()
+	if o.Dir == "" {
+		o.Dir = tb.TempDir()
+	}
+	p := &Process{tb: tb, Dir: o.Dir, Bootstrap: "127.0.0.1:0", command: command, opts: o, logs: filepath.Join(tb.TempDir(), "firn.log")}
 	tb.Cleanup(func() {
 		if p.cmd != nil {
 			p.Stop()
@@ -89,79 +122,84 @@ func (p *Process) Restart() {
 	if err := p.start(); err != nil {
 		p.tb.Fatalf("%v\n%s", err, p.Log())
 	}
-	p.Eventually("firn is ready", func() (bool, error) {
-		resp, err := http.Get(p.Console + "/readyz")
-		if err != nil {
-			return false, err
-		}
-		defer func() { _ = resp.Body.Close() }()
-		return resp.StatusCode == http.StatusOK, nil
-	})
+	p.Eventually("firn is ready", p.Ready)
 }
 
-// Try starts a second process with the same settings and returns how it ended, with what it wrote. It
-// is for processes that must refuse to start.
-func (p *Process) Try(args ...string) (string, error) {
-	p.tb.Helper()
+// Ready is what the console answers to whether the broker is ready.
+func (p *Process) Ready() (bool, error) {
+	resp, err := http.Get(p.Console + "/readyz")
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	return resp.StatusCode == http.StatusOK, nil
+}
+
+// Run runs firn with args until it ends by itself and returns what it wrote and its exit code.
+func Run(tb testing.TB, args ...string) (out string, code int) {
+	tb.Helper()
 	bin, err := Binary()
 	if err != nil {
-		p.tb.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, bin, args...).CombinedOutput()
-	if ctx.Err() != nil {
-		p.tb.Fatalf("firn %s did not end\n%s", strings.Join(args, " "), out)
+	b, err := exec.CommandContext(ctx, bin, args...).CombinedOutput()
+	var exit *exec.ExitError
+	if ctx.Err() != nil || err != nil && !errors.As(err, &exit) {
+		tb.Fatalf("firn %s did not end well: %v\n%s", strings.Join(args, " "), err, b)
 	}
-	return string(out), err
+	if exit != nil {
+		code = exit.ExitCode()
+	}
+	return string(b), code
 }
 
 var address = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+
+// line is the command line. What clients and people are told is on a port of the system's choosing at first, and
+// on the same one after a restart.
+func (p *Process) line() []string {
+	if p.command == "broker" {
+		return append([]string{"broker", "--set", "log.dirs=" + p.Dir, "--set", "listeners=PLAINTEXT://" + p.Bootstrap,
+			"--set", "http.listen=127.0.0.1:0"}, p.opts.Args...)
+	}
+	return append([]string{"dev", "--data", p.Dir, "--listen", p.Bootstrap, "--http", "127.0.0.1:0"}, p.opts.Args...)
+}
 
 func (p *Process) start() error {
 	bin, err := Binary()
 	if err != nil {
 		return err
 	}
-	args := append([]string{"dev", "--data", p.Dir, "--listen", p.Bootstrap, "--http", "127.0.0.1:0"}, p.args...)
-	cmd := exec.Command(bin, args...)
+	cmd := exec.Command(bin, p.line()...)
+	cmd.Env = append(os.Environ(), p.opts.Env...)
 	logs, err := os.OpenFile(p.logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = logs.Close() }()
-	cmd.Stderr = logs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
+	s := &screen{found: make(chan []string, 1)}
+	cmd.Stdout, cmd.Stderr = s, logs
+	if p.command == "broker" { // it has no first screen but logs a line
+		s.only = "msg=ready"
+		cmd.Stdout, cmd.Stderr = nil, io.MultiWriter(logs, s)
 	}
 	if err := cmd.Start(); err != nil {
+		_ = logs.Close()
 		return err
 	}
 	p.cmd, p.done = cmd, make(chan error, 1)
-	done, screen := p.done, make(chan []string, 1)
+	done := p.done
 	go func() {
-		sc := bufio.NewScanner(out)
-		var found []string
-		for sc.Scan() { // to the end, so that the pipe never fills
-			told := distinct(found) >= 2
-			found = append(found, address.FindAllString(sc.Text(), -1)...)
-			if !told && distinct(found) >= 2 {
-				screen <- found
-			}
-		}
-		done <- cmd.Wait()
+		err := cmd.Wait()
+		_ = logs.Close()
+		done <- err
 	}()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
-	case found := <-screen:
-		p.Bootstrap = found[0]
-		for _, a := range found {
-			if a != p.Bootstrap {
-				p.Console = "http://" + a
-			}
-		}
+	case found := <-s.found:
+		p.Bootstrap, p.Console = found[0], "http://"+found[1]
 		return nil
 	case err := <-p.done:
 		p.cmd = nil
@@ -171,12 +209,39 @@ func (p *Process) start() error {
 	}
 }
 
-func distinct(list []string) int {
-	seen := map[string]bool{}
-	for _, s := range list {
-		seen[s] = true
+// screen looks for the addresses of a process in what it writes: that for clients, then that of the console.
+type screen struct {
+	only  string // look at lines with this alone
+	rest  []byte // of a line that is not whole yet
+	addrs []string
+	found chan []string
+}
+
+// Write implements io.Writer.
+func (s *screen) Write(b []byte) (int, error) {
+	if len(s.addrs) >= 2 {
+		return len(b), nil
 	}
-	return len(seen)
+	s.rest = append(s.rest, b...)
+	for len(s.addrs) < 2 {
+		line, rest, whole := bytes.Cut(s.rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		s.rest = rest
+		if !strings.Contains(string(line), s.only) {
+			continue
+		}
+		for _, a := range address.FindAllString(string(line), -1) {
+			if len(s.addrs) < 2 && !slices.Contains(s.addrs, a) {
+				s.addrs = append(s.addrs, a)
+			}
+		}
+		if len(s.addrs) == 2 {
+			s.found <- s.addrs
+		}
+	}
+	return len(b), nil
 }
 
 // Pid is the running process's id.
@@ -237,7 +302,12 @@ type Tier struct {
 	TieredEnd     int64 `json:"tiered_end"`
 	HighWatermark int64 `json:"high_watermark"`
 	End           int64 `json:"end"`
+	LocalSegments int64 `json:"local_segments"`
 	LagBytes      int64 `json:"lag_bytes"`
+
+	LagSeconds float64 `json:"lag_seconds"`
+	Failures   int     `json:"failures"`
+	Error      string  `json:"error"`
 }
 
 // Tiers returns the state of a topic's partitions, by number.
@@ -252,6 +322,46 @@ func (p *Process) Tiers(topic string) ([]Tier, error) {
 	}
 	var list []Tier
 	return list, json.NewDecoder(resp.Body).Decode(&list)
+}
+
+// Metric returns the sum of a metric's samples, over all its labels; 0 if there are none.
+func (p *Process) Metric(name string) (float64, error) {
+	resp, err := http.Get(p.Console + "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err
+	}
+	var sum float64
+	for line := range strings.Lines(string(body)) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest[0] != ' ' && rest[0] != '{' {
+			continue
+		}
+		rest = strings.TrimSpace(rest)
+		v, err := strconv.ParseFloat(rest[strings.LastIndexByte(rest, ' ')+1:], 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %q: %w", line, err)
+		}
+		sum += v
+	}
+	return sum, nil
+}
+
+// Memory is the process's resident memory in bytes, where the system tells.
+func (p *Process) Memory() (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.Pid()))
+	if err != nil {
+		return 0, err
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0, err
+	}
+	return resident * int64(os.Getpagesize()), nil
 }
 
 // Eventually waits until ok, which looks at something outside of this process that tells nobody when it

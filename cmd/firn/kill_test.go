@@ -66,10 +66,18 @@ func readPayload(b []byte) (id int, n uint64, err error) {
 	return int(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint64(b[4:]), nil
 }
 
-// send produces until ctx ends; what it has begun by then is still delivered by flush.
-func (s *stream) send(ctx context.Context, seed uint64) {
+// send produces until ctx ends, a record each gap; what it has begun by then is still delivered by flush.
+func (s *stream) send(ctx context.Context, seed uint64, gap time.Duration) {
 	rng := rand.New(rand.NewPCG(seed, uint64(s.id)))
+	begin := time.Now()
 	for n := uint64(0); ctx.Err() == nil; n++ {
+		if ahead := time.Duration(n)*gap - time.Since(begin); ahead > 0 {
+			select {
+			case <-time.After(ahead):
+			case <-ctx.Done():
+				return
+			}
+		}
 		r := &kgo.Record{Topic: "kill", Partition: int32(n % killPartitions), Value: payload(s.id, n, rng.IntN(3000))}
 		s.cl.Produce(context.Background(), r, func(r *kgo.Record, err error) {
 			s.mu.Lock()
@@ -95,6 +103,12 @@ type crashRig struct {
 
 func newCrashRig(t *testing.T, p *brokertest.Process) *crashRig {
 	t.Helper()
+	return newPacedRig(t, p, 0)
+}
+
+// newPacedRig is newCrashRig with producers that each send a record per gap, to leave the machine room for more.
+func newPacedRig(t *testing.T, p *brokertest.Process, gap time.Duration) *crashRig {
+	t.Helper()
 	seed := uint64(envInt(t, "FIRN_SEED", int(time.Now().UnixNano()&0x7fffffff)))
 	t.Logf("seed %d (FIRN_SEED)", seed)
 	createKillTopic(t, p)
@@ -111,7 +125,7 @@ func newCrashRig(t *testing.T, p *brokertest.Process) *crashRig {
 		t.Cleanup(cl.Close)
 		s := &stream{id: id, cl: cl, offsets: map[uint64]int64{}}
 		r.streams = append(r.streams, s)
-		r.sending.Go(func() { s.send(ctx, seed) })
+		r.sending.Go(func() { s.send(ctx, seed, gap) })
 	}
 	return r
 }
