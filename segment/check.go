@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"firn/segment/vfs"
 )
@@ -52,8 +53,13 @@ func Check(fsys vfs.FS, dir string, report func(Finding)) error {
 		return fmt.Errorf("check: %w", err)
 	}
 	for _, n := range names {
-		ref, ok := parseDirName(n.Name())
+		name, _, removed := strings.Cut(n.Name(), ".")
+		ref, ok := parseDirName(name)
 		if !ok {
+			continue
+		}
+		if removed { // the checkpoint may not have heard of it yet
+			c.removed = append(c.removed, ref)
 			continue
 		}
 		e, known := c.entries[ref]
@@ -62,6 +68,9 @@ func Check(fsys vfs.FS, dir string, report func(Finding)) error {
 		if err := p.run(); err != nil {
 			return fmt.Errorf("check %s: %w", p.dir, err)
 		}
+	}
+	for _, ref := range c.removed {
+		delete(c.entries, ref)
 	}
 	for ref := range c.entries {
 		c.report(filepath.Join(dir, dirName(ref)), 0, "the checkpoint knows this directory, but it is missing", false)
@@ -74,6 +83,7 @@ type checker struct {
 	dir     string
 	tell    func(Finding)
 	entries map[Ref]entry
+	removed []Ref
 }
 
 func (c *checker) report(path string, at int64, what string, harmless bool) {

@@ -234,7 +234,12 @@ func (c *checkpointer) stop() {
 func (c *checkpointer) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := errors.Join(c.mu.files[0].Close(), c.mu.files[1].Close())
-	c.mu.files = [2]vfs.File{}
-	return err
+	var errs []error
+	for i, f := range c.mu.files {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+		c.mu.files[i] = nil
+	}
+	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -422,4 +423,58 @@ func TestReadDamage(t *testing.T) {
 	if !errors.As(err, &ce) || ce.Offset != pos {
 		t.Errorf("find time: %v, want corruption at %d", err, pos)
 	}
+}
+
+// FuzzTail puts any bytes behind what the checkpoint knows. The log opens, has everything durable, and
+// of the tail at most what is a whole right batch.
+func FuzzTail(f *testing.F) {
+	f.Add([]byte{}, []byte{0})
+	f.Add(bytes.Repeat([]byte{0}, 200), []byte{1, 2, 3})
+	w := batch.Builder{BaseOffset: 10}
+	w.Add(1, nil, []byte("value"))
+	good, err := w.Build(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, good)
+	f.Add(good[:40], good[40:])
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		mem := vfs.NewMem()
+		d := openDisk(t, mem)
+		l := openLog(t, d, Options{Producers: newCounter()})
+		fill(t, l, 10, 5, 20)
+		if err := l.sync(); err != nil {
+			t.Fatal(err)
+		}
+		d.timedCheckpoint()
+		_, size, _ := l.Active()
+		if err := d.Close(false); err != nil {
+			t.Fatal(err)
+		}
+		file, err := mem.OpenRW(l.offsetPath(0, logSuffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.WriteV([][]byte{a, b}, size); err != nil {
+			t.Fatal(err)
+		}
+		d = openDisk(t, mem)
+		l = openLog(t, d, Options{Producers: newCounter()})
+		if l.Next() < 10 {
+			t.Fatalf("ends at %d", l.Next())
+		}
+		rest := readAll(t, l, 0, l.Next(), 1<<30)
+		for len(rest) > 0 {
+			var one batch.Batch
+			if one, rest, err = batch.Parse(rest); err != nil {
+				t.Fatal(err)
+			}
+			if err := one.VerifyCRC(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+	})
 }

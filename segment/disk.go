@@ -50,7 +50,6 @@ type Disk struct {
 		logs    map[Ref]*Log // nil while being opened
 		entries map[Ref]entry
 		epoch   int64
-		deleted int // for unique names
 	}
 }
 
@@ -76,7 +75,8 @@ func OpenDisk(o DiskOptions) (*Disk, error) {
 	d.space.thresholds = o.Thresholds
 	d.mu.logs = make(map[Ref]*Log)
 	if err := d.load(o); err != nil {
-		return nil, errors.Join(fmt.Errorf("open disk %s: %w", o.Dir, err), lock.Close())
+		d.background.Wait()
+		return nil, errors.Join(fmt.Errorf("open disk %s: %w", o.Dir, err), d.checkpoint.close(), lock.Close())
 	}
 	return d, nil
 }
@@ -90,7 +90,10 @@ func (d *Disk) load(o DiskOptions) error {
 		rand.Read(m.id[:])
 		err = vfs.WriteAtomic(d.fs, d.file(metaName), m.encode())
 	case err == nil:
-		err = m.match(o)
+		var adopted bool
+		if adopted, err = m.match(o); adopted {
+			err = vfs.WriteAtomic(d.fs, d.file(metaName), m.encode())
+		}
 	}
 	if err != nil {
 		return err
@@ -103,14 +106,8 @@ func (d *Disk) load(o DiskOptions) error {
 	if d.mu.entries, err = d.checkpoint.open(d); err != nil {
 		return err
 	}
-	names, err := d.fs.ReadDir(d.dir)
-	if err != nil {
+	if err := d.finishRemovals(); err != nil {
 		return err
-	}
-	for _, n := range names {
-		if n.IsDir() && strings.HasSuffix(n.Name(), deletedSuffix) {
-			d.deleteLater(d.file(n.Name()))
-		}
 	}
 	_, err = d.Usage()
 	return err
@@ -210,31 +207,66 @@ func (d *Disk) Remove(id [16]byte, p int32) error {
 	if l != nil {
 		l.abandon()
 	}
-	// 1. The checkpoint forgets the partition: a directory it knows of must not be missing.
+	// 1. One rename takes the directory away.
+	name := d.file(dirName(ref))
+	gone := fmt.Sprintf("%s.%d%s", name, time.Now().UnixNano(), deletedSuffix)
+	err := d.fs.Rename(name, gone)
+	if err == nil {
+		err = d.fs.SyncDir(d.dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return d.judge(fmt.Errorf("remove %s: %w", dirName(ref), err))
+	}
+	// 2. The checkpoint forgets the partition. Until then the renamed directory tells that it may.
 	d.mu.Lock()
 	_, known := d.mu.entries[ref]
 	delete(d.mu.entries, ref)
-	d.mu.deleted++
-	name := d.file(dirName(ref))
-	gone := fmt.Sprintf("%s.%d-%d%s", name, time.Now().UnixNano(), d.mu.deleted, deletedSuffix)
 	d.mu.Unlock()
 	if known {
 		if err := d.writeCheckpoint(); err != nil {
 			return err
 		}
 	}
-	// 2. One rename takes the directory away. 3. The files follow, now or after the next start.
-	err := d.fs.Rename(name, gone)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	// 3. The files go, now or after the next start.
 	if err == nil {
-		err = d.fs.SyncDir(d.dir)
+		d.deleteLater(gone)
 	}
+	return nil
+}
+
+// finishRemovals does what removals left undone: the checkpoint must forget the partitions before the
+// directories go that say so.
+func (d *Disk) finishRemovals() error {
+	names, err := d.fs.ReadDir(d.dir)
 	if err != nil {
-		return d.judge(fmt.Errorf("remove %s: %w", dirName(ref), err))
+		return err
 	}
-	d.deleteLater(gone)
+	there := make(map[string]bool, len(names))
+	for _, n := range names {
+		there[n.Name()] = true
+	}
+	var gone []string
+	forgotten := false
+	for _, n := range names {
+		if !n.IsDir() || !strings.HasSuffix(n.Name(), deletedSuffix) {
+			continue
+		}
+		gone = append(gone, d.file(n.Name()))
+		name, _, _ := strings.Cut(n.Name(), ".")
+		ref, ok := parseDirName(name)
+		if _, known := d.mu.entries[ref]; ok && known && !there[name] {
+			delete(d.mu.entries, ref)
+			forgotten = true
+		}
+	}
+	if forgotten {
+		if err := d.writeCheckpoint(); err != nil {
+			return err
+		}
+	}
+	for _, dir := range gone {
+		d.deleteLater(dir)
+	}
 	return nil
 }
 

@@ -50,7 +50,7 @@ func wrap(k kind, payload []byte) []byte {
 // unwrap returns the payload of the envelope that b begins with. Bytes after it are not looked at: a
 // checkpoint file is overwritten in place and may have been longer.
 func unwrap(k kind, b []byte) ([]byte, error) {
-	if len(b) < envelopeExtra || binary.BigEndian.Uint32(b) != envelopeMagic || kind(b[4]) != k {
+	if len(b) < envelopeExtra || binary.BigEndian.Uint32(b) != envelopeMagic || kind(b[4]) != k || b[6] != 0 || b[7] != 0 {
 		return nil, errEnvelope
 	}
 	if v := b[5]; v != envelopeVersion {

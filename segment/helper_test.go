@@ -206,3 +206,5 @@ func (c *counter) Load(b []byte) error {
 	c.next, c.counts = next, counts
 	return nil
 }
+
+func batches(bs ...batch.Batch) []batch.Batch { return bs }

@@ -42,18 +42,19 @@ func readMeta(fsys vfs.FS, name string) (m meta, err error) {
 }
 
 // match tells whether the directory is that of the broker in o. A directory made before the cluster
-// had an id takes the first that it sees.
-func (m *meta) match(o DiskOptions) error {
+// had an id adopts the first that it sees.
+func (m *meta) match(o DiskOptions) (adopted bool, err error) {
 	if o.ClusterID != "" && m.cluster != "" && o.ClusterID != m.cluster {
-		return fmt.Errorf("%w: it is of cluster %s, this is %s", ErrForeign, m.cluster, o.ClusterID)
+		return false, fmt.Errorf("%w: it is of cluster %s, this is %s", ErrForeign, m.cluster, o.ClusterID)
 	}
 	if o.BrokerID != m.broker {
-		return fmt.Errorf("%w: it is of broker %d, this is %d", ErrForeign, m.broker, o.BrokerID)
+		return false, fmt.Errorf("%w: it is of broker %d, this is %d", ErrForeign, m.broker, o.BrokerID)
 	}
-	if m.cluster == "" {
-		m.cluster = o.ClusterID
+	if m.cluster != "" || o.ClusterID == "" {
+		return false, nil
 	}
-	return nil
+	m.cluster = o.ClusterID
+	return true, nil
 }
 
 // readClean tells whether the run of the broker epoch given ended in order.

@@ -1,0 +1,194 @@
+package segment
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"reflect"
+	"testing"
+
+	"firn/segment/vfs"
+)
+
+func TestStateRoundTrip(t *testing.T) {
+	states := []*state{
+		{},
+		{
+			start: 7, active: 30, epochs: []Epoch{{1, 0}, {4, 12}},
+			sealed: []Info{
+				{Base: 0, End: 10, Size: 100, MaxTime: 5, Sealed: true},
+				{Base: 10, End: 30, Size: 1, MaxTime: math.MinInt64, Sealed: true},
+			},
+			pending: pendingTruncate, pendingAt: 30,
+		},
+		{start: 9, active: 9, pending: pendingReset, pendingAt: 9, producers: []byte("p")},
+	}
+	for _, s := range states {
+		got, err := decodeState(s.encode())
+		if err != nil || !reflect.DeepEqual(got, s) {
+			t.Errorf("%+v became %+v: %v", s, got, err)
+		}
+	}
+	bad := []*state{
+		{start: -1},
+		{active: 10, sealed: []Info{{Base: 0, End: 9, Size: 1}}},
+		{active: 10, sealed: []Info{{Base: 0, End: 10, Size: 0}}},
+		{active: 10, sealed: []Info{{Base: 0, End: 5, Size: 1}, {Base: 6, End: 10, Size: 1}}},
+		{epochs: []Epoch{{2, 0}, {2, 5}}},
+		{epochs: []Epoch{{2, 5}, {3, 5}}},
+		{pending: 9},
+	}
+	for _, s := range bad {
+		if _, err := decodeState(s.encode()); !errors.Is(err, errPayload) {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add((&state{}).encode())
+	f.Add((&state{active: 10, epochs: []Epoch{{1, 0}}, sealed: []Info{{Base: 0, End: 10, Size: 1, Sealed: true}}, producers: []byte{1}}).encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := decodeState(b)
+		if err != nil {
+			return
+		}
+		if again := s.encode(); !bytes.Equal(again, b) {
+			t.Errorf("%x became %x", b, again)
+		}
+	})
+}
+
+func FuzzCheckpoint(f *testing.F) {
+	entries := map[Ref]entry{
+		{ID: testID, Index: 3}: {synced: position{5, 100, 9}, indexed: 2, start: 1, hw: 8, since: 77},
+		{Index: 1}:             {},
+	}
+	payload, _ := unwrap(kindCheckpoint, encodeCheckpoint(3, entries))
+	f.Add(payload)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		generation, entries, err := decodeCheckpoint(b)
+		if err != nil {
+			return
+		}
+		again, err := unwrap(kindCheckpoint, encodeCheckpoint(generation, entries))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g2, e2, err := decodeCheckpoint(again)
+		if err != nil || g2 != generation || !reflect.DeepEqual(e2, entries) {
+			t.Errorf("%v became %v: %v", entries, e2, err)
+		}
+	})
+}
+
+func FuzzEnvelope(f *testing.F) {
+	f.Add(wrap(kindMeta, meta{cluster: "c", broker: 1}.encode()))
+	f.Add(wrap(kindSnapshot, []byte("snapshot")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for k := kindMeta; k <= kindSnapshot; k++ {
+			p, err := unwrap(k, b)
+			if err == nil && !bytes.HasPrefix(b, wrap(k, p)) {
+				t.Errorf("kind %d: %x has payload %x", k, b, p)
+			}
+		}
+		_, _ = decodeMeta(b)
+	})
+}
+
+func TestVersionOfTheFuture(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	fill(t, openLog(t, d, Options{}), 10, 5, 10)
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	f, err := mem.OpenRW(testDir + "/" + dirName(Ref{ID: testID}) + "/" + stateName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{envelopeVersion + 1}, 5); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	d = openDisk(t, mem)
+	defer func() { _ = d.Close(false) }()
+	if _, err := d.Open(testID, 0, Options{}); !errors.Is(err, ErrForeign) {
+		t.Errorf("open: %v, want %v", err, ErrForeign)
+	}
+}
+
+func TestEpochs(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 1000}})
+	if e, end := l.EndOffsetFor(0); e != -1 || end != -1 {
+		t.Errorf("no epoch: %d %d", e, end)
+	}
+	appendEpoch := func(epoch int32, n int) {
+		t.Helper()
+		mustAppend(t, l, makeBatch(t, l.Next(), n, 50, epoch))
+	}
+	appendEpoch(2, 10)
+	appendEpoch(2, 10)
+	if err := l.AssignEpoch(4); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.AssignEpoch(5); err != nil { // nothing was appended in 4
+		t.Fatal(err)
+	}
+	appendEpoch(5, 10)
+	appendEpoch(9, 10)
+	if err := l.AssignEpoch(8); !errors.Is(err, ErrSequence) {
+		t.Errorf("lower epoch: %v", err)
+	}
+	if _, err := l.Append(batches(makeBatch(t, l.Next(), 1, 1, 8))); !errors.Is(err, ErrSequence) {
+		t.Errorf("batch of a lower epoch: %v", err)
+	}
+	if _, err := l.Append(batches(makeBatch(t, l.Next()+1, 1, 1, 9))); !errors.Is(err, ErrSequence) {
+		t.Errorf("batch after a gap: %v", err)
+	}
+	want := []Epoch{{2, 0}, {5, 20}, {9, 30}}
+	if got := l.Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+	for _, c := range []struct {
+		epoch, found int32
+		end          int64
+	}{{-1, -1, -1}, {0, 0, 0}, {1, 1, 0}, {2, 2, 20}, {3, 2, 20}, {4, 2, 20}, {5, 5, 30}, {8, 5, 30}, {9, 9, 40}, {10, -1, -1}} {
+		if found, end := l.EndOffsetFor(c.epoch); found != c.found || end != c.end {
+			t.Errorf("end of epoch %d: %d %d, want %d %d", c.epoch, found, end, c.found, c.end)
+		}
+	}
+	if got := l.Sealed(0)[1].Epochs(); !reflect.DeepEqual(got, want[:1]) {
+		t.Errorf("epochs of the second segment: %v", got)
+	}
+	// An epoch is durable before its first batch, and only one that has a batch outlives a restart.
+	if err := l.AssignEpoch(11); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	d = openDisk(t, mem.CrashClone(1, 0))
+	l = openLog(t, d, Options{})
+	if got := l.Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs after a restart: %v", got)
+	}
+	if err := l.TruncateTo(25); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.Epochs(); !reflect.DeepEqual(got, want[:1]) || l.Next() != 20 {
+		t.Errorf("epochs after truncation to %d: %v", l.Next(), got)
+	}
+	if err := l.Reset(1000, []Epoch{{3, 100}, {7, 900}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if found, end := l.EndOffsetFor(7); found != 7 || end != 1000 || l.Start() != 1000 || l.Next() != 1000 || l.Durable() != 1000 {
+		t.Errorf("after reset: epoch 7 ends at %d, log [%d, %d)", end, l.Start(), l.Next())
+	}
+	if err := l.Reset(10, []Epoch{{3, 100}}, nil); !errors.Is(err, ErrSequence) {
+		t.Errorf("reset below its epochs: %v", err)
+	}
+	_ = d.Close(true)
+}
