@@ -126,11 +126,7 @@ func (t *coldTable) finish(c *coldRead, data tiering.Data, err error) {
 	t.mu.done = append(t.mu.done, c)
 	t.mu.bytes += int64(data.Len())
 	for _, f := range c.waiting {
-		if err != nil {
-			f.wake()
-		} else {
-			f.countDown(int64(data.Len()))
-		}
+		f.wake()
 	}
 	if t.mu.closed {
 		t.dropLocked(c)

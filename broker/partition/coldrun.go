@@ -57,6 +57,7 @@ func (p *FetchPart) takeCold(c *coldRead, data *tiering.Data, limit int, first b
 			return
 		}
 	}
+	p.more = data.Next < p.HighWatermark
 }
 
 // wholeBatches returns the length of the batches at the beginning of b that fit into limit, of the first one at least if

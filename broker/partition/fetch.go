@@ -62,6 +62,7 @@ type FetchPart struct {
 	fetch      *Fetch
 	given      bool // Err was set by the caller
 	waiting    bool // there is nothing to read yet
+	more       bool // the tier read brought less than there is, so waiting would be for nothing
 	listed     bool // in the replica's list of waiting fetches
 	next, prev *FetchPart
 	seen       uint64 // the replica's visible when it was read
@@ -240,7 +241,7 @@ func (f *Fetch) read() (enough bool, bytes int) {
 		}
 		p.read(min(p.MaxBytes, f.MaxBytes-bytes), bytes == 0)
 		bytes += p.Bytes
-		if p.Err != nil && !persistent(p.Err) || p.Diverging.Epoch >= 0 {
+		if p.Err != nil && !persistent(p.Err) || p.Diverging.Epoch >= 0 || p.more {
 			now = true
 		}
 	}
@@ -257,7 +258,7 @@ func persistent(err error) bool {
 func (p *FetchPart) read(limit int, first bool) {
 	r := p.Replica
 	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
-	p.Diverging, p.waiting, p.cold = EpochEnd{Epoch: -1, End: -1}, false, nil
+	p.Diverging, p.waiting, p.more, p.cold = EpochEnd{Epoch: -1, End: -1}, false, false, nil
 	// What comes after these are read is made up for when the fetch enters the lists.
 	p.changes, p.seen = r.changes.Load(), r.visible.Load()
 	if _, err := r.leading(p.LeaderEpoch); err != nil {
@@ -286,25 +287,32 @@ func (p *FetchPart) read(limit int, first bool) {
 	}
 }
 
-// readHot reads from the local log. It asks to be called again if the log's start has just passed the offset.
+// readHot reads from the local log, across its segments. It asks to be called again if the log's start has just passed
+// the offset.
 func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again bool) {
-	run := newFileRun()
-	ext, err := r.log.Read(p.Offset, hw, max(limit, 0), first)
-	if err != nil {
-		run.Release()
-		if p.Offset < r.log.Start() {
-			return true
+	for at := p.Offset; at < hw; {
+		run := newFileRun()
+		ext, err := r.log.Read(at, hw, max(limit-p.Bytes, 0), first && p.Bytes == 0)
+		run.ext = ext
+		n := run.Len()
+		if err != nil || n == 0 {
+			run.Release()
+			if err == nil || p.Bytes > 0 {
+				break // an error behind what there is comes with the next fetch
+			}
+			if p.Offset < r.log.Start() {
+				return true
+			}
+			p.Err = r.storageError("read", err)
+			p.waiting = persistent(p.Err)
+			break
 		}
-		p.Err = r.storageError("read", err)
-		p.waiting = persistent(p.Err)
-		return false
+		p.Extents = append(p.Extents, run)
+		p.Bytes += n
+		if at = run.ext.NextOffset(); p.Bytes >= limit {
+			break
+		}
 	}
-	run.ext = ext
-	if p.Bytes = run.Len(); p.Bytes == 0 {
-		run.Release()
-		return false
-	}
-	p.Extents = append(p.Extents, run)
 	r.set.met.hotBytes.Add(float64(p.Bytes))
 	return false
 }

@@ -46,6 +46,30 @@ func TestFetchWaitsForMinBytes(t *testing.T) {
 	}
 }
 
+// A segment's end is no reason to wait: what min.bytes asks for may lie in several.
+func TestFetchReadsAcrossSegments(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	c := durableConfig()
+	c.Segment.Bytes = 200
+	r := g.lead(c)
+	for i := range 20 {
+		appendOK(t, r, records(t, 1, name2(i)))
+	}
+	size := len(records(t, 1, name2(0)))
+	f := fetchWait(g, 15*size, time.Hour, part(r, 1))
+	f.wait(t)
+	got := f.batches(t, 0)
+	if n := len(r.log.Segments()); n < 5 || len(got) != 19 {
+		t.Errorf("%d of 19 batches out of %d segments", len(got), n)
+	}
+	p := part(r, 1)
+	p.MaxBytes = 5*size + 1
+	f = fetchWait(g, 1, time.Hour, p)
+	if f.wait(t); len(f.batches(t, 0)) != 5 {
+		t.Error("max bytes are not kept across segments")
+	}
+}
+
 func TestFetchWaitsAcrossPartitions(t *testing.T) {
 	g := newRig(t, vfs.NewMem())
 	r := g.lead(relaxedConfig())

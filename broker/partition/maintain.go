@@ -83,9 +83,7 @@ func (r *Replica) retain(conf *topic.Config, now time.Time) {
 	if first := r.log.Segments()[0]; !first.Sealed || floor < first.End {
 		return
 	}
-	r.append.Lock() // the log wants it for what follows
 	bytes, err := r.log.DropBefore(floor)
-	r.append.Unlock()
 	if bytes > 0 {
 		r.set.met.droppedBytes.Add(float64(bytes))
 		r.logger.Debug("local segments are dropped", "below", floor, "bytes", bytes, "start", r.log.Start())

@@ -207,6 +207,17 @@ func TestColdFetchReadsWhatTheDiskNoLongerHas(t *testing.T) {
 	}
 }
 
+// A tier read may bring less than min.bytes though there is more: the client is answered, or it would wait for nothing.
+func TestColdFetchAnswersWithWhatOneReadBrings(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 100)
+	f := fetchWait(w.rig, 1<<20, time.Hour, part(r, 95))
+	f.wait(t)
+	if got := f.batches(t, 0); len(got) == 0 {
+		t.Error("nothing")
+	}
+}
+
 func TestColdFetchDoesNotHoldBackHotPartitions(t *testing.T) {
 	w := newTieredRig(t)
 	cold := w.cold(testTP, 20)
@@ -300,8 +311,12 @@ func TestColdFetchKeepsItsBudget(t *testing.T) {
 	} {
 		p, q := part(a, 0), part(b, 0)
 		p.MaxBytes, q.MaxBytes = c.each, c.each
+		for _, r := range []*Replica{a, b} { // both are read already
+			w.set.cold.get(r, r.head.Load(), 0, min(c.each, c.total))
+		}
+		w.set.cold.group.Wait()
 		f := &waitingFetch{done: make(chan struct{})}
-		f.MinBytes, f.MaxBytes, f.MaxWait, f.Parts = c.want*size, c.total, patience, []FetchPart{p, q}
+		f.MaxBytes, f.Parts = c.total, []FetchPart{p, q}
 		f.Done = func(*Fetch) { close(f.done) }
 		w.set.Fetch(context.Background(), &f.Fetch)
 		f.wait(t)
