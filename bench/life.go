@@ -118,11 +118,14 @@ func (s *Suite) startEtcd(ctx context.Context) (*process, string, error) {
 func (s *Suite) restart(ctx context.Context) (*Section, error) {
 	sec := &Section{Name: fmt.Sprintf("restart with %d partitions", s.Partitions), Setting: "flush: durable; records in every partition; from the start of the process until all partitions say where they end"}
 	dir := filepath.Join(s.Dir, "restart")
-	n, err := s.start(ctx, "dev", dir, nil, append(startFlags, "--topic", fmt.Sprintf("many:%d", s.Partitions))...)
+	n, err := s.start(ctx, "dev", dir, nil, startFlags...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { n.kill() }()
+	if err := n.cluster.CreateTopic(ctx, "many", s.Partitions, Durable, nil); err != nil {
+		return nil, err
+	}
 	values, err := NewValues(JSON, 1024, 1)
 	if err != nil {
 		return nil, err
