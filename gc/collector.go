@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata/topic"
 	"firn/tiering"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Target is a partition that this broker leads and archives.

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"firn/gc"
 	"firn/metadata/topic"
 	"firn/tiering"
@@ -17,8 +19,6 @@ import (
 	"firn/tiering/objstore/faulty"
 	"firn/tiering/objstore/mem"
 	"firn/tiering/tiertest"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestPlan(t *testing.T) {

@@ -2,6 +2,7 @@ package gc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -114,19 +115,21 @@ func deleteAll(ctx context.Context, bucket objstore.Bucket, keys []string) (int,
 	return len(keys), nil
 }
 
+// errBatchFull ends a listing when there is enough to do.
+var errBatchFull = errors.New("batch is full")
+
 // deletePrefix deletes what a listing finds, until it finds nothing.
 func deletePrefix(ctx context.Context, bucket objstore.Bucket, prefix string) (deleted int, err error) {
 	for {
 		var batch []string
-		full := fmt.Errorf("batch is full")
 		err := bucket.List(ctx, prefix, "", func(i objstore.Info) error {
 			batch = append(batch, i.Key)
 			if len(batch) == deleteBatch {
-				return full
+				return errBatchFull
 			}
 			return nil
 		})
-		if err != nil && err != full {
+		if err != nil && !errors.Is(err, errBatchFull) {
 			return deleted, fmt.Errorf("list %s: %w", prefix, err)
 		}
 		if len(batch) == 0 {

@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata/topic"
 	"firn/tiering"
 	"firn/tiering/objstore"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ScrubberOptions configures a Scrubber.
@@ -121,7 +121,6 @@ func (s *Scrubber) Scrub(ctx context.Context, a *tiering.Archive, now time.Time)
 
 // list returns the next keys that are old enough, and where to go on.
 func (s *Scrubber) list(ctx context.Context, prefix, after string, now time.Time) (old []string, last string, more bool, err error) {
-	full := errors.New("batch is full")
 	listed := 0
 	err = s.o.Bucket.List(ctx, prefix, after, func(i objstore.Info) error {
 		if listed++; now.Sub(i.Modified) >= s.o.MinAge {
@@ -129,12 +128,12 @@ func (s *Scrubber) list(ctx context.Context, prefix, after string, now time.Time
 		}
 		last = i.Key
 		if listed == scrubBatch {
-			return full
+			return errBatchFull
 		}
 		return nil
 	})
 	s.metrics.listed.Add(float64(listed))
-	if err != nil && !errors.Is(err, full) {
+	if err != nil && !errors.Is(err, errBatchFull) {
 		return nil, "", false, fmt.Errorf("list %s: %w", prefix, err)
 	}
 	return old, last, err != nil, nil

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"firn/gc"
 	"firn/metadata/topic"
 	"firn/segment/vfs"
@@ -21,8 +23,6 @@ import (
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/mem"
 	"firn/tiering/tiertest"
-
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {

@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata/topic"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // DefaultGrace is how long an object stays after nothing refers to it any more: longer than a remote read

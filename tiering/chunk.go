@@ -9,10 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/pierrec/lz4/v4"
+
 	"firn/metadata/topic"
 	"firn/tiering/manifest"
-
-	"github.com/pierrec/lz4/v4"
 )
 
 // maxChunkBlocks is how many blocks one GET brings at most.

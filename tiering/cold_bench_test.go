@@ -13,14 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pierrec/lz4/v4"
+
 	"firn/segment/vfs"
 	"firn/tiering"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore/minio"
 	"firn/tiering/objstore/objtest"
 	"firn/tiering/tiertest"
-
-	"github.com/pierrec/lz4/v4"
 )
 
 // coldData is a partition in a real object store.

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"firn/tiering/tiertest"
-
 	"github.com/pierrec/lz4/v4"
+
+	"firn/tiering/tiertest"
 )
 
 // The golden object read by the numbers of FORMAT.md alone.

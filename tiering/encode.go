@@ -8,10 +8,10 @@ import (
 	"sort"
 	"sync"
 
+	"github.com/pierrec/lz4/v4"
+
 	"firn/segment/batch"
 	"firn/segment/vfs"
-
-	"github.com/pierrec/lz4/v4"
 )
 
 // object is an encoded segment: a source of its bytes that needs little memory, however large it is.

@@ -13,14 +13,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"firn/metadata/topic"
 	"firn/segment/vfs"
 	"firn/tiering"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
 	"firn/tiering/tiertest"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden object anew")

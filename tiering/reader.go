@@ -10,12 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata/topic"
 	"firn/tiering/chunkcache"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ReaderOptions configures a Reader.

@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/segment/vfs"
 	"firn/tiering"
 	"firn/tiering/chunkcache"
@@ -20,8 +22,6 @@ import (
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/faulty"
 	"firn/tiering/tiertest"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // archived makes a world with a log of so many segments of so many bytes in the tier.

@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata/topic"
 	"firn/segment/vfs"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // UploaderOptions configures an Uploader.

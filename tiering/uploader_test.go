@@ -473,3 +473,87 @@ func TestDamagedLocalSegmentIsNotUploaded(t *testing.T) {
 		}
 	})
 }
+
+// An election without quorum: the deposed leader A has data that the new leader C never saw. Whatever A had
+// under way, the tier holds only C's, and every read of the tier is what C has.
+func TestUncleanElectionWhileTheOldLeaderUploads(t *testing.T) {
+	const segmentRecords = 20
+	for _, step := range []string{"before the put", "during the put", "before the commit", "during the commit"} {
+		t.Run(step, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				tp := partition(0)
+				a, c := tiertest.NewLog(1, 0), tiertest.NewLog(1, 0)
+				for _, l := range []*tiertest.Log{a, c} { // what both have
+					l.Epoch(5)
+					l.Append(segmentRecords/2, 2, 100)
+					l.Commit()
+					_ = l.Roll()
+				}
+				u := w.uploader()
+				old := u.Register(tp, 5, a, tiering.Limits{})
+				synctest.Wait()
+				reached, release := make(chan struct{}, 1), make(chan struct{})
+				switch step {
+				case "before the put":
+					w.faults.Add(faulty.Rule{Ops: faulty.Put, Times: 1, Fault: faulty.Hold(reached, release)})
+				case "during the put":
+					w.faults.Add(faulty.Rule{Ops: faulty.Put, Times: 1, Fault: faulty.HoldReply(reached, release)})
+				default:
+					reached <- struct{}{}
+				}
+				switch step {
+				case "before the commit":
+					w.anchor.SetFaults(100, 0, 0, 0)
+				case "during the commit":
+					w.anchor.SetFaults(0, 0, 100, 0)
+				}
+				a.Append(segmentRecords/2, 2, 100) // only A's
+				a.Commit()
+				_ = a.Roll()
+				old.Sealed()
+				<-reached
+				synctest.Wait()
+				// The unclean election is one transaction: it writes the new epoch into the head as well.
+				h := w.headAsIs(tp)
+				if h.TierEnd != segmentRecords {
+					t.Fatalf("head %+v", h)
+				}
+				h.WriterEpoch = 6
+				w.anchor.Set(tp, h.Encode())
+				w.anchor.SetFaults(0, 0, 0, 0)
+				c.Epoch(6)
+				c.Append(segmentRecords, 2, 90)
+				c.Commit()
+				_ = c.Roll()
+				next := u.Register(tp, 6, c, tiering.Limits{})
+				close(release)
+				w.anchor.Land()
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				head := w.head(tp)
+				if head.TierEnd != c.Next() || !old.Status().Fenced {
+					t.Fatalf("head %+v, old leader %+v, new %+v", head, old.Status(), next.Status())
+				}
+				r := w.reader()
+				defer r.Close()
+				same(t, replay(t, r, tp, head, 0, head.TierEnd, 1000), c.Want(0, head.TierEnd))
+				old.Close()
+				next.Close()
+			})
+		})
+	}
+}
+
+// headAsIs reads the head without touching the anchor's faults.
+func (w *world) headAsIs(tp topic.Partition) manifest.Head {
+	w.t.Helper()
+	raw, _, err := w.anchor.Load(context.Background(), tp)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	h, err := manifest.DecodeHead(raw)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return h
+}

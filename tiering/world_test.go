@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"firn/metadata/topic"
 	"firn/segment/vfs"
 	"firn/tiering"
@@ -17,8 +19,6 @@ import (
 	"firn/tiering/objstore/faulty"
 	"firn/tiering/objstore/mem"
 	"firn/tiering/tiertest"
-
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -18,10 +18,10 @@ import (
 	"strings"
 	"sync"
 
-	"firn/segment/vfs"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/zeebo/xxh3"
+
+	"firn/segment/vfs"
 )
 
 // Options configures a Cache.

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"testing"
 
-	"firn/segment/vfs"
-
 	"go.uber.org/goleak"
+
+	"firn/segment/vfs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -136,8 +136,12 @@ func (a *Anchor) apply(s swap) (int64, bool) {
 	return r.rev, true
 }
 
-// landSome lets swaps that were on their way arrive, each with a chance of a third.
+// landSome lets swaps that were on their way arrive, each with a chance of a third. While every swap is
+// delayed they wait for Land.
 func (a *Anchor) landSome() {
+	if a.delayed == 100 {
+		return
+	}
 	var rest []swap
 	for _, s := range a.late {
 		if a.chance(33) {

@@ -156,8 +156,7 @@ func (l *Log) SetHighWatermark(hw int64) {
 	l.hw = hw
 }
 
-// Drop forgets the sealed segments below an offset, as local retention does, and panics where any is still
-// needed by nobody's leave: that is up to the test.
+// Drop forgets the sealed segments wholly below an offset, as local retention does.
 func (l *Log) Drop(below int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +166,7 @@ func (l *Log) Drop(below int64) {
 	}
 }
 
-// Bytes of [from, to) as appended: whole batches.
+// Want is what was appended of [from, to), in whole batches.
 func (l *Log) Want(from, to int64) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
