@@ -221,3 +221,15 @@ func (p *proxy) pass(dst, src net.Conn) {
 		}
 	}
 }
+
+// stillServing waits until more records have been acknowledged and read.
+func (r *crashRig) stillServing() {
+	r.t.Helper()
+	last := r.acked()
+	r.p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+200, nil })
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	if n, err := r.replay(ctx); err != nil || n < last {
+		r.t.Errorf("read %d records, %d were acknowledged: %v", n, last, err)
+	}
+}

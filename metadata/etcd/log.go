@@ -2,7 +2,9 @@ package etcd
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -51,12 +53,29 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range fields {
 		f.AddTo(enc)
 	}
+	at := level(e.Level)
+	if harmless(e.Message, enc.Fields["error"]) {
+		at = slog.LevelDebug
+	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.to.LogAttrs(context.Background(), level(e.Level), "etcd: "+e.Message, attrs...)
+	c.to.LogAttrs(context.Background(), at, "etcd: "+e.Message, attrs...)
 	return nil
+}
+
+// harmless reports whether a message that etcd calls an error tells of nothing amiss: each start of an empty
+// member says the first, until its first write, and each stop the second, of every listener.
+func harmless(message string, err any) bool {
+	switch message {
+	case "failed to update storage version":
+		return true
+	case "setting up serving from embedded etcd failed.":
+		text := strings.ToLower(fmt.Sprint(err))
+		return strings.Contains(text, "server closed") || strings.Contains(text, "use of closed network connection")
+	}
+	return false
 }
 
 // Sync implements zapcore.Core.
