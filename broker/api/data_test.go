@@ -382,6 +382,32 @@ func TestFetchWithoutSessionRotates(t *testing.T) {
 	}
 }
 
+// A topic deleted and made again under its name is another topic: what was meant for the old one never reaches it.
+func TestRecreatedTopicIsAnotherTopic(t *testing.T) {
+	d := newDataTest(t)
+	d.fill("a", 0, 5)
+	old := d.ids["a"]
+	byID := d.fetchRequest(13, "a", 0, 0)
+	byID.SessionEpoch = 0
+	session := call[*kmsg.FetchResponse](t, d.api, byID).SessionID
+	stale := d.produceRequest(13, -1, oneBatch(t, 1, nil), "a", 0)
+	if err := d.set.Remove(topic.Partition{ID: old, Index: 0}); err != nil {
+		t.Fatal(err)
+	}
+	d.addTopic("a", 2, 1)
+	if p := call[*kmsg.ProduceResponse](t, d.api, stale).Topics[0].Partitions[0]; p.ErrorCode != kerr.UnknownTopicID.Code {
+		t.Errorf("produce by the old id: %v", kerr.ErrorForCode(p.ErrorCode))
+	}
+	req := d.fetchRequest(13)
+	req.SessionID, req.SessionEpoch = session, 1
+	if p := parts(call[*kmsg.FetchResponse](t, d.api, req)); len(p) != 1 || p[0].ErrorCode != kerr.UnknownTopicID.Code {
+		t.Errorf("fetch by the old id: %+v", p)
+	}
+	if p := parts(call[*kmsg.FetchResponse](t, d.api, d.fetchRequest(13, "a", 0, 0))); p[0].HighWatermark != 0 || len(p[0].RecordBatches) != 0 {
+		t.Errorf("the new topic has records of the old one: %+v", p)
+	}
+}
+
 func TestListOffsetsVersions(t *testing.T) {
 	d := newDataTest(t)
 	d.fill("a", 0, 3)

@@ -243,12 +243,15 @@ func (r *Replica) takeInLocked(end int64, conf *topic.Config) {
 	w.Lock()
 	w.commits.push(commitPoint{end: end, written: ap.written})
 	w.Unlock()
-	if base, _, _ := r.log.Active(); base != ap.active {
+	base, _, _ := r.log.Active()
+	if base == ap.batches[0].BaseOffset() {
+		r.set.kick(r) // the segment has its first batch: it has an age from now on
+	}
+	if base != ap.active {
 		ap.active = base
 		if u := r.upload.Load(); u != nil {
 			(*u).Sealed()
 		}
-		r.set.kick(r)
 	}
 }
 

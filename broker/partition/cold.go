@@ -205,21 +205,22 @@ func (t *coldTable) consumed(c *coldRead) {
 	}
 }
 
-// result returns c's outcome with a reference that the caller gives back by unref, or not ok while c is under way.
-func (t *coldTable) result(c *coldRead) (data *tiering.Data, err error, ok bool) {
+// result returns c's outcome, if there are data with a reference that the caller gives back by unref; not ok while c is
+// under way.
+func (t *coldTable) result(c *coldRead) (data *tiering.Data, ok bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !c.finished {
-		return nil, nil, false
+		return nil, false, nil
 	}
 	if c.err != nil {
-		return nil, c.err, true
+		return nil, true, c.err
 	}
 	if c.refs.Add(1) == 1 { // dropped since it was looked up
 		c.refs.Add(-1)
-		return nil, nil, false
+		return nil, false, nil
 	}
-	return &c.data, nil, true
+	return &c.data, true, nil
 }
 
 // unref lets go of the read's memory.

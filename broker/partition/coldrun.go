@@ -27,7 +27,7 @@ func (r *Replica) readCold(p *FetchPart, limit int, first bool) {
 		p.waiting = true
 		return
 	}
-	data, err, ok := t.result(c)
+	data, ok, err := t.result(c)
 	if p.cold = c; !ok {
 		p.waiting = true
 		return
@@ -86,6 +86,9 @@ var _ Extent = (*coldRun)(nil)
 func (c *coldRun) Len() int                               { return c.n }
 func (c *coldRun) File() (fd uintptr, pos int64, ok bool) { return 0, 0, false }
 func (c *coldRun) Release()                               { c.read.unref() }
+
+// Memory gives the bytes themselves, so that they are written without another copy.
+func (c *coldRun) Memory() []byte { return c.slab.Bytes()[:c.n:c.n] }
 
 func (c *coldRun) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > int64(c.n) {

@@ -21,6 +21,7 @@
 //
 // # Lock order
 //
-// Replica.leadership, then Replica.append, then the log's own locks, then Replica.waiters, then the wheel's.
-// producers.mu is innermost: it is taken under any of these. Completions run without any of them.
+// Replica.leadership, then Replica.append, then the log's own locks, then Replica.waiters. The locks of the append
+// queue, the producers, the table of tier reads and the scheduler are taken under any of these, and none of them under
+// another; the wheel's is innermost. Completions run without any lock.
 package partition
