@@ -110,7 +110,7 @@ type WatchBatch struct {
 //
 // Reads are linearizable. Errors are those of errors.go: a read fails with ErrUnavailable, ErrRefused or
 // ErrCompacted; a write may also end in ErrUnknown, whenever it is not certain that it had no effect.
-// Contexts bound the call; a driver adds a bound of its own where the context has none.
+// Contexts bound the call, and so does the driver.
 type KV interface {
 	// Get reads keys at one revision, which it returns. Entries come in the order of the keys, absent
 	// ones with ModRev 0.

@@ -37,9 +37,11 @@ type Config struct {
 	Username  string
 	Password  string
 	TLS       *tls.Config
-	// RequestTimeout bounds a call whose context has no deadline. Default 5 s.
+	// RequestTimeout bounds each call, whatever time its context leaves. Default 5 s.
 	RequestTimeout time.Duration
 	Logger         *slog.Logger // nil: none
+
+	quiet time.Duration // defaultQuiet, but for tests
 }
 
 func (c *Config) ensureDefaults() error {
@@ -48,6 +50,9 @@ func (c *Config) ensureDefaults() error {
 	}
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = defaultRequestTimeout
+	}
+	if c.quiet == 0 {
+		c.quiet = defaultQuiet
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -60,7 +65,7 @@ type kv struct {
 	client  *clientv3.Client
 	leases  pb.LeaseClient // KeepAliveOnce of the client spins while etcd is away
 	timeout time.Duration
-	log     *slog.Logger
+	quiet   time.Duration // see defaultQuiet
 }
 
 var _ metadata.KV = (*kv)(nil)
@@ -95,7 +100,7 @@ func Dial(cfg Config) (metadata.KV, error) {
 		client:  client,
 		leases:  pb.NewLeaseClient(client.ActiveConnection()),
 		timeout: cfg.RequestTimeout,
-		log:     cfg.Logger,
+		quiet:   cfg.quiet,
 	}, nil
 }
 
@@ -107,10 +112,7 @@ func (k *kv) Close() error {
 	return nil
 }
 
-// bound gives a call without a deadline the default one.
+// bound gives a call its time.
 func (k *kv) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return ctx, func() {}
-	}
 	return context.WithTimeout(ctx, k.timeout)
 }

@@ -66,11 +66,13 @@ func subjects(endpoint string, ttl time.Duration) func(testing.TB) kvtest.Subjec
 }
 
 func TestExamEmbedded(t *testing.T) {
+	t.Parallel()
 	kvtest.Run(t, subjects(embedded(t).Endpoint(), time.Second))
 }
 
 func TestExamProcess(t *testing.T) {
-	kvtest.Run(t, subjects(kvtest.StartEtcd(t, "--heartbeat-interval=20", "--election-timeout=200").Endpoint(), time.Second))
+	t.Parallel()
+	kvtest.Run(t, subjects(kvtest.StartEtcd(t, quick...).Endpoint(), time.Second))
 }
 
 func TestEmbedTwiceIsRefused(t *testing.T) {

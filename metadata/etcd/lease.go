@@ -27,7 +27,7 @@ func (k *kv) Grant(ctx context.Context, ttl time.Duration) (metadata.LeaseID, ti
 
 // KeepAlive implements metadata.KV.
 func (k *kv) KeepAlive(ctx context.Context, id metadata.LeaseID) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, k.timeout)
+	ctx, cancel := k.bound(ctx)
 	defer cancel() // ends the stream
 	ctx = clientv3.WithRequireLeader(ctx)
 	stream, err := k.leases.LeaseKeepAlive(ctx)

@@ -10,13 +10,10 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-const (
-	// A watch asks for a sign of life this often, and ends when it has heard nothing for quietLimit: a
-	// member that is frozen or cut off one way would otherwise keep us on an old image for as long as it
-	// takes gRPC to notice (12 s).
-	signOfLife = 2 * time.Second
-	quietLimit = 5 * time.Second
-)
+// defaultQuiet is how long a watch may hear nothing, though it asks for signs of life all the while, before it
+// ends: a member that is frozen or cut off one way would otherwise keep us on an old image for as long as it
+// takes gRPC to notice (12 s).
+const defaultQuiet = 5 * time.Second
 
 // Watch implements metadata.KV.
 func (k *kv) Watch(ctx context.Context, start, end string, rev int64) <-chan metadata.WatchBatch {
@@ -44,8 +41,16 @@ func send(ctx context.Context, out chan<- metadata.WatchBatch, b metadata.WatchB
 func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<- metadata.WatchBatch) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	responses := k.client.Watch(ctx, start, clientv3.WithRange(end), clientv3.WithRev(rev), clientv3.WithProgressNotify())
-	ask := time.NewTicker(signOfLife)
+	// A watcher of its own, for it is closed with its stream: a stream shared by watches stays, and keeps the
+	// next watch waiting, when one of them is given up before etcd has answered it.
+	watcher := clientv3.NewWatcher(k.client)
+	defer watcher.Close()
+	tooLong := time.AfterFunc(k.quiet, cancel) // Watch waits until etcd has answered
+	responses := watcher.Watch(ctx, start, clientv3.WithRange(end), clientv3.WithRev(rev), clientv3.WithProgressNotify())
+	if !tooLong.Stop() {
+		return fmt.Errorf("watch from %s: not begun in %v: %w", start, k.quiet, metadata.ErrUnavailable)
+	}
+	ask := time.NewTicker(2 * k.quiet / 5)
 	defer ask.Stop()
 	heard := time.Now()
 	for {
@@ -65,11 +70,13 @@ func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<-
 			}
 			heard = time.Now()
 		case <-ask.C:
-			if time.Since(heard) > quietLimit {
-				return fmt.Errorf("watch from %s: nothing heard for %v: %w", start, quietLimit, metadata.ErrUnavailable)
+			if time.Since(heard) > k.quiet {
+				return fmt.Errorf("watch from %s: nothing heard for %v: %w", start, k.quiet, metadata.ErrUnavailable)
 			}
-			// An error shows on the watch itself.
-			_ = k.client.RequestProgress(ctx)
+			// An error shows on the watch itself. On a stream that stands still this would wait with it.
+			askCtx, cancelAsk := context.WithTimeout(ctx, k.quiet/5)
+			_ = watcher.RequestProgress(askCtx)
+			cancelAsk()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
