@@ -4,9 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"firn/segment/batch"
 	"firn/segment/vfs"
@@ -175,5 +180,103 @@ func reportCPU(b *testing.B, bytes int) func() {
 	return func() {
 		used := (cpuTime() - before).Seconds()
 		b.ReportMetric(used/(float64(b.N)*float64(bytes)/(1<<30)), "cpu-s/GiB")
+	}
+}
+
+// BenchmarkDurablePartitions has eight partitions with a producer each that keeps five batches in
+// flight, all durable. Compare with BenchmarkRaw/sync/1024KiB.
+func BenchmarkDurablePartitions(b *testing.B) {
+	for _, size := range []int{16 << 10, 256 << 10} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			const partitions, inFlight = 8, 5
+			d := benchDisk(b)
+			one := benchBatch(b, size)
+			b.SetBytes(int64(len(one)))
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			defer reportCPU(b, len(one))()
+			b.ResetTimer()
+			for p := range int32(partitions) {
+				wg.Go(func() {
+					durable := make(chan int64, 1024)
+					l, err := d.Open(testID, p, Options{Settings: Settings{FlushMessages: 1}, OnDurable: func(end int64) { durable <- end }})
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					mine := slices.Clone(one)
+					records := one.NextOffset()
+					for left.Add(-1) >= 0 {
+						for end := l.Durable(); l.Next()-end >= inFlight*records; end = <-durable {
+						}
+						mine.SetBaseOffset(l.Next())
+						mustAppend(b, l, mine)
+						dropOld(b, l)
+					}
+					for end := l.Durable(); end < l.Next(); end = <-durable {
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// BenchmarkRestart opens a thousand partitions after a clean stop and after a kill, with 256 KiB past
+// the checkpoint in each.
+func BenchmarkRestart(b *testing.B) {
+	const partitions, parallel = 1000, 16
+	dir := filepath.Join(b.TempDir(), "data")
+	start := func(use func(l *Log)) (*Disk, time.Duration) {
+		began := time.Now()
+		d, err := OpenDisk(DiskOptions{FS: vfs.OS(), Dir: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		var g errgroup.Group
+		g.SetLimit(parallel)
+		logs := make([]*Log, partitions)
+		for p := range logs {
+			g.Go(func() (err error) {
+				logs[p], err = d.Open(testID, int32(p), Options{Producers: newCounter()})
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		took := time.Since(began)
+		for _, l := range logs {
+			use(l)
+		}
+		return d, took
+	}
+	one := benchBatch(b, 16<<10)
+	fill := func(l *Log) {
+		for range 16 {
+			one.SetBaseOffset(l.Next())
+			mustAppend(b, l, one)
+			l.producers.Apply(one)
+		}
+	}
+	d, took := start(fill)
+	b.Logf("made in %v", took)
+	for b.Loop() {
+		began := time.Now()
+		if err := d.Close(true); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(time.Since(began).Seconds(), "stop-s")
+		d, took = start(fill)
+		b.ReportMetric(took.Seconds(), "clean-s")
+		if err := d.Close(false); err != nil {
+			b.Fatal(err)
+		}
+		d, took = start(func(*Log) {})
+		b.ReportMetric(took.Seconds(), "kill-s")
+	}
+	if err := d.Close(false); err != nil {
+		b.Fatal(err)
 	}
 }

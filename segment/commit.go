@@ -67,6 +67,7 @@ const (
 type commits struct {
 	state    atomic.Uint32
 	reported int64         // last end given to OnDurable; the committer's goroutine only
+	anew     atomic.Bool   // the log was cut: ends rise from there again
 	failed   bool          // OnFailure was called; the committer's goroutine only
 	drained  chan struct{} // closed when the log's last turn is over
 }
@@ -93,6 +94,9 @@ func (l *Log) Commit() {
 // turn is the log's turn in the committer: sync once, report.
 func (l *Log) turn() {
 	l.commits.state.Store(uint32(commitRunning))
+	if l.commits.anew.Swap(false) {
+		l.commits.reported = -1
+	}
 	closing := l.closing.Load()
 	if !closing {
 		// An error has taken the disk offline and is reported below.
@@ -118,6 +122,12 @@ func (l *Log) turn() {
 		l.commits.state.Store(uint32(commitQueued))
 		l.disk.committer.add(l)
 	}
+}
+
+// restartReports lets OnDurable speak of ends that it spoke of before, after the log was cut.
+func (l *Log) restartReports() {
+	l.commits.anew.Store(true)
+	l.Commit()
 }
 
 // drain lets the callbacks that are due be called and forbids any more.

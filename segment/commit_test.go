@@ -359,3 +359,34 @@ func TestCheckpointFollowsSync(t *testing.T) {
 		}
 	})
 }
+
+// TestReportsAfterTruncation appends again where the log was cut: that is reported too.
+func TestReportsAfterTruncation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDisk(t, vfs.NewMem())
+		var last int64
+		l := openLog(t, d, Options{Settings: Settings{FlushMessages: 1}, OnDurable: func(end int64) { last = end }})
+		expect := func(want int64) {
+			t.Helper()
+			synctest.Wait()
+			if last != want {
+				t.Fatalf("reported %d, want %d", last, want)
+			}
+		}
+		fill(t, l, 100, 10, 10)
+		expect(100)
+		if err := l.TruncateTo(50); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, l, 60, 10, 10)
+		expect(60)
+		if err := l.Reset(20, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, l, 30, 10, 10)
+		expect(30)
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -14,15 +14,22 @@ func (l *Log) DropBefore(offset int64) (bytes int64, err error) {
 		bytes += size
 		s.drop()
 	}
-	// The state file no longer speaks of them: files that a crash leaves the next Open deletes.
+	if len(dropped) == 0 {
+		return 0, err
+	}
+	// The state file no longer speaks of them: files that a crash leaves the next Open deletes. So does
+	// a close; once it is through, the directory may be another log's.
+	l.markMu.Lock()
+	defer l.markMu.Unlock()
+	if l.view.Load() == nil {
+		return bytes, nil
+	}
 	for _, s := range dropped {
 		uerr := s.unlink()
 		err = errors.Join(err, uerr, removeIfThere(l.disk.fs, s.path(snapSuffix)))
 	}
-	if len(dropped) > 0 {
-		l.disk.metrics.dropped.Add(float64(bytes))
-		l.logger.Debug("segments are dropped", "below", offset, "segments", len(dropped), "bytes", bytes)
-	}
+	l.disk.metrics.dropped.Add(float64(bytes))
+	l.logger.Debug("segments are dropped", "below", offset, "segments", len(dropped), "bytes", bytes)
 	return bytes, err
 }
 

@@ -72,8 +72,8 @@ type Options struct {
 	// Producers, if not nil, is rebuilt by Open, TruncateTo and Reset, and asked for snapshots by the
 	// methods that want the caller's lock.
 	Producers ProducerState
-	// OnDurable is told that everything below end is durable. While a TruncateTo or Reset is under
-	// way end may be outdated; Durable is always right.
+	// OnDurable is told that everything below end is durable. Ends rise, but for a TruncateTo or
+	// Reset; while one is under way end may be outdated. Durable is always right.
 	OnDurable func(end int64)
 	// OnFailure is told once that the disk failed: everything at or above Durable must be taken for
 	// lost. OnDurable is not called after it.

@@ -63,6 +63,9 @@ func (s *Sealed) ProducerSnapshot() ([]byte, error) {
 		return nil, nil
 	}
 	b, err := s.log.readSnapshot(s.info.End)
+	if s.log.view.Load() == nil { // the directory may be another log's by now
+		return nil, ErrClosed
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		// The next Open writes it anew.
 		err = &CorruptionError{Path: s.log.offsetPath(s.info.End, snapSuffix), Err: err}

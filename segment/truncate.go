@@ -43,6 +43,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	if err := l.carryOutTruncate(v, i, pos, base); err != nil {
 		return l.disk.fail(fmt.Errorf("truncate to %d: %w", offset, err))
 	}
+	l.restartReports()
 	l.logger.Info("log is truncated", "to", base, "asked", offset)
 	return nil
 }
@@ -230,6 +231,7 @@ func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
 	if err != nil {
 		return l.disk.fail(fmt.Errorf("reset to %d: %w", at, err))
 	}
+	l.restartReports()
 	l.logger.Info("log is reset", "to", at)
 	return nil
 }
