@@ -289,3 +289,26 @@ func TestFoldWithTheBucketAway(t *testing.T) {
 		t.Errorf("head %+v", h)
 	}
 }
+
+// An edit that was left open is decided before a segment is called an orphan.
+func TestOpenEditBeforeAnOrphan(t *testing.T) {
+	tp := partition(0)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.archives().Archive(tp, 1)
+		if err := a.Commit(t.Context(), segmentAt(0, 9, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		w.anchor.SetFaults(100, 0, 0, 0)
+		if _, err := a.SetLogStart(t.Context(), 5); err == nil {
+			t.Fatal("written though every swap was lost")
+		}
+		w.anchor.SetFaults(0, 0, 0, 0)
+		if err := a.Commit(t.Context(), segmentAt(7, 19, 1, 2)); !errors.Is(err, tiering.ErrOrphan) {
+			t.Errorf("commit: %v", err)
+		}
+		if err := a.Commit(t.Context(), segmentAt(10, 19, 1, 3)); err != nil {
+			t.Errorf("commit: %v", err)
+		}
+	})
+}

@@ -67,7 +67,14 @@ func (a *Archive) judge(ctx context.Context, s manifest.Segment, err error) erro
 		return errors.Join(err, lerr)
 	}
 	if a.state.pending {
-		return err
+		// An edit before this one was left open. Writing the head as it is decides it.
+		next, aerr := manifest.Apply(a.state.head, a.epoch, manifest.Fence{})
+		if aerr == nil {
+			aerr = a.swap(ctx, next)
+		}
+		if aerr != nil && !errors.Is(aerr, errLost) {
+			return errors.Join(err, aerr)
+		}
 	}
 	in, herr := a.holds(ctx, &a.state.head, s)
 	if herr != nil {

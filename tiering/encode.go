@@ -27,6 +27,8 @@ type object struct {
 	spool    vfs.File    // nil while no block was compressed
 	spoolPos []int64     // by block, -1 for those in raw
 	tail     []byte      // footer and trailer
+	// spoolErr is why blocks from some place on are not compressed, nil if all were tried.
+	spoolErr error
 }
 
 // Size implements objstore.Source.
@@ -256,14 +258,14 @@ func (e *encoder) toSpool(packed []byte) (pos int64, ok bool) {
 	if e.o.spool == nil {
 		spool, err := e.o.spools.create()
 		if err != nil {
-			e.full = true
+			e.full, e.o.spoolErr = true, err
 			return 0, false
 		}
 		e.o.spool = spool
 	}
 	pos = e.spoolEnd
 	if n, err := e.o.spool.WriteAt(packed, pos); err != nil || n < len(packed) {
-		e.full = true
+		e.full, e.o.spoolErr = true, err
 		return 0, false
 	}
 	e.spoolEnd += int64(len(packed))

@@ -20,6 +20,7 @@ import (
 	"firn/tiering"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
+	"firn/tiering/objstore/mem"
 	"firn/tiering/tiertest"
 )
 
@@ -311,4 +312,52 @@ func TestNewerObjectIsRefusedByName(t *testing.T) {
 	if !errors.Is(err, tiering.ErrVersion) || !strings.Contains(err.Error(), "version 2") {
 		t.Fatal(err)
 	}
+}
+
+// Whatever stands in a block, with its checksum made right: batches, or an error that names the place.
+func FuzzBlock(f *testing.F) {
+	object, foot := encodeSample(f, sampleLog(), 0, vfs.NewMem())
+	f.Add(object[:foot.Blocks[0].Len], uint16(0))
+	f.Add(bytes.Repeat([]byte{0xff}, 300), uint16(0))
+	f.Add([]byte{}, uint16(77))
+	f.Fuzz(func(t *testing.T, block []byte, at uint16) {
+		b := bytes.Clone(object)
+		first := foot.Blocks[0]
+		copy(b[int(at)%int(first.Len):first.Len], block)
+		be, table := binary.BigEndian, crc32.MakeTable(crc32.Castagnoli)
+		be.PutUint32(b[foot.StoredBytes+32:], crc32.Checksum(b[:first.Len], table))
+		copy(b[foot.StoredBytes:], repair(b[foot.StoredBytes:], foot.Size))
+		tr := b[len(b)-64:]
+		be.PutUint32(tr[32:], crc32.Checksum(b[:len(b)-64], table))
+		be.PutUint32(tr[60:], crc32.Checksum(tr[:60], table))
+		w := &world{t: &testing.T{}, raw: mem.New(), anchor: tiertest.NewAnchor(1)}
+		w.bucket = w.raw
+		s := manifest.Segment{
+			Base: foot.Base, End: foot.End, LeaderEpoch: foot.LeaderEpoch, LastEpoch: foot.LastEpoch, BrokerEpoch: foot.BrokerEpoch, Attempt: 1,
+			Size: foot.Size, FooterLen: uint32(foot.Size - foot.StoredBytes), CRC: be.Uint32(tr[32:]), RawBytes: foot.RawBytes,
+			MinTime: foot.MinTime, MaxTime: foot.MaxTime, MaxTimeBase: foot.MaxTimeBase,
+		}
+		head := w.place(foot.Partition, s, b)
+		r, err := tiering.NewReader(tiering.ReaderOptions{Bucket: w.raw, Anchor: w.anchor, Cluster: cluster})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for _, maxBytes := range []int{1, 100_000} {
+			d, err := r.Read(context.Background(), foot.Partition, head, foot.Base, maxBytes)
+			var damaged *tiering.CorruptionError
+			if err != nil && (!errors.As(err, &damaged) || damaged.Block != 0) {
+				t.Errorf("read: %v", err)
+			}
+			if err == nil {
+				d.Release()
+			}
+		}
+		if _, _, err := r.FindTime(context.Background(), foot.Partition, head, foot.MinTime, 0); err != nil {
+			var damaged *tiering.CorruptionError
+			if !errors.As(err, &damaged) {
+				t.Errorf("find time: %v", err)
+			}
+		}
+	})
 }

@@ -486,7 +486,7 @@ func TestDiskCache(t *testing.T) {
 	}
 	_ = r.Close()
 	at := func(r *tiering.Reader, offset int64) {
-		d, err := r.Read(context.Background(), tp, head, offset, 50_000)
+		d, err := r.Read(context.Background(), tp, head, offset, 2<<20) // all of the chunk, so that it is there
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -130,6 +130,9 @@ func (p *Upload) upload(s SealedSegment, head manifest.Head) error {
 	}
 	defer s.DropCache()
 	defer o.Close()
+	if o.spoolErr != nil {
+		p.log.Warn("the spool takes no more: blocks go up uncompressed", "err", o.spoolErr)
+	}
 	f := o.footer
 	segment := manifest.Segment{
 		Base: f.Base, End: f.End, LeaderEpoch: f.LeaderEpoch, LastEpoch: f.LastEpoch, BrokerEpoch: f.BrokerEpoch,
