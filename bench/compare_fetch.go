@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 )
@@ -14,21 +15,22 @@ type CompareFetch struct {
 	Dir        string // for a copy of the batches; on the broker's disk
 	Name       string
 	Topic      string            // that is there already; "" makes one and fills it
-	Config     map[string]string // of the topic
+	Config     map[string]string // of the topic, beside that it is not tiered
 	Cold       bool              // read from the disk, where the files are known
 	Partitions int
 	Rounds     int
 	Bytes      int64
 	Values     *Values
 	FetchBytes int
+	Passes     int // how often a round reads everything; 1 if 0
 }
 
 // Run fills a topic and measures.
 func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
 	s := &Section{
 		Name: "fetch, " + c.Name,
-		Setting: fmt.Sprintf("%d B %s records in batches of %d KiB, %d partitions, fetches of up to %d KiB a partition, %d MiB a round",
-			c.Values.Size, c.Values.Kind, DefaultBatch>>10, c.Partitions, or(c.FetchBytes, DefaultFetch)>>10, c.Bytes/mib),
+		Setting: fmt.Sprintf("%d B %s records in batches of %d KiB, %d partitions, fetches of up to %d KiB a partition, %d MiB read %d times a round",
+			c.Values.Size, c.Values.Kind, DefaultBatch>>10, c.Partitions, or(c.FetchBytes, DefaultFetch)>>10, c.Bytes/mib, or(c.Passes, 1)),
 	}
 	cl, topic := c.Server.Cluster, c.Topic
 	if topic == "" {
@@ -59,7 +61,8 @@ func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
 					return Moved{}, err
 				}
 			}
-			return (&Consume{Cluster: cl, Topic: topic, From: starts, To: ends, FetchBytes: c.FetchBytes}).Run(ctx)
+			load := &Consume{Cluster: cl, Topic: topic, From: starts, To: ends, FetchBytes: c.FetchBytes}
+			return load.runTimes(ctx, or(c.Passes, 1))
 		}
 	}
 	err = c.Probes.with(ctx, probeSource, &source{Dir: dir, Partitions: int32(len(ends))}, func(probe *probeProcess) error {
@@ -80,7 +83,9 @@ func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
 // fill makes the topic and produces to it.
 func (c *CompareFetch) fill(ctx context.Context, topic string) error {
 	cl := c.Server.Cluster
-	if err := cl.CreateTopic(ctx, topic, c.Partitions, Relaxed, c.Config); err != nil {
+	config := maps.Clone(untiered)
+	maps.Copy(config, c.Config)
+	if err := cl.CreateTopic(ctx, topic, c.Partitions, Relaxed, config); err != nil {
 		return err
 	}
 	_, err := (&Produce{Cluster: cl, Topic: topic, Values: c.Values, Bytes: c.Bytes}).Run(ctx)

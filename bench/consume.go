@@ -73,6 +73,19 @@ func (c *Consume) Run(ctx context.Context) (Moved, error) {
 	return m, nil
 }
 
+// runTimes reads everything n times over.
+func (c *Consume) runTimes(ctx context.Context, n int) (Moved, error) {
+	var all Moved
+	for range n {
+		m, err := c.Run(ctx)
+		if err != nil {
+			return Moved{}, err
+		}
+		all.Bytes, all.Records, all.Elapsed = all.Bytes+m.Bytes, all.Records+m.Records, all.Elapsed+m.Elapsed
+	}
+	return all, nil
+}
+
 // keepPace waits until n bytes are due.
 func keepPace(ctx context.Context, began time.Time, n int64, rate float64) error {
 	if rate <= 0 {

@@ -10,6 +10,7 @@ func newBenchConsume(a *app) *cobra.Command {
 	var o benchOptions
 	var topic string
 	var fetch byteSize = bench.DefaultFetch
+	var passes int
 	cmd := &cobra.Command{
 		Use:   "consume",
 		Short: "Measure how fast a broker gives records back",
@@ -29,7 +30,7 @@ batches. With --topic an existing topic is read and nothing is produced or delet
 			}
 			s, err := (&bench.CompareFetch{
 				Server: o.server(), Probes: probes, Dir: o.dir, Name: "what was just produced", Topic: topic, Partitions: o.partitions,
-				Rounds: o.rounds, Bytes: int64(o.bytes), Values: values, FetchBytes: int(fetch),
+				Rounds: o.rounds, Bytes: int64(o.bytes), Values: values, FetchBytes: int(fetch), Passes: passes,
 			}).Run(cmd.Context())
 			if err != nil {
 				return err
@@ -41,6 +42,7 @@ batches. With --topic an existing topic is read and nothing is produced or delet
 	f := cmd.Flags()
 	f.Var(&o.bytes, "bytes", "how much is produced and read a round")
 	f.StringVar(&topic, "topic", "", "read the topic `NAME` that is there already")
+	f.IntVar(&passes, "passes", 1, "how often a round reads it all; processor time is only known to 10 ms")
 	f.Var(&fetch, "fetch", "how much is asked for of each partition at once")
 	return cmd
 }
