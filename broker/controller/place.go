@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 )
@@ -36,15 +37,14 @@ func ring(brokers []candidate, rng *rand.Rand) []candidate {
 	for _, b := range brokers {
 		byRack[b.rack] = append(byRack[b.rack], b)
 	}
-	racks := make([][]candidate, 0, len(byRack))
-	for _, list := range byRack {
-		slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.id, b.id) })
-		racks = append(racks, rotate(list, rng.IntN(len(list))))
-	}
 	// Larger racks first, so that what is left over at the end is not all of one rack.
-	slices.SortFunc(racks, func(a, b []candidate) int {
+	racks := slices.SortedFunc(maps.Values(byRack), func(a, b []candidate) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a[0].rack, b[0].rack))
 	})
+	for i, list := range racks {
+		slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.id, b.id) })
+		racks[i] = rotate(list, rng.IntN(len(list)))
+	}
 	out := make([]candidate, 0, len(brokers))
 	for i := 0; len(out) < len(brokers); i++ {
 		for _, list := range racks {

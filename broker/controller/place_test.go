@@ -1,0 +1,151 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"firn/metadata"
+)
+
+func TestPlace(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range 400 {
+		racks := 1 + rng.IntN(4)
+		brokers := make([]candidate, 1+rng.IntN(12))
+		byID := map[int32]string{}
+		distinct := map[string]bool{}
+		for i := range brokers {
+			brokers[i] = candidate{id: int32(i * 3), rack: fmt.Sprint("r", rng.IntN(racks))}
+			byID[brokers[i].id] = brokers[i].rack
+			distinct[brokers[i].rack] = true
+		}
+		n, factor := 1+rng.IntN(60), 1+rng.IntN(len(brokers))
+		at := rng.Uint64()
+		got, err := place(brokers, n, factor, at)
+		if err != nil || len(got) != n {
+			t.Fatalf("%d partitions, %v", len(got), err)
+		}
+		leaders := map[int32]int{}
+		for i, replicas := range got {
+			leaders[replicas[0]]++
+			used := map[string]bool{}
+			for j, id := range replicas {
+				if _, ok := byID[id]; !ok || slices.Contains(replicas[:j], id) {
+					t.Fatalf("partition %d: %v", i, replicas)
+				}
+				used[byID[id]] = true
+			}
+			if len(replicas) != factor || len(used) != min(factor, len(distinct)) {
+				t.Fatalf("partition %d of factor %d on %d racks: %v uses %d racks", i, factor, len(distinct), replicas, len(used))
+			}
+		}
+		for _, b := range brokers {
+			if l := leaders[b.id]; l < n/len(brokers) || l > (n+len(brokers)-1)/len(brokers) {
+				t.Fatalf("broker %d leads %d of %d partitions on %d brokers", b.id, l, n, len(brokers))
+			}
+		}
+		if again, _ := place(brokers, n, factor, at); fmt.Sprint(again) != fmt.Sprint(got) {
+			t.Fatal("another placement with the same seed")
+		}
+		if more, _ := place(brokers, n+5, factor, at); fmt.Sprint(more[:n]) != fmt.Sprint(got) {
+			t.Fatal("a topic that grows would have been placed otherwise")
+		}
+	}
+	for _, factor := range []int{0, -3, 3} {
+		if _, err := place([]candidate{{id: 1}, {id: 2}}, 1, factor, 0); !errors.Is(err, ErrReplicationFactor) {
+			t.Errorf("factor %d on two brokers: %v", factor, err)
+		}
+	}
+}
+
+// TestPlaceSpreadsALostBrokersLoad counts who would take over when a broker dies.
+func TestPlaceSpreadsALostBrokersLoad(t *testing.T) {
+	brokers := []candidate{{id: 0}, {id: 1}, {id: 2}, {id: 3}, {id: 4}}
+	got, err := place(brokers, 100, 2, 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heirs := map[int32]int{}
+	for _, r := range got {
+		if r[0] == 0 {
+			heirs[r[1]]++
+		}
+	}
+	for id := int32(1); id < 5; id++ {
+		if heirs[id] != 5 {
+			t.Errorf("heirs of broker 0: %v, want each five times", heirs)
+		}
+	}
+}
+
+func TestPlanShards(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	w := newWorld(t)
+	var alive []int32
+	owners := map[int32]metadata.ShardOwner{}
+	for range 40 {
+		for range 1 + rng.IntN(2) {
+			id := rng.Int32N(6)
+			if i := slices.Index(alive, id); i >= 0 && rng.IntN(2) == 0 {
+				alive = slices.Delete(alive, i, i+1)
+				w.ops = slices.DeleteFunc(w.ops, func(o metadata.Op) bool { return o.Key == w.keys.Broker(id) })
+				w.ops = append(w.ops, metadata.Delete(w.keys.Broker(id)))
+			} else if i < 0 {
+				alive = append(alive, id)
+				w.ops = slices.DeleteFunc(w.ops, func(o metadata.Op) bool { return o.Key == w.keys.Broker(id) })
+				w.alive(id)
+			}
+		}
+		img := w.image()
+		moves := planShards(img, metadata.GroupShard)
+		if len(alive) == 0 {
+			if len(moves) != 0 {
+				t.Fatal("shards given to nobody")
+			}
+			continue
+		}
+		before := map[int32]int{}
+		for _, o := range owners {
+			if slices.Contains(alive, o.Broker) {
+				before[o.Broker]++
+			}
+		}
+		handed := 0
+		for _, m := range moves {
+			old := owners[m.shard]
+			if m.next.Epoch != old.Epoch+1 || m.next.Rev != img.ShardOwner(metadata.GroupShard, m.shard).Rev {
+				t.Fatalf("shard %d: %+v after %+v", m.shard, m.next, old)
+			}
+			if old.Epoch > 0 && slices.Contains(alive, old.Broker) && m.next.Broker != old.Broker {
+				handed++
+			}
+			owners[m.shard] = m.next
+			w.ops = append(w.ops, w.keys.PutShardOwner(metadata.GroupShard, m.shard, &m.next))
+		}
+		load := map[int32]int{}
+		for _, o := range owners {
+			load[o.Broker]++
+			if b, ok := img.Broker(o.Broker); !ok || b.Epoch != o.BrokerEpoch {
+				t.Fatalf("owned by a dead broker: %+v", o)
+			}
+		}
+		n := int(img.Shards(metadata.GroupShard))
+		surplus := 0
+		for _, id := range alive {
+			if load[id] < n/len(alive) || load[id] > (n+len(alive)-1)/len(alive) {
+				t.Fatalf("load %v over %v", load, alive)
+			}
+			surplus += max(0, before[id]-load[id])
+		}
+		if len(owners) != n || handed != surplus {
+			t.Fatalf("%d shards, %d taken from live brokers that had %d too many", len(owners), handed, surplus)
+		}
+	}
+}
