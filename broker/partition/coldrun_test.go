@@ -11,7 +11,7 @@ func TestColdRunIsMemory(t *testing.T) {
 	w := newTieredRig(t)
 	r := w.cold(testTP, 100)
 	whole := 0
-	for _, limit := range []int{1 << 20, 700, 1} {
+	for _, limit := range []int{1 << 20, 200, 1} {
 		p := part(r, 7)
 		p.MaxBytes = limit
 		f := fetchWait(w.rig, 1, time.Minute, p)

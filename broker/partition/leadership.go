@@ -1,8 +1,13 @@
 package partition
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"time"
+
+	"firn/segment"
+	"firn/tiering"
 )
 
 // State is what the cluster's metadata says of a partition.
@@ -24,7 +29,9 @@ type role struct {
 }
 
 // BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. The
-// epoch's start is durable when it returns. A state older than the present one is ignored.
+// epoch's start is durable when it returns. A state older than the present one is ignored. The tier head must have been
+// set before: a log that ends below the end of the tier starts anew there, for which the tier is read. After an error it
+// does not lead and may be told again.
 func (r *Replica) BecomeLeader(st State) error {
 	r.leadership.Lock()
 	defer r.leadership.Unlock()
@@ -38,6 +45,9 @@ func (r *Replica) BecomeLeader(st State) error {
 	next := &role{
 		leads: true, leader: st.Leader, epoch: st.LeaderEpoch, epochStart: old.epochStart,
 		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
+	}
+	if err := r.adoptTier(); err != nil {
+		return err
 	}
 	if err := r.lead(next, old); err != nil {
 		return err
@@ -54,6 +64,42 @@ func (r *Replica) BecomeLeader(st State) error {
 	r.notifyUpload()
 	done.complete()
 	r.set.kick(r)
+	return nil
+}
+
+// adoptTimeout bounds the reading of the tier's end.
+const adoptTimeout = 30 * time.Second
+
+// adoptTier starts a log that ends below the tier's end anew at that end, with the epochs and producers that belong to
+// it: what lies below comes from the tier alone, and no offset of it may be given again.
+func (r *Replica) adoptTier() error {
+	head := r.head.Load()
+	if head == nil || r.log.Next() >= head.TierEnd {
+		return nil
+	}
+	tail := tiering.TailState{End: head.TierEnd}
+	if archived(head) {
+		if r.set.opts.Tier == nil {
+			return fmt.Errorf("log of %s ends at %d, the tier at %d: %w", r.tp, r.log.Next(), head.TierEnd, ErrTierUnavailable)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), adoptTimeout)
+		defer cancel()
+		var err error
+		if tail, err = r.set.opts.Tier.Tail(ctx, r.tp, head); err != nil {
+			return r.tierError("read the end of", -1, err)
+		}
+	}
+	epochs := make([]segment.Epoch, len(tail.Epochs))
+	for i, e := range tail.Epochs {
+		epochs[i] = segment.Epoch(e)
+	}
+	r.logger.Warn("local log starts anew at the end of the tier", "old_end", r.log.Next(), "tier_end", tail.End)
+	r.append.Lock()
+	defer r.append.Unlock()
+	if err := r.log.Reset(tail.End, epochs, tail.ProducerSnapshot); err != nil {
+		return r.storageError("reset", err)
+	}
+	r.hw.Store(tail.End)
 	return nil
 }
 

@@ -95,6 +95,7 @@ type Tier interface {
 	FindTime(ctx context.Context, tp topic.Partition, head *manifest.Head, ts, from int64) (tiering.Stamp, bool, error)
 	MaxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (tiering.Stamp, bool, error)
 	EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error)
+	Tail(ctx context.Context, tp topic.Partition, head *manifest.Head) (tiering.TailState, error)
 }
 
 var _ Tier = (*tiering.Reader)(nil)

@@ -22,6 +22,7 @@ import (
 // tieredRig is a rig with an archive in memory.
 type tieredRig struct {
 	*rig
+	bucket   *mem.Bucket
 	anchor   *tiertest.Anchor
 	uploader *tiering.Uploader
 	gate     *tierGate
@@ -64,14 +65,17 @@ func (f logStartsFunc) AdvanceLogStart(ctx context.Context, tp topic.Partition, 
 }
 
 func newTieredRig(t testing.TB) *tieredRig {
+	return newTieredRigOn(t, mem.New(), tiertest.NewAnchor(1))
+}
+
+func newTieredRigOn(t testing.TB, bucket *mem.Bucket, anchor *tiertest.Anchor) *tieredRig {
 	t.Helper()
-	bucket, anchor := mem.New(), tiertest.NewAnchor(1)
 	reader, err := tiering.NewReader(tiering.ReaderOptions{Bucket: bucket, Anchor: anchor, Cluster: "c"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = reader.Close() })
-	w := &tieredRig{anchor: anchor, gate: &tierGate{Reader: reader, in: make(chan int64, 10000)}}
+	w := &tieredRig{bucket: bucket, anchor: anchor, gate: &tierGate{Reader: reader, in: make(chan int64, 10000)}}
 	w.rig = newRig(t, vfs.NewMem(), func(o *Options) {
 		o.Tier = w.gate
 		o.LogStarts = logStartsFunc(w.advanceLogStart)
@@ -521,5 +525,62 @@ func TestEpochEndOverBothTiers(t *testing.T) {
 	check()
 	if _, err := r.EpochEnd(context.Background(), 1, 6); !errors.Is(err, ErrFencedEpoch) {
 		t.Error(err)
+	}
+}
+
+// H12: a replica that lost its disk starts at the end of the tier, knows its producers, and gives no offset twice.
+func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
+	w := newTieredRig(t)
+	c := tieredConfig()
+	c.Segment.Bytes = 1 << 10
+	r := w.open(testTP, c)
+	for _, epoch := range []int32{1, 3} {
+		if err := r.BecomeLeader(alone(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			appendOK(t, r, idempotent(t, int64(epoch), 0, int32(i), 1, name2(i)))
+		}
+	}
+	w.archive(r)
+	head := r.head.Load()
+	w.close(false)
+
+	after := newTieredRigOn(t, w.bucket, w.anchor)
+	r = after.open(testTP, c)
+	r.SetTierHead(head)
+	if err := r.BecomeLeader(alone(4)); err != nil {
+		t.Fatal(err)
+	}
+	if o := r.Offsets(); o.LogStart != 0 || o.LocalStart != 40 || o.HighWatermark != 40 || o.LogEnd != 40 {
+		t.Fatalf("%+v", o)
+	}
+	if base := appendOK(t, r, idempotent(t, 3, 0, 19, 1, name2(19))); base != 39 {
+		t.Errorf("a retry was appended at %d", base)
+	}
+	if a := start(r, AcksAll, idempotent(t, 1, 0, 25, 1, "gap")).wait(t); !errors.Is(a.Err, ErrOutOfOrderSequence) {
+		t.Errorf("gap: %v", a.Err)
+	}
+	if base := appendOK(t, r, idempotent(t, 3, 0, 20, 1, "next")); base != 40 {
+		t.Errorf("appended at %d", base)
+	}
+	for epoch, want := range map[int32]EpochEnd{1: {1, 20}, 2: {1, 20}, 3: {3, 40}, 4: {4, 41}} {
+		if got, err := r.EpochEnd(context.Background(), epoch, -1); err != nil || got != want {
+			t.Errorf("epoch %d ends at %+v %v, want %+v", epoch, got, err, want)
+		}
+	}
+	f := fetchWait(after.rig, 1, time.Minute, part(r, 0))
+	if f.wait(t); len(f.batches(t, 0)) == 0 {
+		t.Error(f.Parts[0].Err)
+	}
+	// Without the tier it must not lead at all.
+	bare := newRig(t, vfs.NewMem())
+	lost := bare.open(testTP, c)
+	lost.SetTierHead(head)
+	if err := lost.BecomeLeader(alone(5)); !errors.Is(err, ErrTierUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if a := start(lost, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("%v", a.Err)
 	}
 }
