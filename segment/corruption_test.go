@@ -111,6 +111,7 @@ func (g *damaged) remove(t *testing.T, name string) {
 
 // TestDamage damages one thing each time. Either the log is recovered to an end that loses nothing
 // durable, or it is refused with the place named, and then not a byte of it is changed. Check agrees.
+// It is long for its table.
 func TestDamage(t *testing.T) {
 	last := func(g *damaged) int { return len(g.starts) - 1 }
 	cases := []struct {

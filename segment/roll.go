@@ -79,7 +79,9 @@ func (l *Log) rollLocked(reason RollReason) error {
 	l.install(v.sealed, old, fresh)
 	l.disk.metrics.rolls.WithLabelValues(string(reason)).Inc()
 	l.logger.Debug("segment is rolled", "base", old.base, "end", next, "reason", reason)
-	l.removeSnapshots(func(at int64) bool { return at > old.base && at < next })
+	if err := l.removeSnapshots(func(at int64) bool { return at > old.base && at < next }); err != nil {
+		l.logger.Warn("snapshots are left", "segment", old.base, "error", err) // they do no harm
+	}
 	l.Commit() // reports what step 1 made durable
 	return nil
 }

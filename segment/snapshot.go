@@ -105,8 +105,7 @@ func readSnapshotFile(fsys vfs.FS, name string, at int64) ([]byte, error) {
 	return d.b, nil
 }
 
-// removeSnapshots deletes the snapshots at the offsets that match. What fails is left: a snapshot too
-// many does no harm, except where the caller syncs the directory and needs them gone.
+// removeSnapshots deletes the snapshots at the offsets that match. It does not sync the directory.
 func (l *Log) removeSnapshots(match func(at int64) bool) error {
 	files, err := l.listFiles()
 	if err != nil {
