@@ -25,6 +25,7 @@ type cluster struct {
 	t      testing.TB
 	ctx    context.Context
 	server *memkv.Server
+	faults func(memkv.Call) memkv.Fault // of the controller's connection from its start on
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -45,7 +46,7 @@ type member struct {
 
 func disk(n byte) metadata.UUID { return metadata.UUID{n} }
 
-// start brings a broker up. facts says what it finds on its only disk.
+// start brings a broker up, and waits until the cluster has a controller unless there are faults.
 func (c *cluster) start(id int32, change ...func(*metadata.Registration, *Options)) *member {
 	c.t.Helper()
 	m := &member{c: c, kv: c.server.Dial()}
@@ -69,6 +70,7 @@ func (c *cluster) start(id int32, change ...func(*metadata.Registration, *Option
 	if m.ctl, err = New(opts); err != nil {
 		c.t.Fatal(err)
 	}
+	m.kv.SetFaults(c.faults)
 	ctx, cancel := context.WithCancel(context.Background())
 	var run sync.WaitGroup
 	run.Go(func() { _ = m.ctl.Run(ctx) })
@@ -81,22 +83,28 @@ func (c *cluster) start(id int32, change ...func(*metadata.Registration, *Option
 		_ = leaseKV.Close()
 	})
 	c.t.Cleanup(m.stop)
+	if c.faults == nil {
+		m.await("a controller", func(img *metadata.Image) bool { return img.Controller().ID >= 0 })
+	}
 	return m
 }
 
 // crash ends a broker and its lease.
 func (m *member) crash() {
-	b, ok := m.store.Image().Broker(m.lease.ID())
 	m.stop()
-	if ok {
-		kv := m.c.server.Dial()
-		defer kv.Close()
-		e, _, err := kv.Get(m.c.ctx, m.store.Keys().Broker(b.ID))
-		if err != nil {
-			m.c.t.Fatal(err)
-		}
-		m.c.server.ExpireLease(e[0].Lease)
+	m.c.expire(m)
+}
+
+// expire ends a broker's lease as if it had run out.
+func (c *cluster) expire(m *member) {
+	c.t.Helper()
+	kv := c.server.Dial()
+	defer kv.Close()
+	e, _, err := kv.Get(c.ctx, m.store.Keys().Broker(m.lease.ID()))
+	if err != nil {
+		c.t.Fatal(err)
 	}
+	c.server.ExpireLease(e[0].Lease)
 }
 
 // await waits until the image satisfies cond.

@@ -1,0 +1,304 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"firn/metadata"
+	"firn/metadata/topic"
+)
+
+func one(name string) NewTopic { return NewTopic{Name: name, Partitions: 1, ReplicationFactor: 1} }
+
+func TestCreateTopics(t *testing.T) {
+	c := newCluster(t)
+	m := c.start(1)
+	c.start(2)
+	c.start(3)
+	m.await("brokers", func(img *metadata.Image) bool { return len(img.Brokers()) == 3 })
+	m.create("taken", "with.dots")
+	long := strings.Repeat("x", 250)
+	for _, v := range []struct {
+		name  string
+		topic NewTopic
+		want  error
+	}{
+		{"name in use", one("taken"), ErrTopicExists},
+		{"name collides", one("with_dots"), ErrTopicNameCollision},
+		{"empty name", one(""), topic.ErrName},
+		{"long name", one(long), topic.ErrName},
+		{"bad name", one("a/b"), topic.ErrName},
+		{"no partitions", NewTopic{Name: "a", Partitions: 0, ReplicationFactor: 1}, ErrPartitions},
+		{"negative partitions", NewTopic{Name: "a", Partitions: -2, ReplicationFactor: 1}, ErrPartitions},
+		{"too many partitions", NewTopic{Name: "a", Partitions: maxPartitions + 1, ReplicationFactor: 1}, ErrPartitions},
+		{"no replicas", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 0}, ErrReplicationFactor},
+		{"more replicas than brokers", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 4}, ErrReplicationFactor},
+		{"assignment and partitions", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1}}}, ErrRequest},
+		{"assignment and factor", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: 1, Assignment: map[int32][]int32{0: {1}}}, ErrRequest},
+		{"assignment with a hole", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1}, 2: {1}}}, ErrAssignment},
+		{"assignment to nobody", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {}}}, ErrAssignment},
+		{"assignment of several factors", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1, 2}, 1: {1}}}, ErrAssignment},
+		{"assignment twice to one", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1, 1}}}, ErrAssignment},
+		{"assignment to a stranger", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1, 9}}}, ErrAssignment},
+		{"setting of no meaning", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{"no.such": "1"}}, new(topic.Error)},
+		{"setting out of range", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{"retention.ms": "-5"}}, new(topic.Error)},
+		{"setting that is no text", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{"retention.ms": "\xff"}}, ErrConfig},
+	} {
+		for _, validateOnly := range []bool{true, false} {
+			got := m.ctl.CreateTopics(c.ctx, []NewTopic{v.topic}, validateOnly)[0]
+			var setting *topic.Error
+			if errors.As(v.want, &setting) {
+				if !errors.As(got.Err, &setting) {
+					t.Errorf("%s: %v, want a topic.Error", v.name, got.Err)
+				}
+			} else if !errors.Is(got.Err, v.want) {
+				t.Errorf("%s: %v, want %v", v.name, got.Err, v.want)
+			}
+			if got.Topic.Name != "" {
+				t.Errorf("%s: failed and made %+v", v.name, got.Topic)
+			}
+		}
+	}
+	if n := m.store.Image().NumTopics(); n != 2 {
+		t.Errorf("%d topics", n)
+	}
+
+	list := []NewTopic{
+		{Name: "three", Partitions: 3, ReplicationFactor: 3, Settings: map[string]string{"retention.ms": "1000"}},
+		one("three"), // named twice
+		{Name: "manual", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {3, 1}, 1: {2, 3}}},
+		{Name: "default", Partitions: -1, ReplicationFactor: -1},
+		{Name: "large", Partitions: maxPartitions, ReplicationFactor: 3},
+	}
+	for _, got := range m.ctl.CreateTopics(c.ctx, list, true) {
+		if got.Err == nil && (!got.Topic.ID.IsZero() || got.Topic.Partitions == 0) {
+			t.Errorf("validated only: %+v", got.Topic)
+		}
+	}
+	if n := m.store.Image().NumTopics(); n != 2 {
+		t.Errorf("%d topics after validating only", n)
+	}
+	got := m.ctl.CreateTopics(c.ctx, list, false)
+	img := m.store.Image()
+	for i, g := range got {
+		if i == 1 {
+			if !errors.Is(g.Err, ErrTopicExists) {
+				t.Errorf("named twice: %v", g.Err)
+			}
+			continue
+		}
+		if g.Err != nil {
+			t.Fatal(g.Err)
+		}
+		if found, ok := img.Topic(list[i].Name); !ok || found.ID != g.Topic.ID || g.Topic.Rev != found.Rev {
+			t.Errorf("%s: made %+v, the image has %+v", list[i].Name, g.Topic, found)
+		}
+		for n := range g.Topic.Partitions {
+			p, ok := img.Partition(topic.Partition{ID: g.Topic.ID, Index: n})
+			if !ok || p.Leader != p.Replicas[0] || len(p.ISR) != int(g.Topic.ReplicationFactor) {
+				t.Fatalf("%s/%d: %+v", list[i].Name, n, p)
+			}
+		}
+	}
+	if v := img.TopicOverrides(got[0].Topic.ID); !maps.Equal(v, list[0].Settings) {
+		t.Errorf("settings %v", v)
+	}
+	if p, _ := img.Partition(topic.Partition{ID: got[2].Topic.ID, Index: 1}); fmt.Sprint(p.Replicas) != "[2 3]" {
+		t.Errorf("manual: %+v", p)
+	}
+	if got[3].Topic.Partitions != 1 || got[3].Topic.ReplicationFactor != 1 {
+		t.Errorf("default: %+v", got[3].Topic)
+	}
+}
+
+func TestReplicaOnADeadBroker(t *testing.T) {
+	c := newCluster(t)
+	a := c.start(1)
+	b := c.start(2)
+	a.await("brokers", func(img *metadata.Image) bool { return len(img.Brokers()) == 2 })
+	b.crash()
+	a.await("death", func(img *metadata.Image) bool { return len(img.Brokers()) == 1 })
+	manual := func(name string, replicas ...int32) CreatedTopic {
+		return a.ctl.CreateTopics(c.ctx, []NewTopic{{Name: name, Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: replicas}}}, false)[0]
+	}
+	got := manual("t", 2, 1)
+	if got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	if p, _ := a.store.Image().Partition(topic.Partition{ID: got.Topic.ID}); p.Leader != 1 || fmt.Sprint(p.ISR) != "[1]" {
+		t.Errorf("%+v", p)
+	}
+	if got := manual("u", 2); !errors.Is(got.Err, ErrAssignment) {
+		t.Errorf("all replicas dead: %v", got.Err)
+	}
+}
+
+func TestDeleteTopics(t *testing.T) {
+	c := newCluster(t)
+	m := c.start(1)
+	m.create("a", "b")
+	a, _ := m.store.Image().Topic("a")
+	b, _ := m.store.Image().Topic("b")
+	errs := m.ctl.DeleteTopics(c.ctx, []topic.ID{a.ID, topic.NewID(), a.ID})
+	if errs[0] != nil || !errors.Is(errs[1], ErrUnknownTopicID) || !errors.Is(errs[2], ErrUnknownTopicID) {
+		t.Error(errs)
+	}
+	img := m.store.Image()
+	if _, ok := img.Topic("a"); ok {
+		t.Error("still there by name")
+	}
+	if dead, ok := img.TopicByID(a.ID); !ok || dead.Live() {
+		t.Errorf("%+v", dead)
+	}
+	m.create("a") // the name is free at once, the id is another
+	if again, _ := m.store.Image().Topic("a"); again.ID == a.ID {
+		t.Error("the same id for another topic")
+	}
+	if errs := m.ctl.DeleteTopics(c.ctx, []topic.ID{a.ID}); !errors.Is(errs[0], ErrUnknownTopicID) {
+		t.Errorf("delete again: %v", errs)
+	}
+	if _, ok := m.store.Image().TopicByID(b.ID); !ok {
+		t.Error("another topic is gone")
+	}
+}
+
+func TestCreatePartitions(t *testing.T) {
+	c := newCluster(t)
+	m := c.start(1)
+	c.start(2)
+	m.await("brokers", func(img *metadata.Image) bool { return len(img.Brokers()) == 2 })
+	m.ctl.CreateTopics(c.ctx, []NewTopic{{Name: "t", Partitions: 2, ReplicationFactor: 2}}, false)
+	for _, v := range []struct {
+		name string
+		more MorePartitions
+		want error
+	}{
+		{"unknown topic", MorePartitions{Name: "u", Total: 3}, ErrUnknownTopic},
+		{"as many", MorePartitions{Name: "t", Total: 2}, ErrPartitions},
+		{"fewer", MorePartitions{Name: "t", Total: 1}, ErrPartitions},
+		{"too many", MorePartitions{Name: "t", Total: 3 + maxPartitions}, ErrPartitions},
+		{"assignment too short", MorePartitions{Name: "t", Total: 4, Assignment: [][]int32{{1, 2}}}, ErrAssignment},
+		{"assignment of another factor", MorePartitions{Name: "t", Total: 3, Assignment: [][]int32{{1}}}, ErrAssignment},
+		{"fine", MorePartitions{Name: "t", Total: 3, Assignment: [][]int32{{2, 1}}}, nil},
+	} {
+		if errs := m.ctl.CreatePartitions(c.ctx, []MorePartitions{v.more}, true); !errors.Is(errs[0], v.want) {
+			t.Errorf("%s: %v, want %v", v.name, errs[0], v.want)
+		}
+	}
+	errs := m.ctl.CreatePartitions(c.ctx, []MorePartitions{{Name: "t", Total: 3, Assignment: [][]int32{{2, 1}}}, {Name: "t", Total: 4}}, false)
+	if errs[0] != nil || !errors.Is(errs[1], ErrRequest) {
+		t.Error(errs)
+	}
+	errs = m.ctl.CreatePartitions(c.ctx, []MorePartitions{{Name: "t", Total: 600}}, false)
+	if errs[0] != nil {
+		t.Error(errs)
+	}
+	img := m.store.Image()
+	tt, _ := img.Topic("t")
+	leaders := map[int32]int{}
+	for i := range tt.Partitions {
+		p, ok := img.Partition(topic.Partition{ID: tt.ID, Index: i})
+		if !ok || len(p.Replicas) != 2 {
+			t.Fatalf("partition %d: %+v", i, p)
+		}
+		leaders[p.Leader]++
+	}
+	if tt.Partitions != 600 || leaders[1]-leaders[2] > 3 || leaders[2]-leaders[1] > 3 {
+		t.Errorf("%d partitions, leaders %v", tt.Partitions, leaders)
+	}
+}
+
+func TestAlterSettings(t *testing.T) {
+	c := newCluster(t)
+	badBroker := errors.New("no such setting")
+	m := c.start(1, func(_ *metadata.Registration, o *Options) {
+		o.CheckBrokerSettings = func(id int32, values map[string]string) error {
+			if _, ok := values["bad"]; ok {
+				return badBroker
+			}
+			return nil
+		}
+		o.BrokerList = func(name string) (string, bool) { return "x,y", name == "list" }
+	})
+	m.create("t", "u")
+	set := func(name, value string) SettingChange { return SettingChange{Name: name, Value: value} }
+	op := func(o SettingOp, name, value string) SettingChange {
+		return SettingChange{Name: name, Op: o, Value: value}
+	}
+	alter := func(a AlterSettings) error { return m.ctl.AlterSettings(c.ctx, []AlterSettings{a}, false)[0] }
+	tt, _ := m.store.Image().Topic("t")
+	steps := []struct {
+		name  string
+		alter AlterSettings
+		want  any // an error, or nil and then what the overrides are
+		after map[string]string
+	}{
+		{"unknown topic", AlterSettings{Topic: "x", Changes: []SettingChange{set("retention.ms", "1")}}, ErrUnknownTopic, nil},
+		{"set", AlterSettings{Topic: "t", Changes: []SettingChange{set("retention.ms", "1000"), set("segment.bytes", "2000000")}}, nil,
+			map[string]string{"retention.ms": "1000", "segment.bytes": "2000000"}},
+		{"delete, and what is not there", AlterSettings{Topic: "t", Changes: []SettingChange{op(SettingDelete, "retention.ms", ""), op(SettingDelete, "retention.bytes", "")}}, nil,
+			map[string]string{"segment.bytes": "2000000"}},
+		{"append to a default", AlterSettings{Topic: "t", Changes: []SettingChange{op(SettingAppend, "cleanup.policy", "compact")}}, nil,
+			map[string]string{"segment.bytes": "2000000", "cleanup.policy": "delete,compact"}},
+		{"append what is there", AlterSettings{Topic: "t", Changes: []SettingChange{op(SettingAppend, "cleanup.policy", "compact, delete")}}, nil,
+			map[string]string{"segment.bytes": "2000000", "cleanup.policy": "delete,compact"}},
+		{"subtract", AlterSettings{Topic: "t", Changes: []SettingChange{op(SettingSubtract, "cleanup.policy", "delete")}}, nil,
+			map[string]string{"segment.bytes": "2000000", "cleanup.policy": "compact"}},
+		{"append to no list", AlterSettings{Topic: "t", Changes: []SettingChange{op(SettingAppend, "retention.ms", "1")}}, ErrConfig, nil},
+		{"unknown operation", AlterSettings{Topic: "t", Changes: []SettingChange{op(9, "retention.ms", "1")}}, ErrRequest, nil},
+		{"one setting twice", AlterSettings{Topic: "t", Changes: []SettingChange{set("retention.ms", "1"), op(SettingDelete, "retention.ms", "")}}, ErrRequest, nil},
+		{"bad value leaves all", AlterSettings{Topic: "t", Changes: []SettingChange{set("retention.ms", "5"), set("segment.bytes", "none")}}, new(topic.Error),
+			map[string]string{"segment.bytes": "2000000", "cleanup.policy": "compact"}},
+		{"replace", AlterSettings{Topic: "t", Replace: true, Changes: []SettingChange{set("retention.ms", "7")}}, nil, map[string]string{"retention.ms": "7"}},
+		{"append in a replacement", AlterSettings{Topic: "t", Replace: true, Changes: []SettingChange{op(SettingAppend, "cleanup.policy", "compact")}}, ErrRequest, nil},
+		{"replace by nothing", AlterSettings{Topic: "t", Replace: true}, nil, map[string]string{}},
+	}
+	for _, s := range steps {
+		err := alter(s.alter)
+		var setting *topic.Error
+		switch want := s.want.(type) {
+		case *topic.Error:
+			if !errors.As(err, &setting) {
+				t.Errorf("%s: %v", s.name, err)
+			}
+		case error:
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", s.name, err, want)
+			}
+		default:
+			if err != nil {
+				t.Errorf("%s: %v", s.name, err)
+			}
+		}
+		if got := m.store.Image().TopicOverrides(tt.ID); s.after != nil && !maps.Equal(got, s.after) {
+			t.Errorf("%s: overrides %v, want %v", s.name, got, s.after)
+		}
+	}
+
+	if err := alter(AlterSettings{Broker: 1, Changes: []SettingChange{op(SettingAppend, "list", "z")}}); err != nil {
+		t.Error(err)
+	}
+	if err := alter(AlterSettings{Broker: -1, Changes: []SettingChange{set("k", "v")}}); err != nil {
+		t.Error(err)
+	}
+	if err := alter(AlterSettings{Broker: 1, Changes: []SettingChange{set("bad", "v")}}); !errors.Is(err, badBroker) {
+		t.Error(err)
+	}
+	img := m.store.Image()
+	if v := img.BrokerOverrides(1)["list"]; v != "x,y,z" || img.ClusterOverrides()["k"] != "v" {
+		t.Errorf("broker %v, cluster %v", img.BrokerOverrides(1), img.ClusterOverrides())
+	}
+	errs := m.ctl.AlterSettings(c.ctx, []AlterSettings{
+		{Topic: "u", Changes: []SettingChange{set("retention.ms", "9")}}, {Topic: "u", Changes: []SettingChange{set("retention.ms", "8")}},
+	}, false)
+	if errs[0] != nil || !errors.Is(errs[1], ErrRequest) {
+		t.Errorf("one topic twice: %v", errs)
+	}
+	rev := m.store.Image().Rev()
+	if errs := m.ctl.AlterSettings(c.ctx, []AlterSettings{{Topic: "u", Changes: []SettingChange{set("retention.ms", "10")}}}, true); errs[0] != nil || m.store.Image().Rev() != rev {
+		t.Errorf("validate only: %v", errs)
+	}
+}
