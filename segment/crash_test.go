@@ -383,7 +383,7 @@ func (c *crasher) run(steps int) {
 // TestCrashAtEveryStep runs scripts of everything that changes a log, crashing before a third of all
 // changes to the file system. FIRN_CRASH_SEED runs one seed, FIRN_CRASH_SEEDS that many.
 func TestCrashAtEveryStep(t *testing.T) {
-	first, n := uint64(1), uint64(12)
+	first, n := uint64(1), uint64(crashSeeds)
 	if s := os.Getenv("FIRN_CRASH_SEEDS"); s != "" {
 		n, _ = strconv.ParseUint(s, 10, 64)
 		first = uint64(time.Now().UnixNano())

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,13 +190,13 @@ func TestRemoveCrash(t *testing.T) {
 	}
 	d.timedCheckpoint()
 	fill(t, l, 52, 2, 50)
-	n := 0
+	var n atomic.Int64
 	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, name string) {
 		if !op.Changes() {
 			return
 		}
 		for seed := range uint64(3) {
-			n++
+			n.Add(1)
 			after := openDisk(t, mem.CrashClone(seed, int(seed)*50))
 			l, err := after.Open(testID, 0, Options{})
 			if err != nil {
@@ -209,8 +210,8 @@ func TestRemoveCrash(t *testing.T) {
 	if err := d.Remove(testID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Close(true); err != nil || n == 0 {
-		t.Fatal(n, err)
+	if err := d.Close(true); err != nil || n.Load() == 0 {
+		t.Fatal(n.Load(), err)
 	}
 }
 

@@ -14,6 +14,7 @@ type Extent struct {
 	pos         int64
 	size        int
 	first, next int64
+	cut         bool
 }
 
 // FirstOffset is the base offset of the first batch, which may be below the offset asked for.
@@ -21,6 +22,10 @@ func (e *Extent) FirstOffset() int64 { return e.first }
 
 // NextOffset is the offset after the last batch: where to read on.
 func (e *Extent) NextOffset() int64 { return e.next }
+
+// Cut tells that maxBytes ended it, not its segment or the limit: reading on with what is left of the
+// same allowance would give nothing, or next to it.
+func (e *Extent) Cut() bool { return e.cut }
 
 // Len is the number of bytes.
 func (e *Extent) Len() int { return e.size }

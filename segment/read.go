@@ -71,12 +71,13 @@ func (s *segment) extent(h *handle, offset, limit, maxBytes int64, atLeastOne bo
 			return Extent{}, err
 		}
 	}
-	if to-from > maxBytes {
+	cut := to-from > maxBytes
+	if cut {
 		if to, next, err = s.cut(h, from, to, first, maxBytes, atLeastOne); err != nil {
 			return Extent{}, err
 		}
 	}
-	return Extent{h: h, pos: from, size: int(to - from), first: first, next: next}, nil
+	return Extent{h: h, pos: from, size: int(to - from), first: first, next: next, cut: cut}, nil
 }
 
 // locate returns where the batch that holds offset begins, in the file and in offsets. It must lie in
@@ -138,7 +139,8 @@ func (s *segment) cut(h *handle, from, to, first, maxBytes int64, atLeastOne boo
 		}
 		s.disk.metrics.indexErrors.Inc()
 	}
-	r := newFrames(h.log, from, to, first, &scanBuffers)
+	// No index entry lies within maxBytes, so there are few batches to walk over.
+	r := newFrames(h.log, from, to, first, &lookupBuffers)
 	defer r.close()
 	for {
 		b, n, err := r.head()

@@ -70,6 +70,9 @@ func TestReadAgainstModel(t *testing.T) {
 		if len(got) > min(size, allowed) || len(got) < least || allowed == math.MaxInt && len(got) != size {
 			t.Fatalf("read [%d, %d) max %d atLeastOne %v: %d bytes, the model has %d", offset, limit, maxBytes, atLeastOne, len(got), size)
 		}
+		if e.Cut() != (size > maxBytes) {
+			t.Fatalf("read [%d, %d) max %d: cut %v, the model has %d bytes", offset, limit, maxBytes, e.Cut(), size)
+		}
 		if len(got) == 0 {
 			if e.NextOffset() > offset {
 				t.Fatalf("an empty extent goes on to %d", e.NextOffset())

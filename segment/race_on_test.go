@@ -1,0 +1,6 @@
+//go:build race
+
+package segment
+
+// crashSeeds is few where each costs ten times as much.
+const crashSeeds = 2
