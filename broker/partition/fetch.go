@@ -309,7 +309,7 @@ func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again 
 		}
 		p.Extents = append(p.Extents, run)
 		p.Bytes += n
-		if at = run.ext.NextOffset(); p.Bytes >= limit {
+		if at = run.ext.NextOffset(); p.Bytes >= limit || run.ext.Cut() {
 			break
 		}
 	}
