@@ -219,7 +219,8 @@ func (c *Committer) confirm(ctx context.Context, sl *slot, own ShardOwner) (guar
 	if !unsure {
 		return guards, nil
 	}
-	res, err := Settle(ctx, c.store.kv, Txn{If: guards[:], Then: []Op{Put(fence, encodeShardOwner(&own))}})
+	// Its own copy of the guards, for an attempt given up may still be under way when they change below.
+	res, err := Settle(ctx, c.store.kv, Txn{If: slices.Clone(guards[:]), Then: []Op{Put(fence, encodeShardOwner(&own))}})
 	if err != nil {
 		return guards, err
 	}
