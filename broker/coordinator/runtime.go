@@ -24,11 +24,9 @@ var (
 	ErrTooLarge = errors.New("coordinator: write too large")
 )
 
-// maxWaiting bounds the commands that wait for one shard's loop.
+// maxWaiting bounds the commands that wait for one shard's loop, and apart from that those whose answers
+// wait there for a write.
 const maxWaiting = 4096
-
-// maxEdits bounds the edits handed to the store in one piece; it takes 100.
-const maxEdits = 90
 
 // Store is what a Runtime needs of the metadata store; *metadata.Committer is one.
 type Store interface {
@@ -39,7 +37,6 @@ type Store interface {
 type Options[M Machine] struct {
 	Kind   metadata.ShardKind
 	Broker int32 // node.id
-	Shards int32
 	New    func() M
 	Store  Store
 	// RetryMin and RetryMax bound the pause between attempts to load a shard; 100 ms and 2 s if 0.
@@ -55,6 +52,7 @@ type Runtime[M Machine] struct {
 	loops  sync.WaitGroup
 	mu     sync.RWMutex
 	shards map[int32]*shard[M]
+	ends   map[int32]<-chan struct{} // closed when the newest loop of a shard, present or past, has ended
 }
 
 // NewRuntime returns a runtime that owns nothing yet; see Own.
@@ -69,7 +67,7 @@ func NewRuntime[M Machine](opts Options[M]) *Runtime[M] {
 		opts.Logger = slog.Default()
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &Runtime[M]{opts: opts, ctx: ctx, stop: stop, shards: map[int32]*shard[M]{}}
+	return &Runtime[M]{opts: opts, ctx: ctx, stop: stop, shards: map[int32]*shard[M]{}, ends: map[int32]<-chan struct{}{}}
 }
 
 // ShardOf is the shard that id belongs to, among n.
@@ -99,8 +97,8 @@ func (r *Runtime[M]) Own(shard int32, own metadata.ShardOwner, brokerEpoch int64
 	if !mine {
 		return
 	}
-	s := newShard(r, shard, own, old)
-	r.shards[shard] = s
+	s := newShard(r, shard, own, r.ends[shard])
+	r.shards[shard], r.ends[shard] = s, s.ended
 	r.loops.Add(1)
 	go func() {
 		defer r.loops.Done()
@@ -128,7 +126,7 @@ func (r *Runtime[M]) do(shard int32, c command[M]) {
 		c.refuse(ErrNotCoordinator)
 		return
 	}
-	s.submit(c)
+	s.waiting.submit(c)
 }
 
 // Owned lists the shards this broker owns at the moment, in no order.

@@ -10,34 +10,29 @@ import (
 	"firn/metadata"
 )
 
-type command[M Machine] struct {
-	fn       func(m M, now time.Time) Result
-	refuse   func(error)
-	inMemory bool
-}
-
 // shard is one owned shard and its loop. Only the loop touches what is not a channel or immutable.
 type shard[M Machine] struct {
-	r     *Runtime[M]
-	n     int32
-	own   metadata.ShardOwner
-	ctx   context.Context
-	stop  context.CancelFunc
-	after *shard[M] // its loop must have ended before this one reads the shard
-	ended chan struct{}
-
+	r       *Runtime[M]
+	n       int32
+	own     metadata.ShardOwner
+	ctx     context.Context
+	stop    context.CancelFunc
+	after   <-chan struct{} // an earlier loop of this shard must have ended before this one reads it; may be nil
+	ended   chan struct{}
 	waiting waiting[M]
-	writes  chan writeDone
+	writes  chan writeDone // holds the outcome of the write in flight
 	loads   chan loadDone[M]
+	loading sync.WaitGroup
 
 	machine M
 	known   bool            // machine holds a loaded state, if perhaps an uncertain one
 	sure    bool            // what machine holds is what is stored, but for the writes in flight
+	refusal error           // of what can't be served at the moment
 	store   *metadata.Shard // nil while not sure
 	flight  []Reply         // answers that wait for the write in flight
 	writing bool
-	queued  []Result // results behind the write in flight
-	retry   time.Duration
+	queued  []Result      // results behind the write in flight
+	retry   time.Duration // pause before the next load after a failure; zero again once a write succeeds
 }
 
 type writeDone struct {
@@ -51,81 +46,26 @@ type loadDone[M Machine] struct {
 	err     error
 }
 
-func newShard[M Machine](r *Runtime[M], n int32, own metadata.ShardOwner, after *shard[M]) *shard[M] {
+func newShard[M Machine](r *Runtime[M], n int32, own metadata.ShardOwner, after <-chan struct{}) *shard[M] {
 	s := &shard[M]{
-		r: r, n: n, own: own, after: after, ended: make(chan struct{}),
-		waiting: waiting[M]{wake: make(chan struct{}, 1)}, writes: make(chan writeDone, 1), loads: make(chan loadDone[M], 1),
+		r: r, n: n, own: own, after: after, ended: make(chan struct{}), refusal: ErrLoading,
+		waiting: waiting[M]{wake: make(chan struct{}, 1)}, writes: make(chan writeDone, 1), loads: make(chan loadDone[M]),
 	}
 	s.ctx, s.stop = context.WithCancel(r.ctx)
 	return s
 }
 
-// waiting is the queue of commands in front of a loop.
-type waiting[M Machine] struct {
-	mu   sync.Mutex
-	list []command[M]
-	shut bool
-	wake chan struct{} // holds a token while list may have something
-}
-
-// submit hands a command to the loop without waiting.
-func (s *shard[M]) submit(c command[M]) {
-	w := &s.waiting
-	w.mu.Lock()
-	var err error
-	switch {
-	case w.shut:
-		err = ErrNotCoordinator
-	case len(w.list) >= maxWaiting:
-		err = ErrBusy
-	default:
-		w.list = append(w.list, c)
-	}
-	w.mu.Unlock()
-	if err != nil {
-		c.refuse(err)
-		return
-	}
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// take empties the queue; with shut nothing enters it any more.
-func (w *waiting[M]) take(shut bool) []command[M] {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	list := w.list
-	w.list = nil
-	w.shut = w.shut || shut
-	return list
-}
-
-func (s *shard[M]) refuseWaiting() {
-	for _, c := range s.waiting.take(true) {
-		c.refuse(ErrNotCoordinator)
-	}
-}
-
 func (s *shard[M]) run() {
-	defer s.refuseWaiting()
 	defer close(s.ended)
 	if s.after != nil {
-		<-s.after.ended
-		s.after = nil
+		<-s.after // it was stopped, and waits for nothing that does not end at once
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	s.load(0)
-	for {
+	for s.ctx.Err() == nil {
 		select {
 		case <-s.ctx.Done():
-			s.doubt(ErrNotCoordinator)
-			if s.known {
-				s.machine.Abandon(ErrNotCoordinator)
-			}
-			return
 		case <-s.waiting.wake:
 			for _, c := range s.waiting.take(false) {
 				s.serve(c)
@@ -141,6 +81,11 @@ func (s *shard[M]) run() {
 		}
 		s.arm(timer)
 	}
+	s.doubt(ErrNotCoordinator)
+	for _, c := range s.waiting.take(true) {
+		c.refuse(ErrNotCoordinator)
+	}
+	s.loading.Wait()
 }
 
 // arm sets the timer to the machine's deadline. While the state is in doubt nothing expires.
@@ -156,14 +101,16 @@ func (s *shard[M]) arm(timer *time.Timer) {
 
 func (s *shard[M]) serve(c command[M]) {
 	switch {
-	case s.sure:
+	case s.sure && (c.inMemory || len(s.queued) < maxWaiting):
 		s.accept(c.fn(s.machine, time.Now()))
+	case s.sure:
+		c.refuse(ErrBusy)
 	case s.known && c.inMemory:
 		for _, f := range c.fn(s.machine, time.Now()).AtOnce {
 			f()
 		}
 	default:
-		c.refuse(ErrLoading)
+		c.refuse(s.refusal)
 	}
 }
 
@@ -173,15 +120,14 @@ func (s *shard[M]) accept(res Result) {
 	for _, f := range res.AtOnce {
 		f()
 	}
-	if len(res.Edits) == 0 && len(res.Replies) == 0 {
-		return
-	}
-	if !s.writing && len(res.Edits) == 0 {
+	switch {
+	case len(res.Edits) == 0 && len(res.Replies) == 0:
+	case len(res.Edits) == 0 && !s.writing:
 		reply(res.Replies, nil)
-		return
+	default:
+		s.queued = append(s.queued, res)
+		s.write()
 	}
-	s.queued = append(s.queued, res)
-	s.write()
 }
 
 // write sends what is queued to the store, unless a write is in flight.
@@ -189,70 +135,44 @@ func (s *shard[M]) write() {
 	if s.writing || len(s.queued) == 0 {
 		return
 	}
-	var edits []metadata.Edit
+	batch := pieces(s.queued)
 	for _, res := range s.queued {
-		edits = append(edits, res.Edits...)
 		s.flight = append(s.flight, res.Replies...)
 	}
 	s.queued = nil
-	if len(edits) == 0 {
-		flight := s.flight
-		s.flight = nil
-		reply(flight, nil)
+	if len(batch) == 0 {
+		s.settle()
 		return
 	}
 	s.writing = true
-	store, pieces := s.store, split(newest(edits))
-	left := len(pieces)
-	var first error
-	results := make(chan error, left) // commits of one shard complete in order, perhaps in several goroutines
-	for _, p := range pieces {
-		store.Commit(p, func(err error) { results <- err })
+	done := s.outcome(len(batch))
+	for _, piece := range batch {
+		s.store.Commit(piece, done)
 	}
-	go func() {
-		for range left {
-			if err := <-results; err != nil && first == nil {
-				first = err
-			}
-		}
-		select {
-		case s.writes <- writeDone{store, first}:
-		case <-s.ended:
-		}
-	}()
 }
 
-// newest keeps the last edit of each key, in the order in which those were made.
-func newest(edits []metadata.Edit) []metadata.Edit {
-	last := make(map[string]int, len(edits))
-	for i, e := range edits {
-		last[e.Key] = i
-	}
-	out := edits[:0]
-	for i, e := range edits {
-		if last[e.Key] == i {
-			out = append(out, e)
+// outcome returns what n commits are to call: it tells the loop of the first error when the last has ended.
+// Commits end in their order, but tell so from several goroutines.
+func (s *shard[M]) outcome(n int) func(error) {
+	var mu sync.Mutex
+	d := writeDone{store: s.store}
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if d.err == nil {
+			d.err = err
+		}
+		if n--; n == 0 {
+			s.writes <- d // has room: there is one write in flight
 		}
 	}
-	return out
 }
 
-// maxPiece bounds the bytes of one piece; the store takes 1 MiB.
-const maxPiece = 512 << 10
-
-// split cuts edits into pieces that the store takes in one write each.
-func split(edits []metadata.Edit) [][]metadata.Edit {
-	var pieces [][]metadata.Edit
-	start, size := 0, 0
-	for i, e := range edits {
-		n := len(e.Key) + len(e.Value)
-		if i > start && (i-start == maxEdits || size+n > maxPiece) {
-			pieces = append(pieces, edits[start:i])
-			start, size = i, 0
-		}
-		size += n
-	}
-	return append(pieces, edits[start:])
+// settle lets the answers out whose writes are committed.
+func (s *shard[M]) settle() {
+	flight := s.flight
+	s.flight = nil
+	reply(flight, nil)
 }
 
 func reply(replies []Reply, err error) {
@@ -267,27 +187,36 @@ func (s *shard[M]) written(d writeDone) {
 	}
 	s.writing = false
 	if d.err == nil {
-		flight := s.flight
-		s.flight = nil
-		reply(flight, nil)
+		s.retry = 0
+		s.settle()
 		s.write()
 		return
 	}
 	s.r.opts.Logger.Warn("coordinator write failed, loading the shard again", "kind", s.r.opts.Kind, "shard", s.n, "error", d.err)
 	switch {
 	case errors.Is(d.err, metadata.ErrFenced):
-		// The image will name the new owner, or this broker's new record.
+		s.fenced()
 		s.doubt(ErrNotCoordinator)
 	case errors.Is(d.err, metadata.ErrTooLarge):
 		s.doubt(ErrTooLarge)
 	default:
 		s.doubt(ErrUnavailable)
 	}
-	s.load(0)
+	s.load(s.retry)
+	s.longer()
 }
 
-// doubt stops believing in the machine's state and refuses all that rests on it. The machine stays for
-// what needs no store; members parked in it are let go when it is replaced.
+// longer makes the next pause longer.
+func (s *shard[M]) longer() {
+	s.retry = min(max(2*s.retry, s.r.opts.RetryMin), s.r.opts.RetryMax)
+}
+
+// fenced takes note that somebody else owns the shard now, so that not even heartbeats are answered. The
+// image will name the new owner, or this broker's new record, by which a new loop begins.
+func (s *shard[M]) fenced() { s.refusal = ErrNotCoordinator }
+
+// doubt stops believing in the machine's state and refuses all that rests on it, and whoever is parked. The
+// machine stays for what needs no store.
 func (s *shard[M]) doubt(err error) {
 	if s.store != nil {
 		s.store.Close()
@@ -302,28 +231,28 @@ func (s *shard[M]) doubt(err error) {
 	if s.known {
 		s.machine.Abandon(err)
 	}
+	s.known = s.known && !errors.Is(s.refusal, ErrNotCoordinator)
 }
 
 // load reads the shard, after a pause, in a goroutine of its own.
 func (s *shard[M]) load(pause time.Duration) {
-	go func() {
-		d := loadDone[M]{}
+	s.loading.Go(func() {
 		wait := time.NewTimer(pause)
 		defer wait.Stop()
 		select {
 		case <-wait.C:
-			d = s.read()
 		case <-s.ctx.Done():
-			d.err = s.ctx.Err()
+			return
 		}
+		d := s.read()
 		select {
 		case s.loads <- d:
-		case <-s.ended:
+		case <-s.ctx.Done():
 			if d.store != nil {
 				d.store.Close()
 			}
 		}
-	}()
+	})
 }
 
 func (s *shard[M]) read() loadDone[M] {
@@ -340,14 +269,17 @@ func (s *shard[M]) read() loadDone[M] {
 }
 
 func (s *shard[M]) loaded(d loadDone[M]) {
-	if d.err == nil {
-		s.store, s.machine, s.known, s.sure, s.retry = d.store, d.machine, true, true, 0
+	switch {
+	case d.err == nil:
+		s.store, s.machine, s.known, s.sure, s.refusal = d.store, d.machine, true, true, ErrLoading
 		return
-	}
-	if s.ctx.Err() != nil {
+	case s.ctx.Err() != nil:
 		return
+	case errors.Is(d.err, metadata.ErrFenced):
+		s.fenced()
+		s.doubt(ErrNotCoordinator)
 	}
-	s.retry = min(max(2*s.retry, s.r.opts.RetryMin), s.r.opts.RetryMax)
+	s.longer()
 	s.r.opts.Logger.Warn("coordinator shard not loaded, trying again", "kind", s.r.opts.Kind, "shard", s.n, "error", d.err, "pause", s.retry)
 	s.load(s.retry)
 }

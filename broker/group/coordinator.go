@@ -35,7 +35,7 @@ func NewCoordinator(c Config) *Coordinator {
 	return &Coordinator{
 		shards: c.Shards,
 		runtime: coordinator.NewRuntime(coordinator.Options[*Machine]{
-			Kind: metadata.GroupShard, Broker: c.Broker, Shards: c.Shards, Store: c.Store, Logger: c.Logger,
+			Kind: metadata.GroupShard, Broker: c.Broker, Store: c.Store, Logger: c.Logger,
 			New: func() *Machine { return NewMachine(c.Options) },
 		}),
 	}
