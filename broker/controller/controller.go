@@ -80,8 +80,11 @@ type term struct {
 	// seen is the image up to which everything has been acted on; nil at first, so that a new controller
 	// looks at everything.
 	seen *metadata.Image
-	// again says that something planned on seen or later was not committed.
+	// again says that something planned on seen or later was not committed, so that everything must be
+	// looked at once more.
 	again bool
+	// shards says that shards may need other owners.
+	shards bool
 }
 
 // job is a verb's work, run by Run's goroutine with the present term, or nil if there is none.
@@ -119,20 +122,20 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer stop()
 	for ctx.Err() == nil {
 		epoch, registered := c.opts.Lease.Changed()
-		settled := c.step(ctx, epoch)
+		next := c.step(ctx, epoch)
 		var jobs chan job // only once it is known who the controller is
-		var retry <-chan time.Time
 		if other := c.store.Image().Controller().ID; c.term != nil || other >= 0 && other != c.opts.Lease.ID() {
 			jobs = c.jobs
 		}
-		if !settled {
-			retry = time.After(retryPause)
+		var again <-chan time.Time
+		if next != whenChanged {
+			again = time.After(next)
 		}
 		select {
 		case <-ctx.Done():
 		case <-changed:
 		case <-registered:
-		case <-retry:
+		case <-again:
 		case j := <-jobs:
 			j.run(c.term)
 			close(j.done)
@@ -141,9 +144,11 @@ func (c *Controller) Run(ctx context.Context) error {
 	return nil
 }
 
-// step brings the controllership and what follows from it up to the newest image. It reports whether there is
-// nothing left to do until something changes.
-func (c *Controller) step(ctx context.Context, brokerEpoch int64) bool {
+// whenChanged says that there is nothing to do until something changes.
+const whenChanged time.Duration = -1
+
+// step brings the controllership and what follows from it nearer to the newest image. It returns when to go on.
+func (c *Controller) step(ctx context.Context, brokerEpoch int64) time.Duration {
 	img := c.store.Image()
 	ctl := img.Controller()
 	switch {
@@ -157,7 +162,7 @@ func (c *Controller) step(ctx context.Context, brokerEpoch int64) bool {
 		return c.reconcile(ctx, img)
 	case ctl.ID >= 0:
 		c.resign()
-		return true
+		return whenChanged
 	}
 	c.resign()
 	epoch, err := c.opts.Lease.Campaign(ctx)
@@ -169,7 +174,7 @@ func (c *Controller) step(ctx context.Context, brokerEpoch int64) bool {
 	if ctx.Err() == nil && !errors.Is(err, metadata.ErrConflict) {
 		c.log.Warn("campaign for controller", "err", err)
 	}
-	return false
+	return retryPause
 }
 
 func (c *Controller) resign() {

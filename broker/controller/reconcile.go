@@ -9,48 +9,37 @@ import (
 	"firn/metadata"
 )
 
-// reconcile writes what the newest image calls for: leaders, shard owners, and that losses have been acted
-// on. It reports whether nothing is left to do.
-func (c *Controller) reconcile(ctx context.Context, img *metadata.Image) bool {
+// reconcile writes what the newest image calls for, one kind after the other: leaders, then shard owners, then
+// that losses have been acted on. Verbs get their turn in between. It returns when to go on.
+func (c *Controller) reconcile(ctx context.Context, img *metadata.Image) time.Duration {
 	t := c.term
-	if t.seen == img && !t.again {
-		return true
-	}
-	ch := img.Diff(t.seen)
-	all := t.again || t.seen == nil || len(ch.Brokers)+len(ch.Nodes) > 0
-	todo := changedPartitions(ch)
-	if all {
-		todo = img.Partitions()
-	}
-	txns, elected := c.planPartitions(img, todo)
-	if all {
-		txns = append(txns, c.planShards(img)...)
-	}
-	if len(txns) == 0 {
-		// Every partition is as it should be, so what the disks may have lost has been acted on.
-		txns = c.planLosses(img)
-	}
-	t.seen, t.again = img, false
-	if len(txns) == 0 {
-		return true
-	}
-	start := time.Now()
-	rev, err := c.commitAll(ctx, txns)
-	if err != nil {
-		t.again = true
-		if ctx.Err() == nil && !errors.Is(err, metadata.ErrConflict) {
-			c.log.Warn("controller commit", "err", err)
+	if t.seen != img || t.again {
+		ch := img.Diff(t.seen)
+		todo := changedPartitions(ch)
+		if t.again || t.seen == nil || len(ch.Brokers)+len(ch.Nodes) > 0 {
+			todo, t.shards = img.Partitions(), true
+		}
+		t.seen, t.again = img, false
+		txns, elected := c.planPartitions(img, todo)
+		if len(txns) > 0 {
+			start := time.Now()
+			next := c.commitAll(ctx, txns)
+			c.metrics.elections.Add(float64(elected))
+			c.log.Info("partitions have new leaders or in-sync replicas", "partitions", len(txns), "leaders", elected, "took", time.Since(start))
+			return next
 		}
 	}
-	if elected > 0 {
-		c.metrics.elections.Add(float64(elected))
-		c.log.Info("elected leaders", "partitions", elected, "took", time.Since(start))
+	if t.shards {
+		t.shards = false
+		if txns := c.planShards(img); len(txns) > 0 {
+			return c.commitAll(ctx, txns)
+		}
 	}
-	// What was written is acted on like any other change, which finds nothing to do.
-	if _, err := c.store.WaitRev(ctx, rev); err != nil {
-		t.again = true
+	// Every partition is as it should be, so what the disks may have lost has been acted on.
+	if txns := c.planLosses(img); len(txns) > 0 {
+		return c.commitAll(ctx, txns)
 	}
-	return false
+	return whenChanged
 }
 
 // changedPartitions yields the partitions that changed and are still there.
@@ -124,11 +113,12 @@ func (c *Controller) mine() metadata.Cmp {
 	return metadata.CreatedAt(c.keys.Controller(), c.term.epoch)
 }
 
-// commitAll writes what it can and returns the newest revision it wrote, and the first reason why something
-// was not written. What conflicts or is unknown is planned anew on a later image.
-func (c *Controller) commitAll(ctx context.Context, txns []metadata.Txn) (rev int64, err error) {
+// commitAll writes what it can, waits until it is in the image, and returns when to go on. What conflicts or
+// has no verdict makes the controller look at everything again.
+func (c *Controller) commitAll(ctx context.Context, txns []metadata.Txn) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
 	defer cancel()
+	var rev int64
 	results, err := c.store.KV().TxnMany(ctx, txns)
 	for _, r := range results {
 		switch {
@@ -138,5 +128,14 @@ func (c *Controller) commitAll(ctx context.Context, txns []metadata.Txn) (rev in
 			err = metadata.ErrConflict
 		}
 	}
-	return rev, err
+	if err == nil {
+		if _, err = c.store.WaitRev(ctx, rev); err == nil {
+			return 0
+		}
+	}
+	c.term.again = true
+	if !errors.Is(err, metadata.ErrConflict) && ctx.Err() == nil {
+		c.log.Warn("controller commit", "err", err)
+	}
+	return retryPause
 }
