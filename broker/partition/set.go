@@ -166,8 +166,12 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 		Logger:    r.logger,
 	})
 	if err != nil {
-		r.log, r.broken = nil, r.storageError("open", err)
-		r.logger.Error("replica cannot be served", "err", r.broken)
+		// Whatever is wrong with what is stored: to clients this is a disk that is away, not a bad request of theirs.
+		s.met.storageErrors.Inc()
+		if errors.Is(err, segment.ErrCorrupt) {
+			s.met.corruptions.Inc()
+		}
+		r.log, r.broken = nil, fmt.Errorf("open %s: %w: %w", tp, ErrStorage, err)
 		return r, r.broken
 	}
 	r.hw.Store(r.log.RecoveredHighWatermark())
