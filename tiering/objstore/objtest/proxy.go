@@ -35,7 +35,7 @@ func newProxy(t *testing.T, target string) *proxy {
 			r.SetURL(u)
 			r.Out.Host = r.In.Host // it is part of the signature
 		},
-		Transport:    &http.Transport{DisableCompression: true},
+		Transport:    &http.Transport{DisableCompression: true, DisableKeepAlives: true},
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	p.Server = httptest.NewServer(p)
