@@ -179,6 +179,7 @@ func (l *Log) writeAt(h *handle, bs []batch.Batch, pos, size int64) error {
 	if terr := h.log.Truncate(pos); terr != nil {
 		return l.disk.fail(fmt.Errorf("%w; cut it back: %w", err, terr))
 	}
+	l.cutBack.Store(true)
 	return err
 }
 

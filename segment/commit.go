@@ -163,9 +163,10 @@ func (l *Log) syncLocked() error {
 	}
 	s := v.active
 	next, size := s.bounds()
-	if p := l.synced(); p.base == s.base && p.next >= next {
+	if p := l.synced(); p.base == s.base && p.next >= next && !l.cutBack.Load() {
 		return nil
 	}
+	l.cutBack.Store(false) // before the sync: what comes during it is for the next
 	h, err := s.acquire()
 	if err != nil {
 		return err

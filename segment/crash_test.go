@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -104,28 +105,27 @@ func (c *crasher) crash(op faultfs.Op, name string) {
 }
 
 // verify opens the file system left by a crash three times: the first recovery must not live on what
-// the second does not find, and what is appended after it must be there the third time.
+// the second does not find, and what is appended after it must be there the third time. The first
+// recovery may itself be cut short by a crash.
 func (c *crasher) verify(fsys *vfs.Mem, kill bool) error {
 	var next int64
 	for round := range 3 {
-		d, err := OpenDisk(DiskOptions{FS: fsys, Dir: testDir, BrokerID: 1})
-		if err != nil {
-			return err
-		}
-		state := newCounter()
-		l, err := d.Open(testID, 0, Options{Settings: crashSettings(), Producers: state, Logger: testLogger(c.t)})
+		again := c.crashIn(fsys)
+		d, l, state, err := c.recover(again.fs)
 		if err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
+		}
+		if round == 0 && again.clone != nil {
+			if err := c.verifyOnce(again.clone); err != nil {
+				return fmt.Errorf("crash in recovery before %s: %w", again.at, err)
+			}
 		}
 		if round > 0 && l.Next() != next {
 			return fmt.Errorf("round %d: recovered to %d, was %d", round, l.Next(), next)
 		}
 		if round < 2 {
-			before := c.mu.before.check(l, state, kill)
-			if before != nil {
-				if after := c.mu.after.check(l, state, kill); after != nil {
-					return fmt.Errorf("round %d: neither %w nor %w", round, before, after)
-				}
+			if err := c.compare(l, state, kill); err != nil {
+				return fmt.Errorf("round %d: %w", round, err)
 			}
 		}
 		if round == 1 {
@@ -140,6 +140,58 @@ func (c *crasher) verify(fsys *vfs.Mem, kill bool) error {
 		fsys = fsys.CrashClone(uint64(round), 0)
 	}
 	return nil
+}
+
+func (c *crasher) verifyOnce(fsys vfs.FS) error {
+	d, l, state, err := c.recover(fsys)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.compare(l, state, false), d.Close(false))
+}
+
+func (c *crasher) recover(fsys vfs.FS) (*Disk, *Log, *counter, error) {
+	d, err := OpenDisk(DiskOptions{FS: fsys, Dir: testDir, BrokerID: 1})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	state := newCounter()
+	l, err := d.Open(testID, 0, Options{Settings: crashSettings(), Producers: state, Logger: testLogger(c.t)})
+	return d, l, state, err
+}
+
+// compare holds a recovered log against what it may be.
+func (c *crasher) compare(l *Log, state *counter, kill bool) error {
+	before := c.mu.before.check(l, state, kill)
+	if before == nil {
+		return nil
+	}
+	if after := c.mu.after.check(l, state, kill); after != nil {
+		return fmt.Errorf("neither %w nor %w", before, after)
+	}
+	return nil
+}
+
+// interrupted is a file system that is crash-cloned before one of the changes made to it.
+type interrupted struct {
+	fs    vfs.FS
+	clone *vfs.Mem
+	at    string
+}
+
+func (c *crasher) crashIn(fsys *vfs.Mem) *interrupted {
+	var inject faultfs.Injector
+	i := &interrupted{fs: faultfs.Wrap(fsys, &inject)}
+	seed, percent, left := c.mu.rng.Uint64(), c.mu.rng.IntN(101), c.mu.rng.IntN(20)
+	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, name string) {
+		if !op.Changes() {
+			return
+		}
+		if left--; left == 0 {
+			i.clone, i.at = fsys.CrashClone(seed, percent), fmt.Sprint(op, " ", name)
+		}
+	}})
+	return i
 }
 
 // goOn appends to a recovered log, durably, on both sides of a roll.

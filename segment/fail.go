@@ -30,10 +30,10 @@ func (d *Disk) fail(err error) error {
 		for _, l := range d.openLogs() {
 			l.Commit()
 		}
-		if d.onOffline != nil {
-			d.onOffline(err)
-		}
 	})
+	if d.onOffline != nil {
+		go d.onOffline(err) // not waited for by Close, which it may call
+	}
 	return err
 }
 

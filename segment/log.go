@@ -26,6 +26,7 @@ type Log struct {
 	hw       atomic.Int64
 	since    atomic.Int64 // of the active segment, as in entry
 	closing  atomic.Bool
+	cutBack  atomic.Bool // a torn write was undone since the last sync, which leaves something to be synced
 	commits  commits
 
 	// mu is held by what changes the log, over its IO.

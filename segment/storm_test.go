@@ -18,7 +18,7 @@ func TestReadersInAStorm(t *testing.T) {
 		name  string
 		fs    vfs.FS
 		steps int
-	}{{"mem", vfs.NewMem(), 600}, {"os", vfs.OS(), 200}} {
+	}{{"mem", vfs.NewMem(), 600}, {"os", vfs.OS(), 100}} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			d, err := OpenDisk(DiskOptions{FS: c.fs, Dir: dir, Files: filesPerLog + filesPerSealed*minSealedOpen})
