@@ -346,6 +346,8 @@ func TestColdFetchErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.gate.set(nil, c.err)
+			w.set.cold.get(r, r.head.Load(), 3, 1<<20)
+			w.set.cold.group.Wait()
 			begun := time.Now()
 			f := fetchWait(w.rig, 1, 50*time.Millisecond, part(r, 3))
 			f.wait(t)
