@@ -2,11 +2,13 @@ package bench
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -25,27 +27,50 @@ func (s Server) usage() (Usage, error) {
 	return ReadUsage(s.Pid)
 }
 
-// coolDown has reads of the server's logs come from the disk.
-func (s Server) coolDown() error {
-	if s.Dir == "" {
-		return nil
+// segments finds the log files of a topic's partitions below the server's directory. Firn has the topic's
+// id and the partition in the names of directories, Kafka the topic's name and the partition; in both, files
+// sort by their first offsets.
+func (s Server) segments(ctx context.Context, topic string, partitions int) ([][]string, error) {
+	id, err := s.Cluster.topicID(ctx, topic)
+	if err != nil {
+		return nil, err
 	}
-	return coolDown(s.Dir)
-}
-
-func coolDown(dir string) error {
-	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	hexID := hex.EncodeToString(id[:])
+	files := make([][]string, partitions)
+	err = filepath.WalkDir(s.Dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // brokers delete files at any time
 		}
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".log") {
 			return err
 		}
-		if err := dropCache(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		dir := filepath.Base(filepath.Dir(path))
+		for p := range files {
+			if n := strconv.Itoa(p); dir == topic+"-"+n || dir == hexID+"-"+n {
+				files[p] = append(files[p], path)
+			}
 		}
 		return nil
 	})
+	for p, list := range files {
+		if len(list) == 0 && err == nil {
+			err = fmt.Errorf("no log files of %s-%d below %s", topic, p, s.Dir)
+		}
+		slices.Sort(list)
+	}
+	return files, err
+}
+
+// coolDown has reads of the files come from the disk.
+func coolDown(files [][]string) error {
+	for _, list := range files {
+		for _, name := range list {
+			if err := dropCache(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // side is one of two that take turns.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -47,17 +48,15 @@ func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(c.Dir, "copy")
-	if !c.Probes.None() {
-		if err := c.copy(ctx, topic, dir, starts, ends); err != nil {
-			return nil, err
-		}
-		defer os.RemoveAll(dir)
+	files, done, err := c.files(ctx, topic, starts, ends)
+	if err != nil {
+		return nil, err
 	}
-	read := func(cl Cluster, cool func() error) func(context.Context, int) (Moved, error) {
+	defer done()
+	read := func(cl Cluster) func(context.Context, int) (Moved, error) {
 		return func(ctx context.Context, _ int) (Moved, error) {
 			if c.Cold {
-				if err := cool(); err != nil {
+				if err := coolDown(files); err != nil {
 					return Moved{}, err
 				}
 			}
@@ -65,10 +64,10 @@ func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
 			return load.runTimes(ctx, or(c.Passes, 1))
 		}
 	}
-	err = c.Probes.with(ctx, probeSource, &source{Dir: dir, Partitions: int32(len(ends))}, func(probe *probeProcess) error {
+	err = c.Probes.with(ctx, probeSource, &source{Files: files}, func(probe *probeProcess) error {
 		return takeTurns(ctx, s, c.Rounds, c.Dir,
-			side{"broker", c.Server.Pid, read(cl, c.Server.coolDown)},
-			side{"probe", probe.pid(), probe.serves(read(Cluster{probe.Addr}, func() error { return coolDown(dir) }))})
+			side{"broker", c.Server.Pid, read(cl)},
+			side{"probe", probe.pid(), probe.serves(read(Cluster{probe.Addr}))})
 	})
 	if err != nil {
 		return nil, err
@@ -92,23 +91,41 @@ func (c *CompareFetch) fill(ctx context.Context, topic string) error {
 	return err
 }
 
-// copy writes what clients get of each partition into a file.
-func (c *CompareFetch) copy(ctx context.Context, topic, dir string, starts, ends map[int32]int64) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// files are those of each partition that the probe sends: the broker's, or else copies, which done deletes.
+func (c *CompareFetch) files(ctx context.Context, topic string, starts, ends map[int32]int64) (files [][]string, done func(), err error) {
+	done = func() {}
+	if c.Probes.None() {
+		return nil, done, nil
+	}
+	if c.Server.Dir != "" {
+		files, err = c.Server.segments(ctx, topic, len(ends))
+		return files, done, err
+	}
+	dir, err := os.MkdirTemp(c.Dir, "firn-bench-copy-")
+	if err != nil {
+		return nil, done, err
+	}
+	for p := range int32(len(ends)) {
+		name := filepath.Join(dir, fileName(p))
+		if err := c.copy(ctx, topic, name, p, starts[p], ends[p]); err != nil {
+			return nil, done, errors.Join(err, os.RemoveAll(dir))
+		}
+		files = append(files, []string{name})
+	}
+	return files, func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// copyFetch is how much is asked for at once to make the copies.
+const copyFetch = 4 << 20
+
+// copy writes what clients get of a partition into a file.
+func (c *CompareFetch) copy(ctx context.Context, topic, name string, p int32, from, to int64) error {
+	f, err := os.Create(name)
+	if err != nil {
 		return err
 	}
-	for p, end := range ends {
-		f, err := os.Create(filepath.Join(dir, fileName(p)))
-		if err != nil {
-			return err
-		}
-		_, err = (&Replay{Cluster: c.Server.Cluster, Topic: topic, Partition: p, From: starts[p], To: end, FetchBytes: 4 << 20, Into: f}).Run(ctx)
-		if closeErr := f.Close(); err == nil {
-			err = closeErr
-		}
-		if err != nil {
-			return err
-		}
+	if to > from {
+		_, err = (&Replay{Cluster: c.Server.Cluster, Topic: topic, Partition: p, From: from, To: to, FetchBytes: copyFetch, Into: f}).Run(ctx)
 	}
-	return nil
+	return errors.Join(err, f.Close())
 }

@@ -78,19 +78,16 @@ func (s *Suite) idle(ctx context.Context) (*Section, error) {
 		sec.note("firn broker was left out: there is no etcd program (--etcd)")
 		return sec, nil
 	}
-	etcd, addr, err := s.startEtcd(ctx)
+	dir := filepath.Join(s.Dir, "idle-broker")
+	n, done, err := s.plain(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	n, err = s.start(ctx, "broker", filepath.Join(s.Dir, "idle-broker"), nil, "--set", "node.id=1", "--set", "etcd.endpoints="+addr)
-	if err == nil {
-		err = rss(n, "firn broker", limitIdleBroker)
-	}
-	return sec, errors.Join(err, etcd.stop())
+	return sec, errors.Join(rss(n, "firn broker", limitIdleBroker), done())
 }
 
 // startEtcd starts an etcd of one member and returns its address.
-func (s *Suite) startEtcd(ctx context.Context) (*process, string, error) {
+func (s *Suite) startEtcd(ctx context.Context, dir string) (*process, string, error) {
 	client, err := freeAddr()
 	if err != nil {
 		return nil, "", err
@@ -99,7 +96,6 @@ func (s *Suite) startEtcd(ctx context.Context) (*process, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	dir := filepath.Join(s.Dir, "etcd")
 	p, err := startProcess("etcd", s.Etcd, dir+".out", nil, "--data-dir", dir, "--listen-client-urls", "http://"+client,
 		"--advertise-client-urls", "http://"+client, "--listen-peer-urls", "http://"+peer,
 		"--initial-advertise-peer-urls", "http://"+peer, "--initial-cluster", "default=http://"+peer)

@@ -7,59 +7,68 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sort"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// source is what a broker cannot do without when it gives records back: it sends ranges of files. The files
-// hold what a broker's clients got, so that the ranges are the same.
+// source is what a broker cannot do without when it gives records back: it sends ranges of files. They are
+// the broker's own if it is known where these are, for what sending costs depends on how a file was written;
+// else files that hold what its clients got.
 type source struct {
-	Dir        string // with a file of each partition
-	Partitions int32
+	Files [][]string // of each partition, in the order of their offsets
 
 	logs []*sourceLog
 }
 
-// sourceLog is a file of batches and where each of them lies.
+// sourceLog is a partition's files and where each batch lies.
 type sourceLog struct {
-	f       *os.File
-	offsets []int64 // first of each batch
-	ends    []int64 // byte position behind each batch
-	next    int64   // offset behind the last
+	batches []sourceBatch
+	next    int64 // offset behind the last
+}
+
+type sourceBatch struct {
+	offset   int64 // its first
+	f        *os.File
+	pos, end int64 // in the file
 }
 
 func (s *source) run(ctx context.Context, hello func(probeHello) error) error {
-	for p := range s.Partitions {
-		l, err := openSourceLog(filepath.Join(s.Dir, fileName(p)))
-		if err != nil {
-			return err
+	for _, names := range s.Files {
+		l := &sourceLog{}
+		for _, name := range names {
+			f, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := l.scan(f); err != nil {
+				return err
+			}
 		}
-		defer l.f.Close()
 		s.logs = append(s.logs, l)
 	}
-	k := &kafkaProbe{partitions: s.Partitions, fetch: s.fetch}
+	k := &kafkaProbe{partitions: int32(len(s.logs)), fetch: s.fetch}
 	return listenAndServe(ctx, hello, k.serve)
 }
 
-func openSourceLog(name string) (*sourceLog, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	l := &sourceLog{f: f}
+// scan finds the batches of a file.
+func (l *sourceLog) scan(f *os.File) error {
 	var head [batchHeader]byte
 	for pos := int64(0); ; {
 		if _, err := f.ReadAt(head[:], pos); errors.Is(err, io.EOF) {
-			return l, nil
+			return nil
 		} else if err != nil {
-			return nil, err
+			return err
 		}
 		base, size, next := batchSpan(head[:])
+		if size <= batchHeader {
+			return nil // space that was set aside
+		}
+		l.batches = append(l.batches, sourceBatch{base, f, pos, pos + int64(size)})
+		l.next = next
 		pos += int64(size)
-		l.offsets, l.ends, l.next = append(l.offsets, base), append(l.ends, pos), next
 	}
 }
 
@@ -69,27 +78,28 @@ func batchSpan(head []byte) (base int64, size int, next int64) {
 	return base, int(binary.BigEndian.Uint32(head[8:])) + 12, base + int64(binary.BigEndian.Uint32(head[23:])) + 1
 }
 
-// span returns the byte range of whole batches from the one with offset on, of at most limit bytes but at
-// least one batch.
-func (l *sourceLog) span(offset int64, limit int64) (from, to int64) {
-	if offset >= l.next {
-		return 0, 0
-	}
-	i := sort.Search(len(l.offsets), func(i int) bool { return l.offsets[i] > offset }) - 1
-	if i < 0 {
-		return 0, 0
-	}
-	if i > 0 {
-		from = l.ends[i-1]
-	}
-	j := sort.Search(len(l.ends), func(j int) bool { return l.ends[j] > from+limit }) - 1
-	return from, l.ends[max(j, i)]
-}
-
 // fileRange is what goes out for one partition.
 type fileRange struct {
-	log      *sourceLog
+	f        *os.File
 	from, to int64
+}
+
+// span returns whole batches of one file from the one with offset on, of at most limit bytes but at least
+// one batch.
+func (l *sourceLog) span(offset int64, limit int64) (r fileRange) {
+	if offset >= l.next || len(l.batches) == 0 {
+		return r
+	}
+	i := max(sort.Search(len(l.batches), func(i int) bool { return l.batches[i].offset > offset })-1, 0)
+	b := l.batches[i]
+	r = fileRange{b.f, b.pos, b.end}
+	for _, b := range l.batches[i+1:] {
+		if b.f != r.f || b.end-r.from > limit {
+			break
+		}
+		r.to = b.end
+	}
+	return r
 }
 
 func (s *source) fetch(c *probeConn, req *kmsg.FetchRequest) error {
@@ -108,9 +118,9 @@ func (s *source) fetch(c *probeConn, req *kmsg.FetchRequest) error {
 			l := s.logs[p.Partition]
 			rp := kmsg.NewFetchResponseTopicPartition()
 			rp.Partition, rp.HighWatermark, rp.LastStableOffset = p.Partition, l.next, l.next
-			r := fileRange{log: l}
+			var r fileRange
 			if left > 0 {
-				r.from, r.to = l.span(p.FetchOffset, min(int64(p.PartitionMaxBytes), left))
+				r = l.span(p.FetchOffset, min(int64(p.PartitionMaxBytes), left))
 			}
 			left -= r.to - r.from
 			total += r.to - r.from
@@ -159,7 +169,7 @@ func (c *probeConn) sendFetch(resp *kmsg.FetchResponse, ranges []fileRange, tota
 			return err
 		}
 		done = cut
-		if err := sendRange(c.tcp, r.log.f, r.from, r.to-r.from); err != nil {
+		if err := sendRange(c.tcp, r.f, r.from, r.to-r.from); err != nil {
 			return err
 		}
 	}

@@ -111,15 +111,33 @@ func (s *Suite) Run(ctx context.Context) (*Report, error) {
 	return r, os.RemoveAll(inner.Dir)
 }
 
-// on runs fn against a fresh broker without a tier.
+// on runs fn against a fresh broker without a tier. With an etcd program it is a plain broker, whose
+// processor time is then not etcd's, too.
 func (s *Suite) on(ctx context.Context, name string, fn func(n *node) error) error {
 	dir := filepath.Join(s.Dir, name)
-	n, err := s.start(ctx, "dev", dir, nil, startFlags...)
+	n, done, err := s.plain(ctx, dir)
 	if err != nil {
 		return err
 	}
 	err = fn(n)
-	return errors.Join(err, n.stop(), os.RemoveAll(dir))
+	return errors.Join(err, n.stop(), done(), os.RemoveAll(dir))
+}
+
+// plain starts a broker without a tier, and what it needs, which done stops.
+func (s *Suite) plain(ctx context.Context, dir string) (n *node, done func() error, err error) {
+	if s.Etcd == "" {
+		n, err = s.start(ctx, "dev", dir, nil, startFlags...)
+		return n, func() error { return nil }, err
+	}
+	etcd, addr, err := s.startEtcd(ctx, dir+"-etcd")
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err = s.start(ctx, "broker", dir, nil, "--set", "node.id=1", "--set", "etcd.endpoints="+addr)
+	if err != nil {
+		return nil, nil, errors.Join(err, etcd.stop())
+	}
+	return n, func() error { return errors.Join(etcd.stop(), os.RemoveAll(dir+"-etcd")) }, nil
 }
 
 func (s *Suite) values(kind string) (*Values, error) { return NewValues(kind, recordBytes, valuesSeed) }

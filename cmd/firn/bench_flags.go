@@ -52,6 +52,7 @@ type benchOptions struct {
 	client *client
 	pid    int
 	dir    string
+	data   string
 	rounds int
 	probe  bool
 	json   bool
@@ -69,6 +70,7 @@ func (o *benchOptions) addTo(a *app, cmd *cobra.Command, defaultBytes byteSize) 
 	f := cmd.Flags()
 	f.IntVar(&o.pid, "pid", 0, "process id of the broker on this machine, to read its processor time and memory")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "`DIR` for what probes write; it should be on the broker's disk")
+	f.StringVar(&o.data, "data", "", "`DIR` with the broker's logs on this machine, so that the probe sends the same files and not copies")
 	f.IntVar(&o.rounds, "rounds", 3, "how often broker and probe take turns")
 	f.BoolVar(&o.probe, "probe", true, "measure what the machine can do without a broker, too")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -98,7 +100,7 @@ func (o *benchOptions) values() (*bench.Values, error) {
 }
 
 func (o *benchOptions) server() bench.Server {
-	return bench.Server{Cluster: bench.Cluster{Bootstrap: o.client.bootstrap}, Pid: o.pid}
+	return bench.Server{Cluster: bench.Cluster{Bootstrap: o.client.bootstrap}, Pid: o.pid, Dir: o.data}
 }
 
 func (o *benchOptions) sending() bench.Sending {
