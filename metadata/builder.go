@@ -52,9 +52,6 @@ func (b *builder) apply(ev Event) error {
 	if err != nil {
 		return badRecord(ev.Entry, err.Error())
 	}
-	if k.kind == keyOther {
-		return nil
-	}
 	if ev.Deleted {
 		b.remove(k)
 		return nil
@@ -64,6 +61,7 @@ func (b *builder) apply(ev Event) error {
 
 func (b *builder) put(k parsedKey, e Entry) (err error) {
 	switch k.kind {
+	case keyOther:
 	case keyCluster:
 		b.img.cluster, err = decodeCluster(e)
 		// Its id says whether the revisions of two lists can be compared at all.
@@ -101,6 +99,7 @@ func (b *builder) put(k parsedKey, e Entry) (err error) {
 
 func (b *builder) remove(k parsedKey) {
 	switch k.kind {
+	case keyOther:
 	case keyCluster:
 		b.img.cluster = nil
 	case keyController:

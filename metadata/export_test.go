@@ -100,6 +100,7 @@ func ParseKey(k Keys, key string) (string, error) {
 		return k.TopicSettings(p.tp.ID), nil
 	case keyShardOwner:
 		return k.ShardOwner(p.shard, p.num), nil
+	case keyOther:
 	}
 	return "", nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -36,8 +38,9 @@ type LeaseOptions struct {
 	OnEpoch func(ctx context.Context, epoch int64) error
 	// Clock returns the time since some fixed moment and runs while the machine sleeps. Nil: the time
 	// since the machine started.
-	Clock  func() time.Duration
-	Logger *slog.Logger
+	Clock      func() time.Duration
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: no metrics
 }
 
 func (o *LeaseOptions) ensureDefaults() error {
@@ -64,6 +67,7 @@ type Lease struct {
 	opts        LeaseOptions
 	reg         Registration
 	incarnation UUID
+	metrics     *leaseMetrics
 	stop        context.CancelFunc
 	running     sync.WaitGroup
 
@@ -95,6 +99,8 @@ func (s *Store) Register(ctx context.Context, reg Registration, opts LeaseOption
 	if _, err := s.WaitRev(ctx, r.epoch); err != nil {
 		return nil, l.leave(ctx, r, err)
 	}
+	l.metrics = newLeaseMetrics(opts.Registerer, l.Headroom)
+	l.metrics.registrations.Inc()
 	bg, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.running.Go(func() { l.keep(bg, r) })
@@ -153,6 +159,7 @@ func (l *Lease) keep(ctx context.Context, r registered) {
 			var again registered
 			if again, err = l.enter(ctx); err == nil {
 				r = again
+				l.metrics.registrations.Inc()
 			} else if ctx.Err() == nil {
 				l.opts.Logger.Warn("broker not registered again yet", "broker", l.reg.ID, "err", err)
 			}

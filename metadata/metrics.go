@@ -82,3 +82,19 @@ func (m *committerMetrics) observe(b *batch, took time.Duration, ok bool, err er
 		m.txns.WithLabelValues("error").Inc()
 	}
 }
+
+type leaseMetrics struct{ registrations prometheus.Counter }
+
+func newLeaseMetrics(reg prometheus.Registerer, headroom func() time.Duration) *leaseMetrics {
+	f := promauto.With(reg)
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "firn_metadata_lease_headroom_seconds",
+		Help: "Time for which the broker's lease surely stands without a renewal.",
+	}, func() float64 { return max(0, headroom().Seconds()) })
+	return &leaseMetrics{
+		registrations: f.NewCounter(prometheus.CounterOpts{
+			Name: "firn_metadata_registrations_total",
+			Help: "Times the broker registered, the first time included; more than one means that its lease was lost.",
+		}),
+	}
+}

@@ -5,10 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"firn/metadata/internal/pb"
 	"firn/metadata/topic"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // recordVersion is written to every record and is the highest a reader here accepts.

@@ -83,12 +83,13 @@ func Open(ctx context.Context, kv KV, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{kv: kv, keys: keys, opts: opts, log: opts.Logger, metrics: newMetrics(opts.Registerer), failed: make(chan struct{})}
+	s := &Store{kv: kv, keys: keys, opts: opts, log: opts.Logger, failed: make(chan struct{})}
 	img, err := s.list(ctx, newImage())
 	if err != nil {
 		return nil, fmt.Errorf("load metadata of cluster %q: %w", opts.Cluster, err)
 	}
 	s.cur.Store(&generation{img: img, next: make(chan struct{})})
+	s.metrics = newMetrics(opts.Registerer) // not before, so that Open can be tried again
 	s.metrics.revision.Set(float64(img.rev))
 
 	bg, stop := context.WithCancel(context.Background())

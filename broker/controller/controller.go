@@ -7,10 +7,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata"
 	"firn/metadata/topic"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (

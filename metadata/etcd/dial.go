@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"time"
 
-	"firn/metadata"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"firn/metadata"
 )
 
 const (

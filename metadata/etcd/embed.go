@@ -12,9 +12,9 @@ import (
 	"sync"
 	"time"
 
-	"firn/metadata"
-
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"firn/metadata"
 )
 
 // ErrInUse says that another process serves the data directory.

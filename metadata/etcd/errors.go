@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"firn/metadata"
-
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
+
+	"firn/metadata"
 )
 
 // rejections are errors that a server gives instead of proposing a request, so that it had no effect.

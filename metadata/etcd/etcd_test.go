@@ -8,11 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"firn/metadata"
-	"firn/metadata/kvtest"
-
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
+
+	"firn/metadata"
+	"firn/metadata/kvtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

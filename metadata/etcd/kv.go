@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 
-	"firn/metadata"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"firn/metadata"
 )
 
 func entry(kv *mvccpb.KeyValue) metadata.Entry {

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"time"
 
-	"firn/metadata"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"firn/metadata"
 )
 
 // Grant implements metadata.KV. etcd counts whole seconds, so the TTL is rounded up, and it has a least TTL

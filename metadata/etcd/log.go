@@ -57,11 +57,12 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	if harmless(e.Message, enc.Fields["error"]) {
 		at = slog.LevelDebug
 	}
-	attrs := make([]slog.Attr, 0, len(enc.Fields))
+	attrs := make([]slog.Attr, 0, len(enc.Fields)+1)
+	attrs = append(attrs, slog.String("message", e.Message))
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	c.to.LogAttrs(context.Background(), at, "etcd: "+e.Message, attrs...)
+	c.to.LogAttrs(context.Background(), at, "etcd", attrs...)
 	return nil
 }
 

@@ -18,11 +18,11 @@ import (
 	"testing"
 	"time"
 
-	"firn/metadata"
-
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"firn/metadata"
 )
 
 // certificates writes a CA and one certificate of it for server and client into a directory.

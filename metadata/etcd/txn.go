@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"sync"
 
-	"firn/metadata"
-
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"firn/metadata"
 )
 
 const (

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"firn/metadata"
-
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"firn/metadata"
 )
 
 // defaultQuiet is how long a watch may hear nothing, though it asks for signs of life all the while, before it

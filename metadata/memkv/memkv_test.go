@@ -4,10 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"firn/metadata"
 	"firn/metadata/kvtest"
-
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
