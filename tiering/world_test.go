@@ -128,7 +128,7 @@ func (w *world) head(tp topic.Partition) *manifest.Head {
 // waitTierEnd waits until a commit has told of at least end.
 func (w *world) waitTierEnd(end int64) {
 	w.t.Helper()
-	limit := time.NewTimer(30 * time.Second)
+	limit := time.NewTimer(5 * time.Minute)
 	defer limit.Stop()
 	for {
 		w.mu.Lock()
