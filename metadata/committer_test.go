@@ -341,6 +341,38 @@ func TestUnavailableWritesNothing(t *testing.T) {
 	})
 }
 
+// TestCommitsAreAnsweredInTime has a key space that does not answer: those that wait for a place in flight are
+// told, too.
+func TestCommitsAreAnsweredInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newShardRig(t, memkv.NewServer())
+		defer r.close()
+		var shards []*metadata.Shard
+		for i := range int32(100) { // more than two transactions take
+			sh, _ := r.open(i, r.own(i, 1, 1))
+			shards = append(shards, sh)
+		}
+		r.kv.SetFaults(only("txn", memkv.Fault{Delay: time.Hour}))
+		start := time.Now()
+		errs := make(chan error, len(shards))
+		for _, sh := range shards {
+			sh.Commit(set("k", "v"), func(err error) { errs <- err })
+		}
+		unknown := 0
+		for range shards {
+			err := <-errs
+			if errors.Is(err, metadata.ErrUnknown) {
+				unknown++
+			} else if !errors.Is(err, metadata.ErrUnavailable) {
+				t.Error(err)
+			}
+		}
+		if took := time.Since(start); took > 7*time.Second || unknown == 0 || unknown == len(shards) {
+			t.Errorf("%d of %d outcomes unknown, after %v", unknown, len(shards), took)
+		}
+	})
+}
+
 func TestCommitterCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newShardRig(t, memkv.NewServer())
