@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -197,6 +198,10 @@ func (c *chunk) decode(r io.Reader, lo int, slab []byte) (int, error) {
 		}
 		if i+1 < c.hi {
 			c.progress(i+1, false, nil)
+			// A replay at full speed is all computing. Without this each of its goroutines would keep
+			// a processor for its whole time slice, and every step of a produce request, of which
+			// each is a tenth of a millisecond's work, would wait for a few of those.
+			runtime.Gosched()
 		}
 	}
 	return c.hi, nil
