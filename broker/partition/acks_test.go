@@ -329,7 +329,9 @@ func TestAcknowledgedRecordsSurviveFailingWrites(t *testing.T) {
 					t.Fatal("the fault did not bite")
 				}
 				g.close(false)
-				after := newRig(t, mem.CrashClone(uint64(k), 50))
+				seed := uint64(time.Now().UnixNano())
+				t.Log("seed", seed)
+				after := newRig(t, mem.CrashClone(seed, 50))
 				got := values(t, after, after.lead(conf), 0)
 				for offset, value := range acked {
 					if got[offset] != value {

@@ -16,8 +16,8 @@ const (
 	EarliestToTier = -6 // first offset that is still to be archived
 )
 
-// TimedOffset is a place in the log. Timestamp is -1 where none was asked for, Epoch is that of the record there, or
-// of the one before it, -1 if it is not known.
+// TimedOffset is a place in the log. Timestamp is -1 where none was asked for, Epoch is that of the record there (at
+// the log's end the leader's), -1 if it is not known.
 type TimedOffset struct {
 	Offset    int64
 	Timestamp int64 // ms since 1970
@@ -48,9 +48,9 @@ func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32) 
 	head := r.head.Load()
 	switch ts {
 	case Earliest:
-		return r.at(ctx, start, false), nil
+		return r.at(start), nil
 	case EarliestLocal:
-		return r.at(ctx, max(start, local), false), nil
+		return r.at(max(start, local)), nil
 	case LastTiered:
 		if !archived(head) {
 			return nowhere, nil
@@ -63,7 +63,7 @@ func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32) 
 		if head != nil {
 			start = max(start, head.TierEnd)
 		}
-		return r.at(ctx, start, false), nil
+		return r.at(start), nil
 	}
 	// What follows depends on the high watermark, of which a new leader must first be sure.
 	if hw < min(ro.epochStart, r.log.Next()) {
@@ -71,7 +71,7 @@ func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32) 
 	}
 	switch {
 	case ts == Latest:
-		return r.at(ctx, hw, true), nil
+		return TimedOffset{Offset: hw, Timestamp: -1, Epoch: ro.epoch}, nil
 	case ts == MaxTimestamp:
 		return r.maxTime(ctx, start, local, hw)
 	case ts < 0:
@@ -80,21 +80,14 @@ func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32) 
 	return r.findTime(ctx, ts, start, local, hw)
 }
 
-// at is offset with its epoch, as far as the local log knows it; with atEnd that of the record before.
-func (r *Replica) at(_ context.Context, offset int64, atEnd bool) TimedOffset {
+// at is offset with the epoch of the record there, as far as the local log knows it.
+func (r *Replica) at(offset int64) TimedOffset {
 	t := TimedOffset{Offset: offset, Timestamp: -1, Epoch: -1}
-	of := offset
-	if atEnd {
-		of--
-	}
 	for _, e := range r.log.Epochs() {
-		if e.Start > of {
+		if e.Start > offset {
 			break
 		}
 		t.Epoch = e.Epoch
-	}
-	if t.Epoch == -1 && atEnd { // an empty log's end belongs to who leads
-		t.Epoch = r.role.Load().epoch
 	}
 	return t
 }

@@ -1,0 +1,124 @@
+package partition
+
+import (
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"firn/segment/vfs"
+)
+
+// ledger is what a test's producers know: what was acknowledged, and what each one sent last.
+type ledger struct {
+	mu    sync.Mutex
+	acked map[int64]string
+	sent  map[int]int // sequence by producer
+}
+
+func (l *ledger) copy() (acked map[int64]string, sent map[int]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.acked), maps.Clone(l.sent)
+}
+
+// The power fails again and again under load. Everything acknowledged before is there, at its offset; every retry of the
+// last batch of each producer ends up in the log exactly once.
+func TestPowerCutsUnderLoad(t *testing.T) {
+	const producers = 20
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	mem := vfs.NewMem()
+	conf := durableConfig()
+	conf.Segment.Bytes = 8 << 10
+	l := &ledger{acked: map[int64]string{}, sent: map[int]int{}}
+	for cut := range 8 {
+		g := newRig(t, mem)
+		r := g.lead(conf)
+		stop := make(chan struct{})
+		var group sync.WaitGroup
+		for p := range producers {
+			group.Go(func() { keepProducing(t, r, l, p, stop) })
+		}
+		until(t, "enough was acknowledged", func() bool {
+			acked, _ := l.copy()
+			return len(acked) >= (cut+1)*300
+		})
+		acked, _ := l.copy() // known before the cut
+		mem = mem.CrashClone(seed+uint64(cut), 30)
+		close(stop)
+		group.Wait()
+		g.close(false)
+		l.checkAfter(t, mem, conf.Segment.Bytes, acked)
+	}
+}
+
+// keepProducing sends batches of one record, beginning with a retry of the last one sent, which may or may not be there.
+func keepProducing(t *testing.T, r *Replica, l *ledger, p int, stop chan struct{}) {
+	l.mu.Lock()
+	seq := l.sent[p]
+	l.mu.Unlock()
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		l.mu.Lock()
+		l.sent[p] = seq
+		l.mu.Unlock()
+		value := fmt.Sprintf("%d-%d", p, seq)
+		a := start(r, AcksAll, idempotent(t, int64(p), 0, int32(seq), 1, value)).wait(t)
+		if a.Err != nil {
+			t.Error(a.Err)
+			return
+		}
+		l.mu.Lock()
+		if old, ok := l.acked[a.BaseOffset]; ok && old != value {
+			t.Errorf("offset %d was given to %s and %s", a.BaseOffset, old, value)
+		}
+		l.acked[a.BaseOffset] = value
+		l.mu.Unlock()
+		seq++
+	}
+}
+
+// checkAfter compares what a cut left with what was acknowledged before, and makes it what the producers know: those
+// whose last batches did not make it send them again.
+func (l *ledger) checkAfter(t *testing.T, mem *vfs.Mem, segmentBytes int32, acked map[int64]string) {
+	t.Helper()
+	conf := durableConfig()
+	conf.Segment.Bytes = segmentBytes
+	g := newRig(t, mem.CrashClone(0, 100)) // a look that changes nothing
+	got := values(t, g, g.lead(conf), 0)
+	for offset, value := range acked {
+		if got[offset] != value {
+			t.Errorf("offset %d: %q was acknowledged, %q is there", offset, value, got[offset])
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen, next := map[string]int64{}, map[int]int{}
+	for offset := range int64(len(got)) {
+		value := got[offset]
+		if at, twice := seen[value]; twice {
+			t.Errorf("%s is at %d and at %d", value, at, offset)
+		}
+		seen[value] = offset
+		var p, seq int
+		if _, err := fmt.Sscanf(value, "%d-%d", &p, &seq); err != nil || seq != next[p] {
+			t.Errorf("offset %d holds %q, want sequence %d", offset, value, next[p])
+		}
+		next[p] = seq + 1
+	}
+	l.acked = got
+	for p, n := range next {
+		l.sent[p] = n - 1 // a retry of the last batch that is there
+	}
+	for p := range l.sent {
+		if next[p] == 0 {
+			l.sent[p] = 0
+		}
+	}
+}
