@@ -20,7 +20,7 @@ import (
 // being committed.
 //
 //   - v2-4: a retention time, which is ignored as in Kafka 4: offsets.retention.minutes decides.
-//   - v6: leader epochs. v7: static members. v10: topic ids.
+//   - v6: leader epochs. v7: static members. v9: a member of an unknown group gets GROUP_ID_NOT_FOUND. v10: topic ids.
 func init() { register(kmsg.OffsetCommit, 2, 10, (*API).offsetCommit) }
 
 func (a *API) offsetCommit(req *wire.Request, body *kmsg.OffsetCommitRequest) {
@@ -54,7 +54,7 @@ func (a *API) offsetCommit(req *wire.Request, body *kmsg.OffsetCommitRequest) {
 		}
 		resp.Topics[i] = rt
 	}
-	by := group.Committer{Group: body.Group, MemberID: body.MemberID, InstanceID: body.InstanceID, Generation: body.Generation}
+	by := group.Committer{Group: body.Group, MemberID: body.MemberID, InstanceID: body.InstanceID, Generation: body.Generation, Version: body.Version}
 	a.groups.Coordinator.Commit(by, commits, func(c *group.Committed, err error) {
 		whole := committedCode(c, err)
 		for i, code := range codes {

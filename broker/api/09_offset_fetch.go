@@ -17,6 +17,9 @@ import (
 // Where nothing was committed the offset is -1 and there is no error, also for a group or a topic that
 // does not exist; 0 is never made up.
 //
+// If it fails it answers with the error and no topics, in version 1 with the error for each partition: some
+// clients look at partitions alone, and would take an offset of -1 beside an error for a group without commits.
+//
 //   - v2: null topics ask for all that is committed; an error for the whole request.
 //   - v5: leader epochs. v8: many groups. v10: topic ids; an unknown one is UNKNOWN_TOPIC_ID.
 //   - v7's require_stable holds back nothing: there are no transactions whose offsets could be pending.
@@ -33,13 +36,13 @@ func (a *API) offsetFetch(req *wire.Request, body *kmsg.OffsetFetchRequest) {
 	im := a.groups.Image()
 	resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(groups))
 	each(len(groups), func(i int, done func()) {
-		a.fetchOffsets(im, body.Version >= 10, groups[i], func(g kmsg.OffsetFetchResponseGroup) {
+		a.fetchOffsets(im, body.Version, groups[i], func(g kmsg.OffsetFetchResponseGroup) {
 			resp.Groups[i] = g
 			done()
 		})
 	}, func() {
 		if body.Version < 8 {
-			flatten(resp, body.Version)
+			flatten(resp)
 		}
 		req.Reply(resp)
 	})
@@ -60,8 +63,8 @@ func groupOf(body *kmsg.OffsetFetchRequest) kmsg.OffsetFetchRequestGroup {
 	return g
 }
 
-// flatten moves the one group to where versions before 8 have it. Version 1 has no error for the whole.
-func flatten(resp *kmsg.OffsetFetchResponse, version int16) {
+// flatten moves the one group to where versions before 8 have it.
+func flatten(resp *kmsg.OffsetFetchResponse) {
 	g := resp.Groups[0]
 	resp.Groups, resp.ErrorCode = nil, g.ErrorCode
 	for _, t := range g.Topics {
@@ -70,18 +73,16 @@ func flatten(resp *kmsg.OffsetFetchResponse, version int16) {
 		for _, p := range t.Partitions {
 			rp := kmsg.NewOffsetFetchResponseTopicPartition()
 			rp.Partition, rp.Offset, rp.LeaderEpoch, rp.Metadata, rp.ErrorCode = p.Partition, p.Offset, p.LeaderEpoch, p.Metadata, p.ErrorCode
-			if version < 2 && rp.ErrorCode == 0 {
-				rp.ErrorCode = g.ErrorCode
-			}
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
 }
 
-func (a *API) fetchOffsets(im *metadata.Image, byID bool, g kmsg.OffsetFetchRequestGroup, done func(kmsg.OffsetFetchResponseGroup)) {
+func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetchRequestGroup, done func(kmsg.OffsetFetchResponseGroup)) {
 	out := kmsg.NewOffsetFetchResponseGroup()
 	out.Group = g.Group
+	byID := version >= 10
 	if g.Topics == nil {
 		a.groups.Coordinator.Offsets(g.Group, nil, true, func(all *[]group.Fetched, err error) {
 			if out.ErrorCode = code(err); err == nil {
@@ -112,10 +113,18 @@ func (a *API) fetchOffsets(im *metadata.Image, byID bool, g kmsg.OffsetFetchRequ
 		out.Topics = append(out.Topics, rt)
 	}
 	a.groups.Coordinator.Offsets(g.Group, want, false, func(got *[]group.Fetched, err error) {
-		out.ErrorCode = code(err)
-		if err == nil {
+		switch {
+		case err == nil:
 			for i, f := range *got {
 				at[i].Offset, at[i].LeaderEpoch, at[i].Metadata = f.Offset, f.LeaderEpoch, kmsg.StringPtr(f.Metadata)
+			}
+		case version >= 2:
+			out.ErrorCode, out.Topics = code(err), nil
+		default:
+			for _, t := range out.Topics {
+				for j := range t.Partitions {
+					t.Partitions[j].ErrorCode = code(err)
+				}
 			}
 		}
 		done(out)

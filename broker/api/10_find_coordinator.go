@@ -13,7 +13,8 @@ import (
 // FindCoordinator (key 10), versions 0-6.
 //
 // A group's coordinator is the owner of the shard its id falls into, as the metadata image has it;
-// while nobody owns it the answer is COORDINATOR_NOT_AVAILABLE, which clients retry.
+// while nobody owns it the answer is COORDINATOR_NOT_AVAILABLE, which clients retry. The empty id is a group
+// like others, though it can only hold offsets.
 //
 //   - v1: key types. v4: many keys in one request.
 //
@@ -58,8 +59,6 @@ func (a *API) coordinatorOf(im *metadata.Image, listener string, kind int8, key 
 		return metadata.Listener{}, -1, fmt.Errorf("transactions are not supported: %w", kerr.TransactionalIDAuthorizationFailed)
 	case kind != coordinatorGroup:
 		return metadata.Listener{}, -1, fmt.Errorf("coordinator type %d: %w", kind, kerr.InvalidRequest)
-	case key == "":
-		return metadata.Listener{}, -1, kerr.InvalidGroupID
 	}
 	own := im.ShardOwner(metadata.GroupShard, a.groups.Coordinator.Shard(key))
 	b, ok := im.Broker(own.Broker)

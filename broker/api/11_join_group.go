@@ -2,6 +2,7 @@ package api
 
 import (
 	"net"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -20,14 +21,19 @@ import (
 func init() { register(kmsg.JoinGroup, 0, 9, (*API).joinGroup) }
 
 func (a *API) joinGroup(req *wire.Request, body *kmsg.JoinGroupRequest) {
-	who := group.Client{ID: req.ClientID, Host: clientHost(req.Conn.Remote)}
-	a.groups.Coordinator.Join(who, body, func(resp *kmsg.JoinGroupResponse, err error) {
+	member := strings.Clone(body.MemberID) // so that nothing else of the request is held while it is parked
+	a.groups.Coordinator.Join(clientOf(req), body, func(resp *kmsg.JoinGroupResponse, err error) {
 		if err != nil {
 			resp = kmsg.NewPtrJoinGroupResponse()
-			resp.ErrorCode, resp.MemberID, resp.Generation = code(err), body.MemberID, -1
+			resp.ErrorCode, resp.MemberID = code(err), member
 		}
 		req.Reply(resp)
 	})
+}
+
+// clientOf is who sent a request. The request is no longer charged for, nor held, once it is parked.
+func clientOf(req *wire.Request) group.Client {
+	return group.Client{ID: req.ClientID, Host: clientHost(req.Conn.Remote), Parked: req.ReleaseFrame}
 }
 
 // clientHost is a client's address as Kafka shows it in groups: "/127.0.0.1".

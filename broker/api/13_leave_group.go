@@ -10,7 +10,7 @@ import (
 //
 //   - v3: many members at once, static ones by their instance id. v5: a reason, which is not kept.
 //
-// An unknown group is UNKNOWN_MEMBER_ID.
+// In an unknown group nobody is a member: UNKNOWN_MEMBER_ID, from version 3 for each of them.
 func init() { register(kmsg.LeaveGroup, 0, 5, (*API).leaveGroup) }
 
 func (a *API) leaveGroup(req *wire.Request, body *kmsg.LeaveGroupRequest) {

@@ -14,7 +14,7 @@ import (
 func init() { register(kmsg.SyncGroup, 0, 5, (*API).syncGroup) }
 
 func (a *API) syncGroup(req *wire.Request, body *kmsg.SyncGroupRequest) {
-	a.groups.Coordinator.Sync(body, func(resp *kmsg.SyncGroupResponse, err error) {
+	a.groups.Coordinator.Sync(clientOf(req), body, func(resp *kmsg.SyncGroupResponse, err error) {
 		if err != nil {
 			resp = kmsg.NewPtrSyncGroupResponse()
 			resp.ErrorCode = code(err)

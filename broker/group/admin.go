@@ -3,6 +3,7 @@ package group
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -10,15 +11,13 @@ import (
 	"firn/broker/coordinator"
 )
 
-// Describe handles DescribeGroups for one group. One that does not exist is Dead; callers of version 6
+// Describe handles DescribeGroups for one group; the empty id is one, too, for offsets alone. One that does not exist is Dead; callers of version 6
 // and above are told so by an error.
 func (m *Machine) Describe(id string, version int16, done Done[kmsg.DescribeGroupsResponseGroup]) coordinator.Result {
 	resp := kmsg.NewDescribeGroupsResponseGroup()
 	resp.Group = id
 	g := m.get(id)
 	switch {
-	case id == "":
-		resp.ErrorCode, resp.State = kerr.InvalidGroupID.Code, string(Dead)
 	case g == nil:
 		resp.State = string(Dead)
 		if version >= 6 {
@@ -51,7 +50,7 @@ func (m *Machine) Describe(id string, version int16, done Done[kmsg.DescribeGrou
 func (m *Machine) List(states, types []string, done Done[[]kmsg.ListGroupsResponseGroup]) coordinator.Result {
 	var out []kmsg.ListGroupsResponseGroup
 	for _, g := range m.groups {
-		if g.forgettable() && len(g.pending) == 0 || !oneOf(states, string(g.state)) || !oneOf(types, classic) {
+		if g.forgettable() || !oneOf(states, string(g.state)) || !oneOf(types, classic) {
 			continue
 		}
 		lg := kmsg.NewListGroupsResponseGroup()
@@ -69,7 +68,7 @@ func byGroup(a, b kmsg.ListGroupsResponseGroup) int { return cmp.Compare(a.Group
 const classic = "classic"
 
 func oneOf(list []string, s string) bool {
-	return len(list) == 0 || slices.ContainsFunc(list, func(l string) bool { return equalFold(l, s) })
+	return len(list) == 0 || slices.ContainsFunc(list, func(l string) bool { return strings.EqualFold(strings.TrimSpace(l), s) })
 }
 
 // Delete handles DeleteGroups for one group: it must exist and be empty. Its offsets go with it.
@@ -77,11 +76,9 @@ func (m *Machine) Delete(id string, done Done[Committed]) coordinator.Result {
 	g := m.get(id)
 	var err *kerr.Error
 	switch {
-	case id == "":
-		err = kerr.InvalidGroupID
 	case g == nil:
 		err = kerr.GroupIDNotFound
-	case len(g.members) > 0 || g.state != Empty:
+	case g.state != Empty:
 		err = kerr.NonEmptyGroup
 	default:
 		m.erase(g)

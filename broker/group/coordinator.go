@@ -1,6 +1,7 @@
 package group
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -62,8 +63,8 @@ func (c *Coordinator) Join(who Client, req *kmsg.JoinGroupRequest, done Done[kms
 }
 
 // Sync handles SyncGroup.
-func (c *Coordinator) Sync(req *kmsg.SyncGroupRequest, done Done[kmsg.SyncGroupResponse]) {
-	do(c, req.Group, done, func(m *Machine, now time.Time) coordinator.Result { return m.Sync(now, req, done) })
+func (c *Coordinator) Sync(who Client, req *kmsg.SyncGroupRequest, done Done[kmsg.SyncGroupResponse]) {
+	do(c, req.Group, done, func(m *Machine, now time.Time) coordinator.Result { return m.Sync(now, who, req, done) })
 }
 
 // Heartbeat handles Heartbeat.
@@ -119,9 +120,11 @@ func (c *Coordinator) List(states, types []string, done Done[[]kmsg.ListGroupsRe
 	}
 	one := func(part *[]kmsg.ListGroupsResponseGroup, err error) {
 		mu.Lock()
-		if err != nil {
+		switch {
+		case errors.Is(err, coordinator.ErrNotCoordinator): // went elsewhere meanwhile, and will be listed there
+		case err != nil:
 			fail = err
-		} else {
+		default:
 			all = append(all, *part...)
 		}
 		left--

@@ -2,6 +2,7 @@ package group
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -37,10 +38,14 @@ type group struct {
 	pending      map[string]time.Time // member ids handed out, not yet joined -> when they lapse
 	offsets      map[topic.ID]map[int32]offset
 	since        time.Time // when the present generation or emptiness began
+	// topics are what the members of the present generation subscribe to; nil if that can't be told, because
+	// this is not a consumer group or a subscription does not parse.
+	topics map[string]bool
 
 	join     joinWait
-	syncDue  time.Time // members that have not synced by then are removed; zero outside CompletingRebalance
+	syncDue  time.Time // members that have not synced by then are removed; zero if none need to
 	hasState bool      // a header is written down
+	onRecord int32     // members that the header counts, as loaded
 	nextWake time.Time // the latest timer set for this group; zero if none is
 }
 
@@ -64,9 +69,17 @@ type member struct {
 	joinReply            Done[kmsg.JoinGroupResponse]
 	syncReply            Done[kmsg.SyncGroupResponse]
 	order                int   // joined how-manieth, so that votes and lists have one order
+	fresh                bool  // waits for its first join, which times out even while it is parked
+	synced               bool  // has asked for its assignment of this generation
 	written              bool  // a record of this member is written down
 	generation           int32 // as loaded
 }
+
+// overdue says whether nothing was heard of the member for too long. Whoever is parked need not be
+// heard of.
+func (m *member) overdue(now time.Time) bool { return m.expires() && !m.deadline.After(now) }
+
+func (m *member) expires() bool { return m.fresh || m.joinReply == nil && m.syncReply == nil }
 
 type offset struct {
 	offset      int64
@@ -77,7 +90,7 @@ type offset struct {
 
 func newGroup(id string, now time.Time) *group {
 	return &group{
-		id: id, state: Empty, since: now,
+		id: strings.Clone(id), state: Empty, since: now,
 		members: map[string]*member{}, static: map[string]string{}, pending: map[string]time.Time{},
 		offsets: map[topic.ID]map[int32]offset{},
 	}
@@ -114,7 +127,7 @@ func (m *member) sameProtocols(ps []kmsg.JoinGroupRequestProtocol) bool {
 // supports says whether someone with these protocols can be a member beside the present ones, except
 // for the one named.
 func (g *group) supports(protocolType string, ps []kmsg.JoinGroupRequestProtocol, except string) bool {
-	if protocolType == "" || len(ps) == 0 {
+	if protocolType == "" || len(ps) == 0 || g.state != Empty && g.protocolType != protocolType {
 		return false
 	}
 	others := 0
@@ -130,9 +143,6 @@ func (g *group) supports(protocolType string, ps []kmsg.JoinGroupRequestProtocol
 	}
 	if others == 0 {
 		return true
-	}
-	if g.protocolType != protocolType {
-		return false
 	}
 	return slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool { return common[p.Name] == others })
 }
@@ -189,22 +199,47 @@ func (g *group) allJoined() bool {
 	return true
 }
 
-// subscribed says whether any member's subscription names the topic. ok is false if that can't be
-// told, because this is not a consumer group or a subscription does not parse.
-func (g *group) subscribed(name string) (yes, ok bool) {
-	if g.protocolType != consumerProtocol || g.protocol == "" {
-		return false, false
+// subscribe notes what the members of this generation subscribe to.
+func (g *group) subscribe() {
+	g.topics = nil
+	if g.protocolType != consumerProtocol {
+		return
 	}
+	topics := map[string]bool{}
 	for _, m := range g.members {
-		var sub kmsg.ConsumerMemberMetadata
-		if err := sub.ReadFrom(m.metadataFor(g.protocol)); err != nil {
-			return false, false
+		names, ok := subscription(m.metadataFor(g.protocol))
+		if !ok {
+			return
 		}
-		if slices.Contains(sub.Topics, name) {
-			return true, true
+		for _, name := range names {
+			topics[name] = true
 		}
 	}
-	return false, true
+	g.topics = topics
+}
+
+// subscription reads the topics out of a consumer's metadata. What version 0 knew begins every later one.
+func subscription(metadata []byte) (topics []string, ok bool) {
+	if len(metadata) < 2 {
+		return nil, false
+	}
+	var sub kmsg.ConsumerMemberMetadata
+	if err := sub.ReadFrom(append([]byte{0, 0}, metadata[2:]...)); err != nil {
+		return nil, false
+	}
+	return sub.Topics, true
+}
+
+// sameSubscription says whether two consumers' metadata name the same topics, in whatever order.
+func sameSubscription(a, b []byte) bool {
+	at, aok := subscription(a)
+	bt, bok := subscription(b)
+	if !aok || !bok {
+		return slices.Equal(a, b)
+	}
+	slices.Sort(at)
+	slices.Sort(bt)
+	return slices.Equal(at, bt)
 }
 
 // consumerProtocol is the protocol type of every consumer client.

@@ -1,7 +1,10 @@
 package group
 
 import (
+	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,61 +15,67 @@ import (
 // Client is who sent a request.
 type Client struct {
 	ID, Host string
+	// Parked, if not nil, is called when the answer has to wait for other members and nothing of the request
+	// is needed any longer. It must not block.
+	Parked func()
 }
 
-// requiredIDVersion is the JoinGroup version from which a dynamic member must come back with the id
-// it was given (KIP-394), so that a client that never returns holds nobody up.
-const requiredIDVersion = 4
+const (
+	// requiredIDVersion is the JoinGroup version from which a dynamic member must come back with the id
+	// it was given (KIP-394), so that a client that never returns holds nobody up.
+	requiredIDVersion = 4
+	// skipAssignmentVersion is the JoinGroup version that can tell a returning static leader to leave the
+	// assignment alone (KIP-814).
+	skipAssignmentVersion = 9
+	// freshTimeout is how long a new member's first join stays parked. Its client may be gone: it can't be
+	// heard of before it has its answer.
+	freshTimeout = 5 * time.Minute
+	// maxName bounds ids and names, which are parts of keys. It is what a string of the protocol's old
+	// versions can hold.
+	maxName = 32767
+	// maxMember bounds what is written down of a member; the store takes 1 MiB with the key.
+	maxMember = 768 << 10
+)
 
-// skipAssignmentVersion is the JoinGroup version that can tell a returning static leader to leave the
-// assignment alone (KIP-814).
-const skipAssignmentVersion = 9
-
-func joinError(req *kmsg.JoinGroupRequest, memberID string, err *kerr.Error) *kmsg.JoinGroupResponse {
+func joinError(memberID string, err *kerr.Error) *kmsg.JoinGroupResponse {
 	resp := kmsg.NewPtrJoinGroupResponse()
-	resp.Version = req.Version
 	resp.ErrorCode = err.Code
 	resp.MemberID = memberID
-	if req.Version >= 7 {
-		resp.Protocol = nil
-	} else {
-		resp.Protocol = kmsg.StringPtr("")
-	}
 	return resp
 }
 
-// Join handles JoinGroup. The answer may be parked until the group's rebalance completes.
+// Join handles JoinGroup. The answer may be parked until the group's rebalance completes. Of req nothing is
+// kept.
 func (m *Machine) Join(now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) coordinator.Result {
-	refuse := func(memberID string, err *kerr.Error) coordinator.Result {
-		answer(m, done, joinError(req, memberID, err))
-		return m.take()
+	id, err := m.join(now, c, req, done)
+	if err != nil {
+		answer(m, done, joinError(id, err))
 	}
+	return m.take()
+}
+
+// join parks or answers the request, or returns an error to answer with and the member id to go with it.
+func (m *Machine) join(now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) (string, *kerr.Error) {
 	if req.RebalanceTimeoutMillis <= 0 { // version 0 does not know it
 		req.RebalanceTimeoutMillis = req.SessionTimeoutMillis
 	}
-	switch st := ms(req.SessionTimeoutMillis); {
-	case req.Group == "":
-		return refuse(req.MemberID, kerr.InvalidGroupID)
-	case st < m.opts.MinSessionTimeout || st > m.opts.MaxSessionTimeout:
-		return refuse(req.MemberID, kerr.InvalidSessionTimeout)
+	if err := m.joinCheck(req); err != nil {
+		return req.MemberID, err
 	}
 	g := m.get(req.Group)
-	if g == nil {
-		if req.MemberID != "" {
-			return refuse(req.MemberID, kerr.UnknownMemberID)
-		}
-		if req.ProtocolType == "" || len(req.Protocols) == 0 {
-			return refuse("", kerr.InconsistentGroupProtocol)
-		}
+	switch {
+	case g == nil && req.MemberID != "":
+		return req.MemberID, kerr.UnknownMemberID
+	case g == nil:
 		g = newGroup(req.Group, now)
-		m.groups[g.id] = g
+	case m.full(g, req):
+		m.turnAway(g, now, req.MemberID)
+		return "", kerr.GroupMaxSizeReached
 	}
 	if !g.supports(req.ProtocolType, req.Protocols, req.MemberID) {
-		return refuse(req.MemberID, kerr.InconsistentGroupProtocol)
+		return req.MemberID, kerr.InconsistentGroupProtocol
 	}
-	if m.full(g, req.MemberID) {
-		return refuse(req.MemberID, kerr.GroupMaxSizeReached)
-	}
+	m.groups[g.id] = g
 	var err *kerr.Error
 	id := req.MemberID
 	if id == "" {
@@ -74,20 +83,69 @@ func (m *Machine) Join(now time.Time, c Client, req *kmsg.JoinGroupRequest, done
 	} else {
 		err = m.joinKnown(g, now, c, req, done)
 	}
-	if err != nil {
-		answer(m, done, joinError(req, id, err))
-	}
 	m.advance(g, now)
 	m.rearm(g)
-	return m.take()
+	return id, err
 }
 
-func (m *Machine) full(g *group, memberID string) bool {
-	if m.opts.MaxSize <= 0 || len(g.members)+len(g.pending) < m.opts.MaxSize {
+// joinCheck looks at the request alone.
+func (m *Machine) joinCheck(req *kmsg.JoinGroupRequest) *kerr.Error {
+	names := len(req.ProtocolType)
+	valid := utf8.ValidString(req.ProtocolType)
+	size := 0
+	for _, p := range req.Protocols {
+		names = max(names, len(p.Name))
+		valid = valid && utf8.ValidString(p.Name)
+		size += len(p.Name) + len(p.Metadata)
+	}
+	if req.InstanceID != nil {
+		names = max(names, len(*req.InstanceID))
+		valid = valid && utf8.ValidString(*req.InstanceID)
+	}
+	switch st := ms(req.SessionTimeoutMillis); {
+	case req.Group == "" || len(req.Group) > maxName:
+		return kerr.InvalidGroupID
+	case st < m.opts.MinSessionTimeout || st > m.opts.MaxSessionTimeout:
+		return kerr.InvalidSessionTimeout
+	case !valid || names > maxName || size > maxMember/2:
+		return kerr.InvalidRequest
+	}
+	return nil
+}
+
+// full says whether a group has no place for the sender of req. Who is a member, or takes a static
+// member's place, does not need one, but that in a rebalance places go to who comes first, so that a group
+// above a limit that was lowered comes down to it.
+func (m *Machine) full(g *group, req *kmsg.JoinGroupRequest) bool {
+	mb := g.members[req.MemberID]
+	if req.MemberID == "" && req.InstanceID != nil {
+		mb = g.members[g.static[*req.InstanceID]]
+	}
+	switch {
+	case m.opts.MaxSize <= 0 || len(g.members) < m.opts.MaxSize:
+		return false
+	case g.state != PreparingRebalance:
+		return mb == nil
+	case mb != nil && mb.joinReply != nil:
 		return false
 	}
-	_, pending := g.pending[memberID]
-	return g.members[memberID] == nil && !pending
+	parked := 0
+	for _, o := range g.members {
+		if o.joinReply != nil {
+			parked++
+		}
+	}
+	return parked >= m.opts.MaxSize
+}
+
+// turnAway forgets someone for whom there is no place.
+func (m *Machine) turnAway(g *group, now time.Time, id string) {
+	delete(g.pending, id)
+	if mb := g.members[id]; mb != nil {
+		m.drop(g, mb)
+		m.shrunk(g, now)
+	}
+	m.rearm(g)
 }
 
 // joinNew handles a join without a member id. An error answers with the returned id.
@@ -99,16 +157,14 @@ func (m *Machine) joinNew(g *group, now time.Time, c Client, req *kmsg.JoinGroup
 			return id, nil
 		}
 		m.addMember(g, id, now, c, req, done)
-		m.prepare(g, now)
 		return id, nil
 	}
-	id := c.ID + "-" + m.opts.NewID()
+	id := clean(c.ID) + "-" + m.opts.NewID()
 	if req.Version >= requiredIDVersion {
 		g.pending[id] = now.Add(ms(req.SessionTimeoutMillis))
 		return id, kerr.MemberIDRequired
 	}
 	m.addMember(g, id, now, c, req, done)
-	m.prepare(g, now)
 	return id, nil
 }
 
@@ -116,8 +172,7 @@ func (m *Machine) joinNew(g *group, now time.Time, c Client, req *kmsg.JoinGroup
 func (m *Machine) joinKnown(g *group, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) *kerr.Error {
 	if _, ok := g.pending[req.MemberID]; ok && req.InstanceID == nil {
 		delete(g.pending, req.MemberID)
-		m.addMember(g, req.MemberID, now, c, req, done)
-		m.prepare(g, now)
+		m.addMember(g, strings.Clone(req.MemberID), now, c, req, done)
 		return nil
 	}
 	if err := g.check(req.MemberID, req.InstanceID, g.generation); err != nil {
@@ -127,112 +182,115 @@ func (m *Machine) joinKnown(g *group, now time.Time, c Client, req *kmsg.JoinGro
 	same := mb.sameProtocols(req.Protocols)
 	switch {
 	case g.state == PreparingRebalance:
-		m.park(g, mb, now, c, req, done)
+		m.park(mb, now, c, req, done)
 	case g.state == CompletingRebalance && same, g.state == Stable && same && mb.id != g.leader:
 		// The answer to the last join was lost, or this member need not disturb the others.
 		mb.heard(now)
-		answer(m, done, m.joinedAs(g, mb, req.Version, false))
-	case g.state == CompletingRebalance, g.state == Stable:
-		m.park(g, mb, now, c, req, done)
-		m.prepare(g, now)
+		answer(m, done, m.joinedAs(g, mb, false))
 	default:
-		return kerr.UnknownMemberID
+		m.park(mb, now, c, req, done)
+		m.prepare(g, now)
 	}
 	return nil
 }
 
 func (m *Machine) addMember(g *group, id string, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) {
 	m.joined++
-	mb := &member{id: id, order: m.joined}
+	mb := &member{id: id, order: m.joined, fresh: true, deadline: now.Add(freshTimeout)}
 	if req.InstanceID != nil {
-		mb.isStatic, mb.instanceID = true, *req.InstanceID
+		mb.isStatic, mb.instanceID = true, strings.Clone(*req.InstanceID)
 		g.static[mb.instanceID] = id
 	}
 	if len(g.members) == 0 {
-		g.protocolType = req.ProtocolType
+		g.protocolType = strings.Clone(req.ProtocolType)
 	}
 	if g.leader == "" {
 		g.leader = id
 	}
 	g.members[id] = mb
 	g.join.newcomer = true
-	m.park(g, mb, now, c, req, done)
+	m.park(mb, now, c, req, done)
+	m.prepare(g, now)
 }
 
 // park keeps the join until the rebalance completes. Whoever waited for an earlier join of the same
-// member is told that another took its place.
-func (m *Machine) park(g *group, mb *member, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) {
+// member is told to try again.
+func (m *Machine) park(mb *member, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) {
 	if old := mb.joinReply; old != nil {
-		answer(m, old, joinError(req, mb.id, kerr.UnknownMemberID))
+		answer(m, old, joinError(mb.id, kerr.RebalanceInProgress))
 	}
-	mb.clientID, mb.clientHost = c.ID, c.Host
-	mb.sessionTimeout, mb.rebalanceTimeout = ms(req.SessionTimeoutMillis), ms(req.RebalanceTimeoutMillis)
-	mb.protocols = cloneProtocols(req.Protocols)
-	mb.joinReply = func(resp *kmsg.JoinGroupResponse, err error) {
-		if resp != nil {
-			resp.Version = req.Version
-		}
-		done(resp, err)
-	}
+	mb.take(c, req)
+	mb.joinReply = done
 	mb.heard(now)
+	m.parked(c)
 }
 
-// cloneProtocols copies what would otherwise alias the request's frame.
-func cloneProtocols(ps []kmsg.JoinGroupRequestProtocol) []kmsg.JoinGroupRequestProtocol {
-	out := make([]kmsg.JoinGroupRequestProtocol, len(ps))
-	for i, p := range ps {
-		out[i] = p
-		out[i].Metadata = append([]byte(nil), p.Metadata...)
+// parked tells a client's connection that its request is waiting.
+func (m *Machine) parked(c Client) {
+	if c.Parked != nil {
+		m.out.AtOnce = append(m.out.AtOnce, c.Parked)
 	}
-	return out
 }
 
-// replaceStatic lets a restarted static member take over from its former self (KIP-345). If nothing
-// about it has changed, a stable group is not disturbed.
+// take copies what a member says of itself when it joins. All of it would otherwise alias the request.
+func (m *member) take(c Client, req *kmsg.JoinGroupRequest) {
+	m.clientID, m.clientHost = clean(c.ID), c.Host
+	m.sessionTimeout, m.rebalanceTimeout = ms(req.SessionTimeoutMillis), ms(req.RebalanceTimeoutMillis)
+	m.protocols = make([]kmsg.JoinGroupRequestProtocol, len(req.Protocols))
+	for i, p := range req.Protocols {
+		m.protocols[i] = kmsg.JoinGroupRequestProtocol{Name: strings.Clone(p.Name), Metadata: slices.Clone(p.Metadata)}
+	}
+}
+
+// replaceStatic lets a restarted static member take over from its former self (KIP-345). A stable group
+// whose protocol and subscriptions stay the same is not disturbed.
 func (m *Machine) replaceStatic(g *group, old *member, id string, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) {
 	if f := old.joinReply; f != nil {
-		old.joinReply = nil
-		answer(m, f, joinError(req, old.id, kerr.FencedInstanceID))
+		answer(m, f, joinError(old.id, kerr.FencedInstanceID))
 	}
 	if f := old.syncReply; f != nil {
-		old.syncReply = nil
 		answer(m, f, syncError(kerr.FencedInstanceID))
 	}
-	same := old.metadataFor(g.protocol) != nil && old.sameProtocols(req.Protocols)
-	delete(g.members, old.id)
 	m.deleteMember(g, old)
+	before := old.metadataFor(g.protocol)
 	mb := *old
-	mb.id, mb.written = id, false
-	g.members[id] = &mb
-	g.static[mb.instanceID] = id
+	mb.id, mb.written, mb.fresh, mb.joinReply, mb.syncReply = id, false, false, nil, nil
+	delete(g.members, old.id)
+	g.members[id], g.static[mb.instanceID] = &mb, id
 	wasLeader := g.leader == old.id
 	if wasLeader {
 		g.leader = id
 	}
-	if g.state == Stable && same {
-		mb := g.members[id]
-		mb.clientID, mb.clientHost = c.ID, c.Host
-		mb.sessionTimeout, mb.rebalanceTimeout = ms(req.SessionTimeoutMillis), ms(req.RebalanceTimeoutMillis)
-		mb.heard(now)
-		m.writeGroup(g)
-		if wasLeader && req.Version < skipAssignmentVersion {
-			// An old client that is told it leads would assign anew: let it follow.
-			resp := m.joinedAs(g, mb, req.Version, false)
-			resp.LeaderID, resp.Members = old.id, nil
-			answer(m, done, resp)
-			return
-		}
-		answer(m, done, m.joinedAs(g, mb, req.Version, wasLeader))
+	if g.state != Stable || !g.undisturbed(&mb, before, req) {
+		m.park(&mb, now, c, req, done)
+		m.prepare(g, now)
 		return
 	}
-	m.park(g, g.members[id], now, c, req, done)
-	m.prepare(g, now)
+	mb.take(c, req)
+	mb.heard(now)
+	m.writeMember(g, &mb)
+	m.writeHeader(g)
+	resp := m.joinedAs(g, &mb, wasLeader)
+	if wasLeader && req.Version < skipAssignmentVersion {
+		// An old client that is told it leads would assign anew: let it follow.
+		resp.LeaderID, resp.Members, resp.SkipAssignment = old.id, nil, false
+	}
+	answer(m, done, resp)
+}
+
+// undisturbed says whether the group would choose the same protocol with these of the member's in place,
+// and, as far as can be told, has the same topics to share out.
+func (g *group) undisturbed(mb *member, before []byte, req *kmsg.JoinGroupRequest) bool {
+	was := mb.protocols
+	mb.protocols = req.Protocols
+	same := g.vote() == g.protocol && (g.protocolType != consumerProtocol || sameSubscription(before, mb.metadataFor(g.protocol)))
+	mb.protocols = was
+	return same
 }
 
 // joinedAs is the answer to a completed join.
-func (m *Machine) joinedAs(g *group, mb *member, version int16, skipAssignment bool) *kmsg.JoinGroupResponse {
+func (m *Machine) joinedAs(g *group, mb *member, skipAssignment bool) *kmsg.JoinGroupResponse {
 	resp := kmsg.NewPtrJoinGroupResponse()
-	resp.Version = version
 	resp.Generation = g.generation
 	resp.ProtocolType = kmsg.StringPtr(g.protocolType)
 	resp.Protocol = kmsg.StringPtr(g.protocol)

@@ -20,7 +20,7 @@ type Options struct {
 	MaxSize               int           // group.max.size
 	OffsetsRetention      time.Duration // offsets.retention.minutes
 	OffsetsCheckInterval  time.Duration // offsets.retention.check.interval.ms
-	MaxMetadata           int           // offset.metadata.max.bytes
+	MaxMetadata           int           // offset.metadata.max.bytes, 8 KiB at most
 
 	// NewID makes the random part of a member id.
 	NewID func() string
@@ -40,6 +40,8 @@ type Machine struct {
 	groups map[string]*group
 	timers timers
 	sweep  time.Time // when offsets are next looked over for expiry
+	swept  time.Time // when they last were
+	hold   time.Time // until when none expire, because the clock was set
 	joined int       // counts joins, for member.order
 	out    coordinator.Result
 }
@@ -48,6 +50,7 @@ var _ coordinator.Machine = (*Machine)(nil)
 
 // NewMachine returns a machine without groups.
 func NewMachine(opts Options) *Machine {
+	opts.MaxMetadata = min(opts.MaxMetadata, maxMetadata)
 	return &Machine{opts: opts, groups: map[string]*group{}}
 }
 
@@ -122,6 +125,7 @@ func (m *Machine) Tick(now time.Time) coordinator.Result {
 		}
 	}
 	if !m.sweep.After(now) {
+		m.watchClock(now)
 		m.expireOffsets(now)
 		m.sweep = now.Add(m.opts.OffsetsCheckInterval)
 	}
@@ -137,7 +141,7 @@ func (m *Machine) review(g *group, now time.Time) {
 	}
 	var expired []*member
 	for _, mb := range g.ordered() {
-		if mb.joinReply == nil && mb.syncReply == nil && !mb.deadline.After(now) {
+		if mb.overdue(now) {
 			expired = append(expired, mb)
 		}
 	}
@@ -167,14 +171,14 @@ func (m *Machine) rearm(g *group) {
 		earliest(t)
 	}
 	for _, mb := range g.members {
-		if mb.joinReply == nil && mb.syncReply == nil {
+		if mb.expires() {
 			earliest(mb.deadline)
 		}
 	}
 	switch g.state {
 	case PreparingRebalance:
 		earliest(g.join.due)
-	case CompletingRebalance:
+	case CompletingRebalance, Stable:
 		earliest(g.syncDue)
 	default:
 	}
@@ -219,6 +223,11 @@ func (g *group) check(memberID string, instanceID *string, generation int32) *ke
 	return nil
 }
 
-func (m *member) heard(now time.Time) { m.deadline = now.Add(m.sessionTimeout) }
+// heard begins the member's session anew. That of a fresh member begins with its first generation.
+func (m *member) heard(now time.Time) {
+	if !m.fresh {
+		m.deadline = now.Add(m.sessionTimeout)
+	}
+}
 
 func ms(n int32) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -99,7 +99,9 @@ type joinOpts struct {
 	id, instance string
 	version      int16
 	protocols    []string
+	topics       []string // "t1" if nil
 	session      int32
+	rebalance    int32
 }
 
 // pending is an answer that may come later.
@@ -135,20 +137,26 @@ func (r *rig) join(o joinOpts) *pending[kmsg.JoinGroupResponse] {
 	if o.instance != "" {
 		req.InstanceID = kmsg.StringPtr(o.instance)
 	}
+	if o.rebalance != 0 {
+		req.RebalanceTimeoutMillis = o.rebalance
+	}
+	if o.topics == nil {
+		o.topics = []string{"t1"}
+	}
 	if o.protocols == nil {
 		o.protocols = []string{"range"}
 	}
 	for _, name := range o.protocols {
 		p := kmsg.NewJoinGroupRequestProtocol()
-		p.Name, p.Metadata = name, subscription("t1")
+		p.Name, p.Metadata = name, consumerOf(o.topics...)
 		req.Protocols = append(req.Protocols, p)
 	}
 	p := &pending[kmsg.JoinGroupResponse]{}
-	r.apply(r.m.Join(r.now, Client{"c", "/h"}, req, p.done()))
+	r.apply(r.m.Join(r.now, Client{ID: "c", Host: "/h"}, req, p.done()))
 	return p
 }
 
-func subscription(topics ...string) []byte {
+func consumerOf(topics ...string) []byte {
 	m := kmsg.NewConsumerMemberMetadata()
 	m.Topics = topics
 	return m.AppendTo(nil)
@@ -157,11 +165,17 @@ func subscription(topics ...string) []byte {
 // enter joins as a client does: once for an id, then with it.
 func (r *rig) enter() (string, *pending[kmsg.JoinGroupResponse]) {
 	r.t.Helper()
-	first := r.join(joinOpts{}).get(r.t)
+	return r.enterWith(joinOpts{})
+}
+
+func (r *rig) enterWith(o joinOpts) (string, *pending[kmsg.JoinGroupResponse]) {
+	r.t.Helper()
+	first := r.join(o).get(r.t)
 	if first.ErrorCode != kerr.MemberIDRequired.Code {
 		r.t.Fatalf("first join: error %d, want MEMBER_ID_REQUIRED", first.ErrorCode)
 	}
-	return first.MemberID, r.join(joinOpts{id: first.MemberID})
+	o.id = first.MemberID
+	return first.MemberID, r.join(o)
 }
 
 func (r *rig) sync(id string, generation int32, assign map[string]string) *pending[kmsg.SyncGroupResponse] {
@@ -174,7 +188,7 @@ func (r *rig) sync(id string, generation int32, assign map[string]string) *pendi
 		req.GroupAssignment = append(req.GroupAssignment, ga)
 	}
 	p := &pending[kmsg.SyncGroupResponse]{}
-	r.apply(r.m.Sync(r.now, req, p.done()))
+	r.apply(r.m.Sync(r.now, Client{}, req, p.done()))
 	return p
 }
 
@@ -211,8 +225,13 @@ func (r *rig) state() string {
 // stable makes a group of two members and returns their ids, leader first, and the generation.
 func (r *rig) stable() (leader, follower string, generation int32) {
 	r.t.Helper()
-	a, ja := r.enter()
-	b, jb := r.enter()
+	return r.stableWith(joinOpts{})
+}
+
+func (r *rig) stableWith(o joinOpts) (leader, follower string, generation int32) {
+	r.t.Helper()
+	a, ja := r.enterWith(o)
+	b, jb := r.enterWith(o)
 	r.pass(10 * time.Second)
 	ra, rb := ja.get(r.t), jb.get(r.t)
 	if ra.ErrorCode != 0 || rb.ErrorCode != 0 || ra.LeaderID != a || len(ra.Members) != 2 || len(rb.Members) != 0 {
@@ -352,7 +371,8 @@ func TestHalfWrittenGenerationIsNotServed(t *testing.T) {
 		}
 	}
 	r.reload()
-	want(t, "heartbeat", r.beat(a, gen), kerr.RebalanceInProgress)
+	want(t, "heartbeat of who knows the new one", r.beat(a, gen+1), kerr.RebalanceInProgress)
+	want(t, "heartbeat of who does not", r.beat(b, gen), kerr.IllegalGeneration)
 }
 
 func TestProtocolIsCommonAndVotedFor(t *testing.T) {

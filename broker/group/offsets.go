@@ -1,6 +1,7 @@
 package group
 
 import (
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -16,6 +17,8 @@ type Committer struct {
 	MemberID   string
 	InstanceID *string
 	Generation int32
+	// Version of OffsetCommit: from 9 on a member of a group that does not exist is told so.
+	Version int16
 }
 
 // Commit is one partition's position: the offset of the next record to read.
@@ -33,6 +36,10 @@ type Committed struct {
 	Codes []int16
 }
 
+// groupNotFoundVersion is the OffsetCommit version from which a member of an unknown group is told that the group
+// is unknown, before that that its generation is over.
+const groupNotFoundVersion = 9
+
 // Commit handles OffsetCommit. A nil error means the offsets are in the metadata store. Partitions
 // that do not exist have been sorted out before. A commit that names no group that exists, by someone
 // who claims no membership, makes the group.
@@ -44,7 +51,6 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 	}
 	if g == nil {
 		g = newGroup(by.Group, now)
-		m.groups[g.id] = g
 	}
 	codes := make([]int16, len(commits))
 	dirty := map[bucketKey]bool{}
@@ -53,12 +59,13 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 			codes[i] = kerr.OffsetMetadataTooLarge.Code
 			continue
 		}
+		m.groups[g.id] = g
 		ps := g.offsets[c.Partition.ID]
 		if ps == nil {
 			ps = map[int32]offset{}
 			g.offsets[c.Partition.ID] = ps
 		}
-		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: c.Metadata, committed: now}
+		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: clean(strings.Clone(c.Metadata)), committed: now}
 		dirty[bucketOf(c.Partition)] = true
 	}
 	if len(dirty) > 0 && !g.hasState {
@@ -71,13 +78,15 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 
 func (m *Machine) commitCheck(g *group, now time.Time, by Committer) *kerr.Error {
 	switch {
-	case by.Group == "":
+	case len(by.Group) > maxName:
 		return kerr.InvalidGroupID
 	case g == nil && by.Generation < 0:
 		return nil
+	case g == nil && by.Version >= groupNotFoundVersion:
+		return kerr.GroupIDNotFound
 	case g == nil:
 		return kerr.IllegalGeneration
-	case by.Generation < 0 && len(g.members) == 0:
+	case by.Generation < 0 && g.state == Empty:
 		return nil
 	}
 	if by.Generation >= 0 || by.MemberID != "" || by.InstanceID != nil {
@@ -155,7 +164,7 @@ func (m *Machine) DeleteOffsets(id string, which []topic.Partition, done Done[Co
 	for i, tp := range which {
 		if len(g.members) > 0 {
 			name, _ := m.opts.Topics.TopicName(tp.ID)
-			if yes, known := g.subscribed(name); yes || !known {
+			if g.topics == nil || g.topics[name] {
 				codes[i] = kerr.GroupSubscribedToTopic.Code
 				continue
 			}
@@ -174,41 +183,5 @@ func (g *group) forget(tp topic.Partition) {
 	delete(g.offsets[tp.ID], tp.Index)
 	if len(g.offsets[tp.ID]) == 0 {
 		delete(g.offsets, tp.ID)
-	}
-}
-
-// expireOffsets drops what nobody needs any longer: commits of deleted topics at once; of a group that
-// is empty, once it has been so for the retention; of a group at work, those it does not subscribe
-// to and has not touched for the retention; of simple groups by age alone. Groups left with nothing go.
-func (m *Machine) expireOffsets(now time.Time) {
-	for _, g := range m.groups {
-		dirty := map[bucketKey]bool{}
-		for id, ps := range g.offsets {
-			name, live := m.opts.Topics.TopicName(id)
-			for p, o := range ps {
-				if !live || m.lapsed(g, name, o, now) {
-					tp := topic.Partition{ID: id, Index: p}
-					g.forget(tp)
-					dirty[bucketOf(tp)] = true
-				}
-			}
-		}
-		m.writeBuckets(g, dirty)
-		if g.state == Empty && len(g.offsets) == 0 && len(g.pending) == 0 {
-			m.erase(g)
-		}
-	}
-}
-
-func (m *Machine) lapsed(g *group, name string, o offset, now time.Time) bool {
-	old := func(since time.Time) bool { return now.Sub(since) >= m.opts.OffsetsRetention }
-	switch {
-	case g.simple():
-		return old(o.committed)
-	case g.state == Empty:
-		return old(g.since) && old(o.committed)
-	default:
-		yes, known := g.subscribed(name)
-		return known && !yes && old(o.committed)
 	}
 }

@@ -18,8 +18,13 @@ import (
 // recordVersion is the version of every value below; a newer one is refused by name.
 const recordVersion = 1
 
-// bucketSize is how many neighbouring partitions' commits share one key: about 1 KB of value.
-const bucketSize = 64
+const (
+	// bucketSize is how many neighbouring partitions' commits share one key: about 1 KB of value.
+	bucketSize = 64
+	// maxMetadata bounds what a client may say about one offset, so that a bucket fits half of what the store
+	// takes in one write.
+	maxMetadata = 8 << 10
+)
 
 // Keys of a shard, relative to it.
 //
@@ -47,41 +52,47 @@ func (m *Machine) put(key string, v proto.Message) {
 	m.edit(key, b)
 }
 
-// edit keeps one edit per key: the newest.
 func (m *Machine) edit(key string, value []byte) {
-	for i := range m.out.Edits {
-		if m.out.Edits[i].Key == key {
-			m.out.Edits[i].Value, m.out.Edits[i].Delete = value, value == nil
-			return
-		}
-	}
 	m.out.Edits = append(m.out.Edits, metadata.Edit{Key: key, Value: value, Delete: value == nil})
 }
 
 func (m *Machine) writeHeader(g *group) {
 	g.hasState = true
 	m.put(headerKey(g.id), &HeaderRecord{
-		Version: recordVersion, GroupId: clean(g.id), ProtocolType: clean(g.protocolType), Generation: g.generation,
-		Protocol: clean(g.protocol), Leader: clean(g.leader), StateTimestampMs: g.since.UnixMilli(),
+		Version: recordVersion, GroupId: clean(g.id), ProtocolType: g.protocolType, Generation: g.generation,
+		Protocol: g.protocol, Leader: g.leader, StateTimestampMs: g.since.UnixMilli(), Members: int32(len(g.members)),
 	})
 }
 
 // writeGroup writes every member and then the header, as they stand. A large group takes more than one
-// write; the generations in the records show whether the last one was reached.
+// write; the generations in the records and the number of members show whether the last one was reached.
 func (m *Machine) writeGroup(g *group) {
 	for _, mb := range g.ordered() {
-		r := &MemberRecord{
-			Version: recordVersion, MemberId: clean(mb.id), InstanceId: clean(mb.instanceID), IsStatic: mb.isStatic,
-			ClientId: clean(mb.clientID), ClientHost: mb.clientHost, Assignment: mb.assignment, Generation: g.generation,
-			SessionTimeoutMs: int32(mb.sessionTimeout.Milliseconds()), RebalanceTimeoutMs: int32(mb.rebalanceTimeout.Milliseconds()),
-		}
-		for _, p := range mb.protocols {
-			r.Protocols = append(r.Protocols, &Protocol{Name: clean(p.Name), Metadata: p.Metadata})
-		}
-		m.put(memberKey(g.id, mb.id), r)
-		mb.written = true
+		m.writeMember(g, mb)
 	}
 	m.writeHeader(g)
+}
+
+func (m *Machine) writeMember(g *group, mb *member) {
+	r := &MemberRecord{
+		Version: recordVersion, MemberId: mb.id, InstanceId: mb.instanceID, IsStatic: mb.isStatic,
+		ClientId: mb.clientID, ClientHost: mb.clientHost, Assignment: mb.assignment, Generation: g.generation,
+		SessionTimeoutMs: int32(mb.sessionTimeout.Milliseconds()), RebalanceTimeoutMs: int32(mb.rebalanceTimeout.Milliseconds()),
+	}
+	for _, p := range mb.protocols {
+		r.Protocols = append(r.Protocols, &Protocol{Name: p.Name, Metadata: p.Metadata})
+	}
+	m.put(memberKey(g.id, mb.id), r)
+	mb.written = true
+}
+
+// size is about what a member's record takes without its assignment.
+func (m *member) size() int {
+	n := len(m.id) + len(m.instanceID) + len(m.clientID) + len(m.clientHost) + 64
+	for _, p := range m.protocols {
+		n += len(p.Name) + len(p.Metadata) + 16
+	}
+	return n
 }
 
 // deleteMember removes the record of a member, if it has one.
@@ -102,7 +113,7 @@ func (m *Machine) writeBuckets(g *group, dirty map[bucketKey]bool) {
 		for p := k.bucket * bucketSize; p < (k.bucket+1)*bucketSize; p++ {
 			if o, ok := g.offsets[k.topic][p]; ok {
 				r.Offsets = append(r.Offsets, &CommittedOffset{
-					Partition: p, Offset: o.offset, LeaderEpoch: o.leaderEpoch, Metadata: clean(o.metadata), CommitTimestampMs: o.committed.UnixMilli(),
+					Partition: p, Offset: o.offset, LeaderEpoch: o.leaderEpoch, Metadata: o.metadata, CommitTimestampMs: o.committed.UnixMilli(),
 				})
 			}
 		}
@@ -136,11 +147,9 @@ func (m *Machine) erase(g *group) {
 // clean makes a string from the network fit for a protobuf string.
 func clean(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-func equalFold(a, b string) bool { return strings.EqualFold(a, b) }
-
 // Load implements coordinator.Machine. Session timers start in full.
 func (m *Machine) Load(entries []metadata.ShardEntry, now time.Time) error {
-	m.sweep = now.Add(m.opts.OffsetsCheckInterval)
+	m.sweep, m.swept = now.Add(m.opts.OffsetsCheckInterval), now
 	for _, e := range entries {
 		if err := m.loadEntry(e, now); err != nil {
 			return fmt.Errorf("load group entry %s: %w", e.Key, err)
@@ -152,21 +161,25 @@ func (m *Machine) Load(entries []metadata.ShardEntry, now time.Time) error {
 	return nil
 }
 
-// settle makes a loaded group whole. With members it was Stable when it was last written, unless that
-// was cut short: then all join anew.
+// settle makes a loaded group whole. If all members of the newest generation are on record with it, the
+// group was Stable. If not, members came or left, or a write was cut short: then all join anew.
 func (m *Machine) settle(g *group, now time.Time) {
-	g.state = Empty
-	whole := g.members[g.leader] != nil
+	whole := g.members[g.leader] != nil && len(g.members) == int(g.onRecord)
 	for _, mb := range g.ordered() {
 		mb.heard(now)
 		whole = whole && mb.generation == g.generation
+		g.generation = max(g.generation, mb.generation)
 	}
-	if len(g.members) > 0 {
+	switch {
+	case len(g.members) == 0:
+		g.state, g.leader, g.protocol = Empty, "", ""
+	case whole:
 		g.state = Stable
-		if !whole {
-			m.prepare(g, now)
-		}
+	default:
+		g.state = Stable
+		m.prepare(g, now)
 	}
+	g.subscribe()
 	m.rearm(g)
 }
 
@@ -188,7 +201,7 @@ func (m *Machine) loadEntry(e metadata.ShardEntry, now time.Time) error {
 	case len(parts) == 2 && parts[1] == "h":
 		return g.loadHeader(e.Value)
 	case len(parts) == 3 && parts[1] == "m":
-		return m.loadMember(g, e.Value)
+		return m.loadMember(g, parts[2], e.Value)
 	case len(parts) == 4 && parts[1] == "o":
 		return g.loadOffsets(parts[2], parts[3], e.Value)
 	}
@@ -208,14 +221,20 @@ func (g *group) loadHeader(b []byte) error {
 		return err
 	}
 	g.protocolType, g.protocol, g.generation, g.leader = r.ProtocolType, r.Protocol, r.Generation, r.Leader
-	g.since, g.hasState = time.UnixMilli(r.StateTimestampMs), true
+	g.since, g.hasState, g.onRecord = time.UnixMilli(r.StateTimestampMs), true, r.Members
 	return checkVersion(r.Version)
 }
 
-func (m *Machine) loadMember(g *group, b []byte) error {
+func (m *Machine) loadMember(g *group, id string, b []byte) error {
 	var r MemberRecord
 	if err := proto.Unmarshal(b, &r); err != nil {
 		return err
+	}
+	if err := checkVersion(r.Version); err != nil {
+		return err
+	}
+	if r.MemberId != id {
+		return fmt.Errorf("record is of member %q", r.MemberId)
 	}
 	m.joined++
 	mb := &member{
@@ -231,7 +250,7 @@ func (m *Machine) loadMember(g *group, b []byte) error {
 	if mb.isStatic {
 		g.static[mb.instanceID] = mb.id
 	}
-	return checkVersion(r.Version)
+	return nil
 }
 
 func (g *group) loadOffsets(topicHex, bucket string, b []byte) error {
@@ -239,11 +258,15 @@ func (g *group) loadOffsets(topicHex, bucket string, b []byte) error {
 	if n, err := hex.Decode(id[:], []byte(topicHex)); err != nil || n != len(id) || len(topicHex) != 2*len(id) {
 		return fmt.Errorf("topic id %q", topicHex)
 	}
-	if _, err := strconv.ParseInt(bucket, 10, 32); err != nil {
+	n, err := strconv.ParseInt(bucket, 10, 32)
+	if err != nil {
 		return fmt.Errorf("bucket: %w", err)
 	}
 	var r OffsetsRecord
 	if err := proto.Unmarshal(b, &r); err != nil {
+		return err
+	}
+	if err := checkVersion(r.Version); err != nil {
 		return err
 	}
 	ps := g.offsets[id]
@@ -252,7 +275,10 @@ func (g *group) loadOffsets(topicHex, bucket string, b []byte) error {
 		g.offsets[id] = ps
 	}
 	for _, o := range r.Offsets {
+		if bucketOf(topic.Partition{ID: id, Index: o.Partition}).bucket != int32(n) {
+			return fmt.Errorf("partition %d is of another bucket", o.Partition)
+		}
 		ps[o.Partition] = offset{offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata, committed: time.UnixMilli(o.CommitTimestampMs)}
 	}
-	return checkVersion(r.Version)
+	return nil
 }

@@ -12,14 +12,14 @@ func (m *Machine) prepare(g *group, now time.Time) {
 	case PreparingRebalance:
 		return
 	case CompletingRebalance:
-		m.failSyncs(g, kerr.RebalanceInProgress)
+		m.failSyncs(g, now, kerr.RebalanceInProgress)
 	default:
 	}
 	timeout := g.rebalanceTimeout()
 	g.join = joinWait{due: now.Add(timeout)}
-	if g.state == Empty && m.opts.InitialRebalanceDelay > 0 {
+	if g.state == Empty {
 		// The first members of a group come one by one: wait a little, again while more come, but
-		// never past the rebalance time-out.
+		// never past the rebalance time-out, and for nobody who was only given an id.
 		delay := min(m.opts.InitialRebalanceDelay, timeout)
 		g.join = joinWait{due: now.Add(delay), initial: true, remaining: timeout - delay}
 	}
@@ -32,43 +32,43 @@ func (m *Machine) advance(g *group, now time.Time) {
 	switch g.state {
 	case PreparingRebalance:
 		due := !g.join.due.After(now)
-		if g.join.initial {
-			if !due {
-				return
-			}
-			if g.join.newcomer && g.join.remaining > 0 {
-				delay := min(m.opts.InitialRebalanceDelay, g.join.remaining)
-				g.join.due = now.Add(delay)
-				g.join.remaining -= delay
-				g.join.newcomer = false
-				return
-			}
+		if g.join.initial && !due {
+			return
+		}
+		if g.join.initial && g.join.newcomer && g.join.remaining > 0 {
+			delay := min(m.opts.InitialRebalanceDelay, g.join.remaining)
+			g.join.due = now.Add(delay)
+			g.join.remaining -= delay
+			g.join.newcomer = false
+			return
 		}
 		if due || g.allJoined() {
 			m.completeJoin(g, now)
 		}
-	case CompletingRebalance:
-		if !g.syncDue.After(now) {
-			var late []*member
-			for _, mb := range g.ordered() {
-				if mb.syncReply == nil {
-					late = append(late, mb)
-				}
-			}
-			m.remove(g, late, now)
+	case CompletingRebalance, Stable:
+		if g.syncDue.IsZero() || g.syncDue.After(now) {
+			return
 		}
+		g.syncDue = time.Time{}
+		var late []*member
+		for _, mb := range g.ordered() {
+			if !mb.synced {
+				late = append(late, mb)
+			}
+		}
+		m.remove(g, late, now)
 	default:
 	}
 }
 
-// completeJoin starts the next generation with those who joined.
+// completeJoin starts the next generation with those who joined, and with static members, who may come
+// back without the others noticing.
 func (m *Machine) completeJoin(g *group, now time.Time) {
 	for _, mb := range g.ordered() {
 		if mb.joinReply == nil && !mb.isStatic {
 			m.drop(g, mb)
 		}
 	}
-	clear(g.pending)
 	if len(g.members) == 0 {
 		m.becomeEmpty(g, now)
 		return
@@ -83,12 +83,15 @@ func (m *Machine) completeJoin(g *group, now time.Time) {
 	g.protocol = g.vote()
 	g.state = CompletingRebalance
 	g.syncDue = now.Add(g.rebalanceTimeout())
+	g.subscribe()
+	// The generation is on record before anyone is told of it, so that none is ever given twice.
+	m.writeHeader(g)
 	for _, mb := range g.ordered() {
-		mb.assignment = nil
+		mb.assignment, mb.synced = nil, false
 		if done := mb.joinReply; done != nil {
-			mb.joinReply = nil
+			mb.joinReply, mb.fresh = nil, false
 			mb.heard(now)
-			answer(m, done, m.joinedAs(g, mb, 0, false))
+			answer(m, done, m.joinedAs(g, mb, false))
 		}
 	}
 }
@@ -111,7 +114,8 @@ func (m *Machine) becomeEmpty(g *group, now time.Time) {
 	g.generation++
 	g.state, g.protocol, g.leader, g.since = Empty, "", "", now
 	g.syncDue, g.join = time.Time{}, joinWait{}
-	m.writeGroup(g)
+	g.subscribe()
+	m.writeHeader(g)
 }
 
 // drop takes a member out without looking at what that does to the group.
@@ -129,9 +133,7 @@ func (m *Machine) drop(g *group, mb *member) {
 	m.deleteMember(g, mb)
 	if done := mb.joinReply; done != nil {
 		mb.joinReply = nil
-		resp := m.joinedAs(g, mb, 0, false)
-		resp.ErrorCode, resp.Members, resp.Generation = kerr.UnknownMemberID.Code, nil, -1
-		answer(m, done, resp)
+		answer(m, done, joinError("", kerr.UnknownMemberID))
 	}
 	if done := mb.syncReply; done != nil {
 		mb.syncReply = nil
@@ -141,18 +143,18 @@ func (m *Machine) drop(g *group, mb *member) {
 
 // remove takes members out and rebalances the rest.
 func (m *Machine) remove(g *group, mbs []*member, now time.Time) {
-	if len(mbs) == 0 {
-		return
-	}
 	for _, mb := range mbs {
 		m.drop(g, mb)
 	}
-	switch g.state {
-	case Stable, CompletingRebalance:
-		m.prepare(g, now)
-		m.advance(g, now)
-	case PreparingRebalance:
-		m.advance(g, now)
-	default:
+	if len(mbs) > 0 {
+		m.shrunk(g, now)
 	}
+}
+
+// shrunk rebalances what is left of a group.
+func (m *Machine) shrunk(g *group, now time.Time) {
+	if g.state == Stable || g.state == CompletingRebalance {
+		m.prepare(g, now)
+	}
+	m.advance(g, now)
 }

@@ -33,6 +33,7 @@ type HeaderRecord struct {
 	Protocol         string                 `protobuf:"bytes,5,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	Leader           string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
 	StateTimestampMs int64                  `protobuf:"varint,7,opt,name=state_timestamp_ms,json=stateTimestampMs,proto3" json:"state_timestamp_ms,omitempty"` // when the group last became empty or changed generation
+	Members          int32                  `protobuf:"varint,8,opt,name=members,proto3" json:"members,omitempty"`                                             // of this generation; with another number of them on record the group was changing
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -112,6 +113,13 @@ func (x *HeaderRecord) GetLeader() string {
 func (x *HeaderRecord) GetStateTimestampMs() int64 {
 	if x != nil {
 		return x.StateTimestampMs
+	}
+	return 0
+}
+
+func (x *HeaderRecord) GetMembers() int32 {
+	if x != nil {
+		return x.Members
 	}
 	return 0
 }
@@ -435,7 +443,7 @@ var File_state_proto protoreflect.FileDescriptor
 const file_state_proto_rawDesc = "" +
 	"\n" +
 	"\vstate.proto\x12\n" +
-	"firn.group\"\xea\x01\n" +
+	"firn.group\"\x84\x02\n" +
 	"\fHeaderRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x19\n" +
 	"\bgroup_id\x18\x02 \x01(\tR\agroupId\x12#\n" +
@@ -445,7 +453,8 @@ const file_state_proto_rawDesc = "" +
 	"generation\x12\x1a\n" +
 	"\bprotocol\x18\x05 \x01(\tR\bprotocol\x12\x16\n" +
 	"\x06leader\x18\x06 \x01(\tR\x06leader\x12,\n" +
-	"\x12state_timestamp_ms\x18\a \x01(\x03R\x10stateTimestampMs\"\x95\x03\n" +
+	"\x12state_timestamp_ms\x18\a \x01(\x03R\x10stateTimestampMs\x12\x18\n" +
+	"\amembers\x18\b \x01(\x05R\amembers\"\x95\x03\n" +
 	"\fMemberRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12\x1f\n" +
