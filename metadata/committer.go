@@ -138,13 +138,18 @@ func (s *Store) NewCommitter(opts CommitterOptions) *Committer {
 // Commit queues edits, which are applied together or not at all and in the order of calls. done is called
 // exactly once, from another goroutine and without blocking it, with nil when they are committed.
 //
-// ErrTooLarge fails that commit alone. Any other failure ends the Shard, because its owner's state has run
-// ahead of what is stored: everything queued and every later commit fails the same way, and the owner opens
-// the shard again. The failures are ErrFenced (somebody else owns the shard), ErrUnknown (the edits may be
-// applied), ErrUnavailable, ErrNoSpace and ErrRefused (nothing was written), and ErrClosed.
+// ErrTooLarge, and ErrInvalidTxn for an empty key, fail that commit alone. Any other failure ends the Shard,
+// because its owner's state has run ahead of what is stored: everything queued and every later commit fails
+// the same way, and the owner opens the shard again. The failures are ErrFenced (somebody else owns the
+// shard), ErrUnknown (the edits may be applied), ErrUnavailable, ErrNoSpace and ErrRefused (nothing was
+// written), and ErrClosed.
 func (sh *Shard) Commit(edits []Edit, done func(error)) {
 	cm := &commit{edits: edits, done: done, since: time.Now()}
 	for _, e := range edits {
+		if e.Key == "" {
+			go done(fmt.Errorf("edit of an empty key: %w", ErrInvalidTxn))
+			return
+		}
 		cm.bytes += len(sh.root) + len(e.Key) + len(e.Value)
 	}
 	if len(edits) > MaxCommitOps || cm.bytes > MaxTxnBytes {

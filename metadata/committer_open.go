@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
 // Open loads a shard and opens it for writing, as its owner by the record own. Nothing that was acknowledged
@@ -24,15 +23,25 @@ func (c *Committer) openShard(ctx context.Context, kind ShardKind, shard int32, 
 	if err != nil {
 		return nil, nil, err
 	}
-	guards, err := c.confirm(ctx, sl, own)
+	// Whoever owns the shard by a later record makes the writes fail on their guard; this only spares the
+	// load what the image knows already.
+	if img := c.store.Image(); own.Rev == 0 || img.Rev() >= own.Rev && img.ShardOwner(kind, shard).Rev != own.Rev {
+		return nil, nil, ErrFenced
+	}
+	moved, err := c.moveFence(ctx, sl, own)
 	if err != nil {
 		return nil, nil, err
 	}
-	sh := &Shard{c: c, slot: sl, guards: guards, root: c.store.keys.shardState(kind, shard)}
-	entries, err := c.store.loadShard(ctx, sh.root)
+	root := c.store.keys.shardState(kind, shard)
+	entries, fence, err := c.store.loadShard(ctx, root)
 	if err != nil {
 		return nil, nil, err
 	}
+	if moved != 0 && fence != moved {
+		return nil, nil, ErrFenced
+	}
+	guards := [2]Cmp{ModIs(c.store.keys.ShardOwner(kind, shard), own.Rev), ModIs(root, fence)}
+	sh := &Shard{c: c, slot: sl, guards: guards, root: root}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.mu.closed {
@@ -71,55 +80,58 @@ func (c *Committer) quiesce(ctx context.Context, key slotKey) (*slot, error) {
 	return sl, nil
 }
 
-// confirm checks that the ownership is still on record and returns the guards of its writes. If an earlier
-// write's outcome is unknown, it moves the fence first, so that the write's guards can never hold again.
-func (c *Committer) confirm(ctx context.Context, sl *slot, own ShardOwner) (guards [2]Cmp, err error) {
-	co := c.store.keys.ShardOwner(sl.key.kind, sl.key.shard)
-	fence := c.store.keys.shardFence(sl.key.kind, sl.key.shard)
-	entries, _, err := c.store.kv.Get(ctx, co, fence)
-	if err != nil {
-		return guards, err
-	}
-	if entries[0].ModRev != own.Rev || own.Rev == 0 {
-		return guards, ErrFenced
-	}
-	guards = [2]Cmp{ModIs(co, own.Rev), ModIs(fence, entries[1].ModRev)}
+// moveFence makes sure that no write of an earlier Shard, whose outcome is unknown, can be applied any more. It
+// returns the fence's new revision, or 0 if there is no such write.
+func (c *Committer) moveFence(ctx context.Context, sl *slot, own ShardOwner) (rev int64, err error) {
 	c.mu.Lock()
 	unsure := sl.unsure
 	c.mu.Unlock()
 	if !unsure {
-		return guards, nil
+		return 0, nil
 	}
-	// Its own copy of the guards, for an attempt given up may still be under way when they change below.
-	res, err := Settle(ctx, c.store.kv, Txn{If: slices.Clone(guards[:]), Then: []Op{Put(fence, encodeShardOwner(&own))}})
+	fence := c.store.keys.shardState(sl.key.kind, sl.key.shard)
+	entries, _, err := c.store.kv.Get(ctx, fence)
 	if err != nil {
-		return guards, err
+		return 0, err
+	}
+	res, err := Settle(ctx, c.store.kv, Txn{
+		If: []Cmp{
+			ModIs(c.store.keys.ShardOwner(sl.key.kind, sl.key.shard), own.Rev),
+			ModIs(fence, entries[0].ModRev),
+		},
+		Then: []Op{Put(fence, encodeShardOwner(&own))},
+	})
+	if err != nil {
+		return 0, err
 	}
 	if !res.OK {
-		return guards, ErrFenced
+		return 0, ErrFenced
 	}
-	guards[1].Rev = res.Rev
 	c.mu.Lock()
 	sl.unsure = false
 	c.mu.Unlock()
-	return guards, nil
+	return res.Rev, nil
 }
 
-// loadShard reads everything under root at one revision.
-func (s *Store) loadShard(ctx context.Context, root string) ([]ShardEntry, error) {
-	var out []ShardEntry
+// loadShard reads everything under root at one revision, and the revision of the fence, which is the key root
+// itself.
+func (s *Store) loadShard(ctx context.Context, root string) (out []ShardEntry, fence int64, err error) {
 	start, end, rev := root, PrefixEnd(root), int64(0)
 	for {
 		page, err := s.kv.Range(ctx, start, end, rev, relistPage)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		rev = page.Rev
 		for _, e := range page.Entries {
+			if e.Key == root {
+				fence = e.ModRev
+				continue
+			}
 			out = append(out, ShardEntry{Key: e.Key[len(root):], Value: e.Value})
 		}
 		if !page.More {
-			return out, nil
+			return out, fence, nil
 		}
 		start = page.Entries[len(page.Entries)-1].Key + "\x00"
 	}

@@ -273,6 +273,9 @@ func TestOneFencedShardHurtsNoOther(t *testing.T) {
 		if _, _, err := r.c.Open(t.Context(), metadata.GroupShard, 0, lostOwn); !errors.Is(err, metadata.ErrFenced) {
 			t.Errorf("open with an old record: %v", err)
 		}
+		if err := commit(kept, []metadata.Edit{{Value: []byte("v")}}); !errors.Is(err, metadata.ErrInvalidTxn) {
+			t.Errorf("an edit of the fence: %v", err)
+		}
 		if _, state := r.open(1, keptOwn); state["k"] != "fine" {
 			t.Errorf("the other shard holds %v", state)
 		}
@@ -367,7 +370,7 @@ func TestCommitsAreAnsweredInTime(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if took := time.Since(start); took > 7*time.Second || unknown == 0 || unknown == len(shards) {
+		if took := time.Since(start); took > 7*time.Second || unknown == 0 {
 			t.Errorf("%d of %d outcomes unknown, after %v", unknown, len(shards), took)
 		}
 	})

@@ -23,5 +23,6 @@
 // ErrUnknown reads again, linearizably, before believing anything; because every write is guarded, a
 // retry of the same transaction can never apply twice.
 //
-// Lock order: Store.mu before subscriber.mu; Lease.mu and Committer.mu are leaves.
+// Lock order: Store.mu, Lease.mu and Committer.mu are never held together, nor while anything is called that
+// waits.
 package metadata

@@ -74,14 +74,9 @@ func (k Keys) ShardOwner(kind ShardKind, shard int32) string {
 // ProducerIDs is the key of the producer id counter.
 func (k Keys) ProducerIDs() string { return k.root + stateRoot + "pid" }
 
-// shardState is the prefix of a coordinator shard's state.
+// shardState is the prefix of a coordinator shard's state, and itself the key of the shard's fence.
 func (k Keys) shardState(kind ShardKind, shard int32) string {
 	return k.root + stateRoot + kind.letter() + "/" + itoa(shard) + "/"
-}
-
-// shardFence is the key by which a shard's owner fences off its own earlier writes.
-func (k Keys) shardFence(kind ShardKind, shard int32) string {
-	return k.root + stateRoot + "f/" + kind.letter() + "/" + itoa(shard)
 }
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
