@@ -54,6 +54,8 @@ type crasher struct {
 	state *counter
 	step  string
 
+	inject faultfs.Injector
+
 	mu struct {
 		sync.Mutex
 		before, after model
@@ -70,10 +72,9 @@ func crashSettings() Settings {
 func newCrasher(t *testing.T, seed uint64) *crasher {
 	c := &crasher{t: t, rng: rand.New(rand.NewPCG(seed, 1)), mem: vfs.NewMem()}
 	c.mu.rng = rand.New(rand.NewPCG(seed, 2))
-	var inject faultfs.Injector
-	fsys := faultfs.Wrap(c.mem, &inject)
+	fsys := faultfs.Wrap(c.mem, &c.inject)
 	c.open(fsys)
-	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, name string) {
+	c.inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, name string) {
 		if op.Changes() {
 			c.crash(op, name)
 		}
@@ -315,6 +316,19 @@ func (c *crasher) append() {
 	})
 }
 
+// tear has an append fail with part of it written, which is undone.
+func (c *crasher) tear() {
+	b := makeBatch(c.t, c.log.Next(), 3, 500, max(0, epochList(c.log.Epochs()).last()))
+	fault := c.inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Short: c.rng.IntN(1600), Err: errDisk})
+	c.do("torn append", none, func() error {
+		if _, err := c.log.Append([]batch.Batch{b}); !errors.Is(err, errDisk) {
+			return fmt.Errorf("torn append: %w", err)
+		}
+		return nil
+	})
+	fault.Remove()
+}
+
 func appendEpochs(es epochList, bs []batch.Batch) epochList {
 	for _, b := range bs {
 		if b.LeaderEpoch() > es.last() {
@@ -406,6 +420,8 @@ func (c *crasher) run(steps int) {
 		switch c.rng.IntN(20) {
 		default:
 			c.append()
+		case 10:
+			c.tear()
 		case 11, 12:
 			c.do("sync", none, func() error { return c.log.sync() })
 		case 13:
