@@ -43,15 +43,15 @@ func (r *Reader) Memory() (used, idle int64) { return r.mem.inUse() }
 func (r *Reader) Streams() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.mu.streams.byPlace)
+	return r.mu.streams.order.Len()
 }
 
 // Windows returns the windows of the streams of a partition.
 func (r *Reader) Windows() (w []int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.mu.streams.byPlace {
-		w = append(w, s.window)
+	for e := r.mu.streams.order.Front(); e != nil; e = e.Next() {
+		w = append(w, e.Value.(*stream).window)
 	}
 	return w
 }

@@ -267,7 +267,7 @@ func (r *Reader) read(ctx context.Context, tp topic.Partition, head *manifest.He
 	if err != nil {
 		return Data{}, err
 	}
-	r.advance(st, head, d.Next, int64(d.Len()))
+	r.advance(st, head, offset, d.Next, int64(d.Len()))
 	return d, nil
 }
 

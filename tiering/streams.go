@@ -2,6 +2,7 @@ package tiering
 
 import (
 	"container/list"
+	"slices"
 	"time"
 
 	"firn/metadata/topic"
@@ -14,21 +15,24 @@ const (
 	// Streams that nobody has read from for this long, and the oldest beyond this many, are forgotten.
 	streamIdle = 2 * time.Minute
 	maxStreams = 4096
+	// maxPartitionStreams bounds what one partition's reads have to be compared with.
+	maxPartitionStreams = 128
 	// streamActive is how long after a read a stream counts among those that share the memory.
 	streamActive = 5 * time.Second
 	// footersAhead is how many objects' footers are read ahead at most.
 	footersAhead = 8
 )
 
-// stream is a reader that reads on where it stopped. It is known by the place where it will go on.
-// The Reader's lock guards it.
+// stream is a reader that reads on where it stopped. It is known by the place where it will go on, or by a
+// place in what it was last answered, for not all of an answer need have reached it. The Reader's lock
+// guards it.
 type stream struct {
-	tp     topic.Partition
-	next   int64
-	window int64 // bytes to be read ahead; 0 until it has gone on once
-	run    int64 // bytes read since the window last grew
-	used   time.Time
-	elem   *list.Element
+	tp         topic.Partition
+	from, next int64 // of the last answer; equal before the first
+	window     int64 // bytes to be read ahead; 0 until it has gone on once
+	run        int64 // bytes read since the window last grew
+	used       time.Time
+	elem       *list.Element
 }
 
 // shrink answers to memory that was spent on reading ahead for nothing.
@@ -39,26 +43,35 @@ func (s *stream) shrink() {
 	s.run = 0
 }
 
-type streamKey struct {
-	tp   topic.Partition
-	next int64
-}
-
 type streams struct {
-	byPlace map[streamKey]*stream
-	order   list.List // of *stream, the last used in front
+	byPartition map[topic.Partition][]*stream
+	order       list.List // of *stream, the last used in front
 }
 
-func (s *streams) init() { s.byPlace = map[streamKey]*stream{} }
+func (s *streams) init() { s.byPartition = map[topic.Partition][]*stream{} }
 
-func (s *streams) put(st *stream, now time.Time) {
-	st.used = now
-	k := streamKey{st.tp, st.next}
-	if other := s.byPlace[k]; other != nil {
-		s.remove(other) // two readers in step are one stream
+// find returns the stream that goes on at offset, or else one that was just answered with it.
+func (s *streams) find(tp topic.Partition, offset int64) *stream {
+	var within *stream
+	for _, st := range s.byPartition[tp] {
+		if st.next == offset {
+			return st
+		}
+		if st.from <= offset && offset < st.next {
+			within = st
+		}
 	}
-	s.byPlace[k] = st
+	return within
+}
+
+func (s *streams) add(st *stream, now time.Time) {
+	st.used = now
 	st.elem = s.order.PushFront(st)
+	all := append(s.byPartition[st.tp], st)
+	s.byPartition[st.tp] = all
+	if len(all) > maxPartitionStreams {
+		s.remove(slices.MinFunc(all, func(a, b *stream) int { return a.used.Compare(b.used) }))
+	}
 	for e := s.order.Back(); e != nil; e = s.order.Back() {
 		last := e.Value.(*stream)
 		if s.order.Len() <= maxStreams && now.Sub(last.used) < streamIdle {
@@ -74,7 +87,13 @@ func (s *streams) remove(st *stream) {
 	}
 	s.order.Remove(st.elem)
 	st.elem = nil
-	delete(s.byPlace, streamKey{st.tp, st.next})
+	all := s.byPartition[st.tp]
+	all = slices.Delete(all, slices.Index(all, st), slices.Index(all, st)+1)
+	if len(all) == 0 {
+		delete(s.byPartition, st.tp)
+	} else {
+		s.byPartition[st.tp] = all
+	}
 }
 
 // active counts the streams with a window that were read from lately.
@@ -92,42 +111,47 @@ func (s *streams) active(now time.Time) int {
 func (r *Reader) follow(tp topic.Partition, offset int64) (st *stream, sequential bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	ss := &r.mu.streams
-	if st := ss.byPlace[streamKey{tp, offset}]; st != nil {
-		if st.window == 0 {
-			if st.run == 0 { // asked for again, nothing read so far
-				return st, false
-			}
-			st.window, st.run = minWindow, 0
-		}
-		st.used = time.Now()
-		ss.order.MoveToFront(st.elem)
-		return st, true
+	ss, now := &r.mu.streams, time.Now()
+	st = ss.find(tp, offset)
+	if st == nil {
+		st = &stream{tp: tp, from: offset, next: offset}
+		ss.add(st, now)
+		return st, false
 	}
-	st = &stream{tp: tp, next: offset}
-	ss.put(st, time.Now())
-	return st, false
+	st.used = now
+	ss.order.MoveToFront(st.elem)
+	if st.window == 0 && offset > st.from { // it has gone on
+		st.window, st.run = minWindow, 0
+	}
+	return st, st.window > 0
 }
 
 // advance moves a stream to where its reader will go on, which at the end of the tier is elsewhere. The
 // window grows as the reader comes through it.
-func (r *Reader) advance(st *stream, head *manifest.Head, next, n int64) {
+func (r *Reader) advance(st *stream, head *manifest.Head, offset, next, n int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	ss := &r.mu.streams
-	if st.elem == nil { // another reader in step took it on
+	if st.elem == nil { // forgotten, or joined with another
 		return
 	}
-	ss.remove(st)
 	if next >= head.TierEnd {
+		ss.remove(st)
 		return
 	}
-	now := time.Now()
-	st.next = next
-	st.run += n
-	ss.put(st, now)
+	if next > st.next { // not what it was answered before
+		st.run += n
+	}
+	st.from, st.next = offset, next
 	if st.window > 0 && st.run >= st.window {
-		st.window, st.run = min(2*st.window, r.windowLimitLocked(now)), 0
+		st.window, st.run = min(2*st.window, r.windowLimitLocked(time.Now())), 0
+	}
+	for _, other := range ss.byPartition[st.tp] {
+		if other != st && other.next == next { // two readers in step are one stream
+			st.window = max(st.window, other.window)
+			ss.remove(other)
+			return
+		}
 	}
 }
 
