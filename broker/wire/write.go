@@ -42,6 +42,7 @@ type Writer struct {
 	copies   *Buffer // memory that vec points to, filled up to copied
 	copied   int
 	progress time.Time // of the last byte written
+	deadline time.Time // the one set at conn
 	sent     int64
 	fromFile int64
 }
@@ -164,8 +165,15 @@ func (w *Writer) vectors(vec *net.Buffers, more bool) (int64, error) {
 	return vec.WriteTo(w.conn)
 }
 
+// setDeadline gives the next write a tick from now, or at least most of one: moving the deadline for each
+// piece of a response costs more than a small piece itself.
 func (w *Writer) setDeadline() {
-	_ = w.conn.SetWriteDeadline(time.Now().Add(w.tick)) // fails only where the write that follows does
+	now := time.Now()
+	if left := w.deadline.Sub(now); left > w.tick-w.tick/8 && left <= w.tick {
+		return
+	}
+	w.deadline = now.Add(w.tick)
+	_ = w.conn.SetWriteDeadline(w.deadline) // fails only where the write that follows does
 }
 
 // wrote takes note of a write's outcome and tells whether to go on.
