@@ -314,7 +314,7 @@ func TestReadersWhileSegmentsRollAndGo(t *testing.T) {
 	g := newRigIn(t, vfs.OS(), t.TempDir())
 	conf := relaxedConfig()
 	conf.Segment.Bytes = 8 << 10
-	conf.Retention.Bytes = 32 << 10
+	conf.Retention.Bytes = 24 << 10
 	r := g.lead(conf)
 	var stop atomic.Bool
 	var group sync.WaitGroup
@@ -325,7 +325,7 @@ func TestReadersWhileSegmentsRollAndGo(t *testing.T) {
 			}
 		})
 	}
-	for i := range 1500 {
+	for i := range 700 {
 		appendOK(t, r, records(t, 1, name2(i)))
 		if i%50 == 0 {
 			r.maintain(time.Now())
