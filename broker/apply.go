@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"firn/broker/partition"
 	"firn/metadata"
@@ -32,6 +33,9 @@ type applier struct {
 // reconcilers is how many partitions are brought in line with the metadata at a time. Opening a log after a
 // crash reads from disk, so a few in parallel use it well.
 const reconcilers = 16
+
+// reconcileRetry is the pause before a partition whose leadership could not be changed is looked at again.
+const reconcileRetry = 2 * time.Second
 
 // upload is a partition that this broker archives.
 type upload struct {
@@ -176,7 +180,9 @@ func (a *applier) reconcile(tp topic.Partition) {
 		err = r.BecomeLeader(state)
 	}
 	if err != nil {
-		log.Error("change leadership", "leads", leads, "error", err)
+		// Perhaps what it needs is away: a lost disk starts anew from the tier.
+		log.Error("change leadership, will try again", "leads", leads, "error", err)
+		time.AfterFunc(reconcileRetry, func() { a.rec.mark(tp) })
 		return
 	}
 	if leads {
