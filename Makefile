@@ -74,9 +74,9 @@ crash: ## kill -9 under load, ROUNDS (100) times, and as many seeds of each simu
 	FIRN_CRASH_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestCrashAtEveryStep ./segment
 	FIRN_SIM_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSimulation ./gc
 
-bench: build ## measure Firn beside the limits of this machine (ARGS="...")
-	@$(INSTALL) minio
-	./bin/firn bench $(ARGS)
+bench: build ## measure Firn beside the limits of this machine, some minutes (ARGS="--rounds 5 ...")
+	@$(INSTALL) minio etcd
+	./bin/firn bench all $(ARGS)
 
 demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, replay and compare (needs rsyslog-kafka)
 	@$(INSTALL) minio
