@@ -205,7 +205,7 @@ func (b *Broker) start(ctx, background context.Context) error {
 	return nil
 }
 
-func (b *Broker) startMetadata(ctx, _ context.Context) error {
+func (b *Broker) startMetadata(ctx, background context.Context) error {
 	var dial func() (metadata.KV, error)
 	if dir := b.cfg.Etcd.EmbedDir; dir != "" {
 		srv, err := etcd.Embed(ctx, dir, b.log.With("part", "etcd"))
@@ -222,12 +222,14 @@ func (b *Broker) startMetadata(ctx, _ context.Context) error {
 		}
 		dial = func() (metadata.KV, error) { return etcd.Dial(c) }
 	}
-	for _, kv := range []*metadata.KV{&b.kv, &b.leaseKV} {
-		var err error
-		if *kv, err = dial(); err != nil {
+	meter := metadata.NewMeter(b.reg)
+	for _, to := range []*metadata.KV{&b.kv, &b.leaseKV} {
+		kv, err := dial()
+		if err != nil {
 			return err
 		}
-		b.closeLater("etcd client", (*kv).Close)
+		*to = meter.Around(kv)
+		b.closeLater("etcd client", (*to).Close)
 	}
 	store, err := metadata.Open(ctx, b.kv, metadata.Options{
 		Cluster: b.cfg.ClusterName, ReadTierHead: readTierHead, Logger: b.log, Registerer: b.reg,
@@ -237,6 +239,14 @@ func (b *Broker) startMetadata(ctx, _ context.Context) error {
 	}
 	b.store = store
 	b.closeLater("metadata", store.Close)
+	b.task(background, "metadata", func(ctx context.Context) error {
+		select {
+		case <-store.Failed():
+			return store.Err()
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return nil
 }
 
@@ -311,7 +321,7 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 		reg.Disks = append(reg.Disks, metadata.DiskFacts{ID: d.ID(), Epoch: max(epoch, 0), Clean: clean})
 	}
 	lease, err := b.store.Register(ctx, reg, metadata.LeaseOptions{
-		TTL: b.cfg.SessionTTL, KV: b.leaseKV, Logger: b.log,
+		TTL: b.cfg.SessionTTL, KV: b.leaseKV, Logger: b.log, Registerer: b.reg,
 		OnEpoch: func(_ context.Context, epoch int64) error {
 			for _, d := range b.disks {
 				if err := d.SetBrokerEpoch(epoch); err != nil {
