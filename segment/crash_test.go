@@ -319,7 +319,7 @@ func (c *crasher) append() {
 // tear has an append fail with part of it written, which is undone.
 func (c *crasher) tear() {
 	b := makeBatch(c.t, c.log.Next(), 3, 500, max(0, epochList(c.log.Epochs()).last()))
-	fault := c.inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Short: c.rng.IntN(1600), Err: errDisk})
+	fault := c.inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Short: c.rng.IntN(len(b)), Err: errDisk})
 	c.do("torn append", none, func() error {
 		if _, err := c.log.Append([]batch.Batch{b}); !errors.Is(err, errDisk) {
 			return fmt.Errorf("torn append: %w", err)

@@ -19,7 +19,7 @@ var (
 	// ErrOffline says that the disk failed: a sync returned an error or a torn write could not be
 	// undone. It stays so until the process starts anew.
 	ErrOffline = errors.New("segment: disk is offline")
-	// ErrFull says that the disk has less free space than DiskOptions.Thresholds.Refuse.
+	// ErrFull says that the disk has less free space than DiskOptions.Thresholds.Full.
 	ErrFull = errors.New("segment: disk is full")
 	// ErrClosed says that the Log or Disk was closed or removed.
 	ErrClosed = errors.New("segment: closed")
