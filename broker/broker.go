@@ -81,6 +81,9 @@ type Broker struct {
 // stopTimeout bounds how long a clean stop waits for clients to take their last responses.
 const stopTimeout = 10 * time.Second
 
+// deregisterTimeout bounds the one request to etcd that a stop makes.
+const deregisterTimeout = 2 * time.Second
+
 // New checks the settings and returns a broker that is not started yet.
 func New(cfg Config, o Options) (*Broker, error) {
 	if err := cfg.Validate(); err != nil {
@@ -336,6 +339,9 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 	}
 	b.lease = lease
 	b.undo(func(ctx context.Context) {
+		// Without etcd this is not to be had: then the lease ends by itself.
+		ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
+		defer cancel()
 		if err := lease.Deregister(ctx); err != nil {
 			b.log.Warn("deregister", "error", err)
 		}

@@ -137,7 +137,9 @@ func (b *Broker) startServing(ctx, background context.Context) error {
 	}
 	b.server = srv
 	b.undo(func(ctx context.Context) {
+		// What is parked is answered now: fetches with what there is, joins with an error to try again after.
 		b.set.Drain()
+		b.groups.Close()
 		if err := srv.Shutdown(ctx); err != nil {
 			b.log.Warn("connections were cut", "error", err)
 		}

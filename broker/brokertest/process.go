@@ -297,6 +297,7 @@ func (p *Process) Log() string {
 // Tier is what the console says of a partition in both tiers.
 type Tier struct {
 	Partition     int32 `json:"partition"`
+	Leader        int32 `json:"leader"`
 	LogStart      int64 `json:"log_start"`
 	LocalStart    int64 `json:"local_start"`
 	TieredEnd     int64 `json:"tiered_end"`

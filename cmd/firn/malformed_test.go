@@ -207,9 +207,14 @@ func (l *latency) stop() {
 	}
 }
 
-// batchOf builds a batch of one record, lets change have its fields and sums it up.
+// batchOf is batchWith with so many zeros.
 func batchOf(size int, change func(b *kmsg.RecordBatch)) []byte {
-	rec := kmsg.Record{Value: make([]byte, size)}
+	return batchWith(make([]byte, size), change)
+}
+
+// batchWith builds a batch of one record, lets change have its fields and sums it up.
+func batchWith(value []byte, change func(b *kmsg.RecordBatch)) []byte {
+	rec := kmsg.Record{Value: value}
 	raw := rec.AppendTo(nil)
 	rec.Length = int32(len(raw) - 1)
 	for { // the length is a varint in front of itself
