@@ -11,15 +11,15 @@
 //
 // # Concurrency
 //
-// A Log's changing methods (Append, Roll, RollIfDue, TruncateTo, Reset, Close) want the caller's lock
-// that also guards the ProducerState; the Log has its own besides, so that a mistake is slow and not
-// fatal. Everything else may be called at any time by anyone. Readers take no lock that a writer holds
-// during IO. Callbacks (OnDurable, OnFailure) come from the Disk's goroutines, one at a time per Log,
-// and may take the caller's lock; so Close and Remove must not be called with a lock held that a
-// callback takes.
+// A Log's changing methods (Append, Roll, RollIfDue, TruncateTo, Reset) want the caller's lock that also
+// guards the ProducerState; the Log has its own besides, so that a mistake is slow and not fatal.
+// Everything else may be called at any time by anyone. Readers take no lock that a writer holds during
+// IO. Callbacks (OnDurable, OnFailure) come from the Disk's goroutines, one at a time per Log, and may
+// take the caller's lock. Log.Close, Disk.Close and Remove wait for them and so must not be called with
+// that lock held; the first two take a last snapshot, so that no append may be under way either.
 //
-// Lock order: the caller's lock, Log.mu, Log.syncMu, then those of Disk: the checkpoint's, the
-// committer's, the file budget's.
+// Lock order: the caller's lock, Log.mu, Log.markMu, Log.syncMu, segment.mu, then those of Disk: the
+// checkpoint's, Disk.mu, the committer's, the file budget's; last Log.pos.
 //
 // # Caveats
 //
