@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"firn/tiering/chunkcache"
 	"firn/tiering/objstore"
 )
 
@@ -221,59 +220,6 @@ func (r *Reader) dropLocked(c *chunk) {
 	c.unref()
 }
 
-// reclaim evicts the chunk that is least likely to be read, if nobody uses it. Chunks that were read ahead
-// and not asked for yet go only where unread says so.
-func (r *Reader) reclaim(unread bool) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for e := r.mu.order.Back(); e != nil; e = e.Prev() {
-		c := e.Value.(*chunk)
-		if c.refs.Load() > 1 || c.unread && !unread {
-			continue
-		}
-		if c.unread && c.stream != nil {
-			c.stream.shrink()
-			r.metrics.wasted.Inc()
-		}
-		r.dropLocked(c)
-		return true
-	}
-	return false
-}
-
-// idle is called when a chunk is left to the table alone.
-func (r *Reader) idle() {
-	for r.mem.starving() && r.reclaim(true) {
-	}
-}
-
-// usedLocked puts off the moment when memory goes back to the system.
-func (r *Reader) usedLocked() {
-	r.mu.lastUse = time.Now()
-	if r.mu.trimming == nil {
-		r.mu.trimming = time.AfterFunc(trimAfterIdle, r.trim)
-	}
-}
-
-// trim gives memory back when nothing has been read for a while.
-func (r *Reader) trim() {
-	r.mu.Lock()
-	if rest := trimAfterIdle - time.Since(r.mu.lastUse); rest > 0 && !r.mu.closed {
-		r.mu.trimming = time.AfterFunc(rest, r.trim)
-		r.mu.Unlock()
-		return
-	}
-	r.mu.trimming = nil
-	r.mu.Unlock()
-	r.evictAll()
-}
-
-func (r *Reader) evictAll() {
-	for r.reclaim(true) {
-	}
-	r.mem.trim()
-}
-
 // consumed tells that a stream has read the chunk to its end: it goes before others do.
 func (r *Reader) consumed(c *chunk) {
 	r.mu.Lock()
@@ -281,59 +227,4 @@ func (r *Reader) consumed(c *chunk) {
 	if c.elem != nil {
 		r.mu.order.MoveToBack(c.elem)
 	}
-}
-
-// cacheKey names the chunk in the disk cache.
-func (c *chunk) cacheKey() chunkcache.Key {
-	return chunkcache.NewKey(c.key.tp.ID[:], uint64(uint32(c.key.tp.Index)), uint64(c.key.base),
-		uint64(c.key.attempt)<<32|uint64(uint32(c.key.epoch)), uint64(c.lo)<<32|uint64(c.hi))
-}
-
-// maybeAdmit counts a read that belongs to no stream. The second one of a chunk makes it worth a place in
-// the disk cache.
-func (r *Reader) maybeAdmit(c *chunk) {
-	if r.o.Cache == nil {
-		return
-	}
-	r.mu.Lock()
-	second := r.mu.seen.add(c.cacheKey())
-	admit := second && !c.admit
-	c.admit = c.admit || second
-	r.mu.Unlock()
-	c.mu.Lock()
-	done := c.mu.done && c.mu.err == nil
-	c.mu.Unlock()
-	if admit && done { // else the filler does it
-		c.retain()
-		r.wg.Add(1)
-		go func() {
-			defer r.wg.Done()
-			defer c.release()
-			r.toCache(c)
-		}()
-	}
-}
-
-func (r *Reader) toCache(c *chunk) {
-	if err := r.o.Cache.Write(c.cacheKey(), c.mu.slab[:c.obj.rawBytes(c.lo, c.hi)]); err != nil {
-		r.log.Debug("write to the chunk cache", "err", err)
-	}
-}
-
-// seen remembers the chunks that were read lately by those who belong to no stream.
-type seen struct {
-	old, new map[chunkcache.Key]struct{}
-}
-
-const seenMax = 16384
-
-// add remembers k and reports whether it was there.
-func (s *seen) add(k chunkcache.Key) bool {
-	_, inNew := s.new[k]
-	_, inOld := s.old[k]
-	if s.new == nil || len(s.new) >= seenMax {
-		s.old, s.new = s.new, map[chunkcache.Key]struct{}{}
-	}
-	s.new[k] = struct{}{}
-	return inNew || inOld
 }
