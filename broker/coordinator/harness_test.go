@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,6 +61,8 @@ type node struct {
 	store     *metadata.Store
 	committer *metadata.Committer
 	r         *Runtime[*registers]
+	epoch     atomic.Int64
+	down      atomic.Bool // its lease is over
 	ticks     chan time.Time
 }
 
@@ -68,17 +71,24 @@ const brokerEpoch = 7
 
 func newNode(t *testing.T, server *memkv.Server, id int32) *node {
 	n := &node{t: t, id: id, kv: server.Dial(), ticks: make(chan time.Time, 100)}
+	n.epoch.Store(brokerEpoch)
 	var err error
 	if n.store, err = metadata.Open(t.Context(), n.kv, metadata.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	n.committer = n.store.NewCommitter(metadata.CommitterOptions{Timeout: time.Second})
 	n.r = NewRuntime(Options[*registers]{
-		Broker: id, Store: n.committer, Logger: slog.New(slog.DiscardHandler),
+		Broker: id, Store: n.committer, Lease: n, Logger: slog.New(slog.DiscardHandler),
 		New: func() *registers { return &registers{ticks: func() { n.ticks <- time.Now() }} },
 	})
 	return n
 }
+
+// Epoch implements Lease.
+func (n *node) Epoch() int64 { return n.epoch.Load() }
+
+// Valid implements Lease.
+func (n *node) Valid() bool { return !n.down.Load() }
 
 func (n *node) close() {
 	n.r.Close()

@@ -33,12 +33,21 @@ type Store interface {
 	Open(ctx context.Context, kind metadata.ShardKind, shard int32, own metadata.ShardOwner) (*metadata.Shard, []metadata.ShardEntry, error)
 }
 
+// Lease is this broker's registration; *metadata.Lease is one.
+type Lease interface {
+	// Epoch is the broker epoch of the newest registration.
+	Epoch() int64
+	// Valid says whether it surely stands.
+	Valid() bool
+}
+
 // Options configures a Runtime of machines of type M.
 type Options[M Machine] struct {
 	Kind   metadata.ShardKind
 	Broker int32 // node.id
 	New    func() M
 	Store  Store
+	Lease  Lease // nil if this broker is the only one there will ever be
 	// RetryMin and RetryMax bound the pause between attempts to load a shard; 100 ms and 2 s if 0.
 	RetryMin, RetryMax time.Duration
 	Logger             *slog.Logger

@@ -123,11 +123,20 @@ func (s *shard[M]) accept(res Result) {
 	switch {
 	case len(res.Edits) == 0 && len(res.Replies) == 0:
 	case len(res.Edits) == 0 && !s.writing:
-		reply(res.Replies, nil)
+		reply(res.Replies, s.doubtful())
 	default:
 		s.queued = append(s.queued, res)
 		s.write()
 	}
+}
+
+// doubtful says why an answer may not rest on this broker's memory alone: once its lease is over, another may
+// own the shard, and have written to it, without this one having heard of it.
+func (s *shard[M]) doubtful() error {
+	if l := s.r.opts.Lease; l != nil && (l.Epoch() != s.own.BrokerEpoch || !l.Valid()) {
+		return ErrUnavailable
+	}
+	return nil
 }
 
 // write sends what is queued to the store, unless a write is in flight.

@@ -144,6 +144,26 @@ func TestFencedWrite(t *testing.T) {
 	})
 }
 
+// Without a lease somebody else may have written meanwhile: memory alone is not believed, the store is.
+func TestLooksNeedALease(t *testing.T) {
+	nodes(t, 1, func(t *testing.T, ns []*node) {
+		n := ns[0]
+		n.own(0)
+		n.want("write", n.set(0, "x", "1"), "1", nil)
+		n.down.Store(true)
+		n.want("read without a lease", n.get(0, "x"), "", ErrUnavailable)
+		n.want("in memory", n.beat(0), "beat", nil)
+		set, read := n.set(0, "x", "2"), n.get(0, "x")
+		n.want("write", set, "2", nil)
+		n.want("read behind it", read, "2", nil)
+		n.down.Store(false)
+		n.epoch.Store(brokerEpoch + 1)
+		n.want("read under another registration", n.get(0, "x"), "", ErrUnavailable)
+		n.epoch.Store(brokerEpoch)
+		n.want("read", n.get(0, "x"), "2", nil)
+	})
+}
+
 func TestOwnedAgainByANewRecord(t *testing.T) {
 	nodes(t, 1, func(t *testing.T, ns []*node) {
 		n := ns[0]

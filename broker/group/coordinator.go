@@ -20,6 +20,7 @@ type Config struct {
 	Broker int32 // node.id
 	Shards int32 // of the cluster
 	Store  coordinator.Store
+	Lease  coordinator.Lease // see coordinator.Options
 	Logger *slog.Logger
 }
 
@@ -36,7 +37,7 @@ func NewCoordinator(c Config) *Coordinator {
 	return &Coordinator{
 		shards: c.Shards,
 		runtime: coordinator.NewRuntime(coordinator.Options[*Machine]{
-			Kind: metadata.GroupShard, Broker: c.Broker, Store: c.Store, Logger: c.Logger,
+			Kind: metadata.GroupShard, Broker: c.Broker, Store: c.Store, Lease: c.Lease, Logger: c.Logger,
 			New: func() *Machine { return NewMachine(c.Options) },
 		}),
 	}

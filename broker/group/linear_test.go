@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // broker coordinates groups over a client of its own.
 type broker struct {
 	id        int32
+	down      atomic.Bool // its lease is over
 	kv        *memkv.Client
 	store     *metadata.Store
 	committer *metadata.Committer
@@ -45,7 +46,7 @@ func newBroker(t testing.TB, server *memkv.Server, id int32, shards int32) *brok
 			MinSessionTimeout: time.Second, MaxSessionTimeout: time.Hour, InitialRebalanceDelay: 100 * time.Millisecond, OffsetsRetention: time.Hour,
 			OffsetsCheckInterval: time.Hour, MaxMetadata: 4096, NewID: func() string { return topic.NewID().String() }, Topics: anyTopic{},
 		},
-		Broker: id, Shards: shards, Store: b.committer, Logger: slog.New(slog.DiscardHandler),
+		Broker: id, Shards: shards, Store: b.committer, Lease: b, Logger: slog.New(slog.DiscardHandler),
 	})
 	return b
 }
@@ -53,6 +54,12 @@ func newBroker(t testing.TB, server *memkv.Server, id int32, shards int32) *brok
 type anyTopic struct{}
 
 func (anyTopic) TopicName([16]byte) (string, bool) { return "t", true }
+
+// Epoch implements coordinator.Lease.
+func (b *broker) Epoch() int64 { return 1 }
+
+// Valid implements coordinator.Lease.
+func (b *broker) Valid() bool { return !b.down.Load() }
 
 func (b *broker) close() {
 	b.kv.SetFaults(nil)
@@ -170,13 +177,17 @@ func TestCommitsAreLinearizable(t *testing.T) {
 			}
 			rng := rand.New(rand.NewPCG(seed, 100))
 			for range 60 {
-				o := brokers[rng.IntN(2)].record(t, 0)
-				for _, b := range brokers {
-					if rng.IntN(4) > 0 { // not everyone hears of it in time
-						b.groups.Own(0, o, 1)
-					}
+				next := rng.IntN(2)
+				now, old := brokers[next], brokers[1-next]
+				old.down.Store(rng.IntN(2) == 0)
+				if !old.down.Load() { // it is told before, for it goes on answering
+					old.groups.Own(0, metadata.ShardOwner{Broker: -1}, 1)
 				}
+				o := now.record(t, 0)
+				now.down.Store(false)
+				now.groups.Own(0, o, 1)
 				time.Sleep(time.Duration(rng.Int64N(int64(400 * time.Millisecond))))
+				old.groups.Own(0, o, 1)
 			}
 			close(stop)
 			clients.Wait()
