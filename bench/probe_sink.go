@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -130,15 +129,4 @@ func (f *sinkFile) append(batch []byte) (int64, error) {
 	f.size += int64(len(batch))
 	f.next += int64(binary.BigEndian.Uint32(batch[23:])) + 1 // last offset delta
 	return base, nil
-}
-
-// discard reads to the end of what comes.
-func discard(conn net.Conn, buf []byte) (n int64, err error) {
-	for {
-		m, err := conn.Read(buf)
-		n += int64(m)
-		if err != nil {
-			return n, ignoreGone(err)
-		}
-	}
 }

@@ -20,7 +20,7 @@ type Figure struct {
 // add adds a round.
 func (f *Figure) add(v float64) { f.Rounds = append(f.Rounds, v) }
 
-// Median, Min and Max are 0 without rounds.
+// Median is 0 without rounds, as are Min and Max.
 func (f *Figure) Median() float64 { return median(f.Rounds) }
 
 // Min is described with Median.

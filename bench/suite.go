@@ -143,6 +143,7 @@ func (s *Suite) plain(ctx context.Context, dir string) (n *node, done func() err
 func (s *Suite) values(kind string) (*Values, error) { return NewValues(kind, recordBytes, valuesSeed) }
 
 func (s *Suite) produce(ctx context.Context) error { return s.produceAt(ctx, Relaxed, s.ProduceBytes) }
+
 func (s *Suite) durable(ctx context.Context) error {
 	return s.produceAt(ctx, Durable, s.ProduceBytes/2)
 }

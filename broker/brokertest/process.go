@@ -161,8 +161,10 @@ var address = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 // on the same one after a restart.
 func (p *Process) line() []string {
 	if p.command == "broker" {
-		return append([]string{"broker", "--set", "log.dirs=" + p.Dir, "--set", "listeners=PLAINTEXT://" + p.Bootstrap,
-			"--set", "http.listen=127.0.0.1:0"}, p.opts.Args...)
+		return append([]string{
+			"broker", "--set", "log.dirs=" + p.Dir, "--set", "listeners=PLAINTEXT://" + p.Bootstrap,
+			"--set", "http.listen=127.0.0.1:0",
+		}, p.opts.Args...)
 	}
 	return append([]string{"dev", "--data", p.Dir, "--listen", p.Bootstrap, "--http", "127.0.0.1:0"}, p.opts.Args...)
 }
@@ -253,7 +255,7 @@ func (p *Process) Kill() {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.tb.Fatal(err)
 	}
-	<-p.done
+	_ = <-p.done
 	p.cmd = nil
 }
 
@@ -279,7 +281,7 @@ func (p *Process) Stop() {
 	case <-timeout.C:
 		p.tb.Error("firn did not stop; goroutines are in its log")
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
-		<-p.done
+		_ = <-p.done
 	}
 	p.cmd = nil
 }

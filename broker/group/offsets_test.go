@@ -162,8 +162,10 @@ func TestNothingExpiresAfterTheClockWasSet(t *testing.T) {
 		wall, passed time.Duration
 		set          bool
 	}{
-		{time.Minute, time.Minute, false}, {10 * time.Minute, 10*time.Minute + time.Second, false},
-		{8 * 24 * time.Hour, time.Minute, true}, {-time.Hour, time.Minute, true},
+		{time.Minute, time.Minute, false},
+		{10 * time.Minute, 10*time.Minute + time.Second, false},
+		{8 * 24 * time.Hour, time.Minute, true},
+		{-time.Hour, time.Minute, true},
 	} {
 		if clockWasSet(c.wall, c.passed) != c.set {
 			t.Errorf("%+v", c)
@@ -202,8 +204,13 @@ func TestListAndDescribe(t *testing.T) {
 		states, types []string
 		want          string
 	}{
-		{nil, nil, stable + " " + simple}, {[]string{"stable"}, nil, stable}, {[]string{"EMPTY", " Stable "}, nil, stable + " " + simple},
-		{[]string{"Dead"}, nil, ""}, {nil, []string{"Classic"}, stable + " " + simple}, {nil, []string{"consumer"}, ""}, {nil, []string{"nonsense"}, ""},
+		{nil, nil, stable + " " + simple},
+		{[]string{"stable"}, nil, stable},
+		{[]string{"EMPTY", " Stable "}, nil, stable + " " + simple},
+		{[]string{"Dead"}, nil, ""},
+		{nil, []string{"Classic"}, stable + " " + simple},
+		{nil, []string{"consumer"}, ""},
+		{nil, []string{"nonsense"}, ""},
 	} {
 		if got := list(c.states, c.types); got != c.want {
 			t.Errorf("%v %v: %q, want %q", c.states, c.types, got, c.want)

@@ -151,7 +151,7 @@ func TestStaticMembersAreMissedOnlyByTheirSession(t *testing.T) {
 
 	// With everybody silent nothing completes until sessions end.
 	r = newRig(t)
-	_, _, gen = r.twoStatic()
+	r.twoStatic()
 	id := r.join(joinOpts{version: 3}) // a dynamic one comes and goes
 	r.leaveAll(id)
 	r.pass(5 * time.Second)

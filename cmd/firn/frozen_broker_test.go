@@ -18,11 +18,15 @@ func TestBrokerFrozenBeyondItsLease(t *testing.T) {
 	t.Parallel()
 	e := kvtest.StartEtcd(t)
 	tier := "tier.url=file://" + t.TempDir()
-	p := brokertest.StartBroker(t, e.Endpoint(), brokertest.Options{Args: []string{"--set", "broker.session.timeout.ms=2000", "--set", tier,
-		"--set", "log.retention.check.interval.ms=200"}})
+	p := brokertest.StartBroker(t, e.Endpoint(), brokertest.Options{Args: []string{
+		"--set", "broker.session.timeout.ms=2000", "--set", tier,
+		"--set", "log.retention.check.interval.ms=200",
+	}})
 	r := newPacedRig(t, p, 2*time.Millisecond)
-	other := brokertest.StartBroker(t, e.Endpoint(), brokertest.Options{Args: []string{"--set", "broker.session.timeout.ms=2000", "--set", tier,
-		"--set", "node.id=2"}})
+	other := brokertest.StartBroker(t, e.Endpoint(), brokertest.Options{Args: []string{
+		"--set", "broker.session.timeout.ms=2000", "--set", tier,
+		"--set", "node.id=2",
+	}})
 	r.awaitArchive()
 	c := newCommits(t, p)
 	c.await("a commit succeeds", func() bool { return c.stored.Load() > 3 })

@@ -28,7 +28,7 @@ func kafkaClient(t *testing.T, p *brokertest.Process, opts ...kgo.Opt) *kgo.Clie
 	return cl
 }
 
-// createTopic makes a topic with settings as key, value, key, value, …
+// createTopic makes a topic with settings, which alternate between names and values.
 func createTopic(t *testing.T, p *brokertest.Process, name string, partitions int32, settings ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)

@@ -30,8 +30,10 @@ func TestSecondBrokerIsRefused(t *testing.T) {
 		p := brokertest.StartBroker(t, e.Endpoint(), brokertest.Options{Args: []string{"--set", "broker.session.timeout.ms=2000"}})
 		r := newPacedRig(t, p, time.Millisecond)
 		second := func(args ...string) (string, int) {
-			line := []string{"broker", "--set", "etcd.endpoints=" + e.Endpoint(), "--set", "listeners=PLAINTEXT://127.0.0.1:0",
-				"--set", "http.listen=none", "--set", "broker.session.timeout.ms=2000"}
+			line := []string{
+				"broker", "--set", "etcd.endpoints=" + e.Endpoint(), "--set", "listeners=PLAINTEXT://127.0.0.1:0",
+				"--set", "http.listen=none", "--set", "broker.session.timeout.ms=2000",
+			}
 			for _, a := range args {
 				line = append(line, "--set", a)
 			}

@@ -64,7 +64,7 @@ func TestEachRefusesRecords(t *testing.T) {
 			})
 		}
 	}
-	if len(good.Records()) != 2*(recordLen) {
+	if len(good.Records()) != 2*recordLen {
 		t.Fatalf("the table's offsets are wrong: %d bytes of records", len(good.Records()))
 	}
 }
@@ -78,7 +78,7 @@ func TestEachStopsAtTheCallersError(t *testing.T) {
 		}
 		return nil
 	})
-	if err != stop || n != 2 { //nolint:errorlint // the very error is promised
+	if err != stop || n != 2 {
 		t.Errorf("got %v after %d records", err, n)
 	}
 }

@@ -119,7 +119,7 @@ type osFile struct {
 func open(op, name string, flags int) (int, error) {
 	for {
 		fd, err := unix.Open(name, flags|unix.O_CLOEXEC, filePerm)
-		if err != unix.EINTR { //nolint:errorlint // an Errno, bare
+		if err != unix.EINTR {
 			return fd, wrap(op, name, err)
 		}
 	}
@@ -178,7 +178,7 @@ func (f *osFile) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, err := unix.Pread(f.fd, p[n:], off+int64(n))
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // an Errno, bare
+		case err == unix.EINTR:
 		case err != nil:
 			return n, wrap("read", f.name, err)
 		case m == 0:
@@ -202,7 +202,7 @@ func (f *osFile) write(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		m, err := unix.Pwrite(f.fd, p[n:], off+int64(n))
 		switch {
-		case err == unix.EINTR: //nolint:errorlint // an Errno, bare
+		case err == unix.EINTR:
 		case err != nil:
 			return n, wrap("write", f.name, err)
 		case m == 0:
@@ -246,7 +246,7 @@ func (f *osFile) Sync() error {
 // for it.
 func ignoringEINTR(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR { //nolint:errorlint // an Errno, bare
+		if err := call(); err != unix.EINTR {
 			return err
 		}
 	}

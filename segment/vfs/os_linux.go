@@ -16,7 +16,7 @@ func (f *osFile) WriteV(bufs [][]byte, off int64) (done int64, err error) {
 	defer f.release()
 	for len(bufs) > 0 {
 		n, err := unix.Pwritev(f.fd, bufs[:min(len(bufs), maxIovecs)], off+done)
-		if err == unix.EINTR { //nolint:errorlint // an Errno, bare
+		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
