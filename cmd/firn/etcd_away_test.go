@@ -80,6 +80,20 @@ func TestEtcdAway(t *testing.T) {
 			if limit := 10 * time.Second; time.Since(returned) > limit {
 				t.Errorf("it took more than %v", limit)
 			}
+			atReturn, err := p.Tiers("kill")
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Eventually("archiving goes on", func() (bool, error) {
+				now, err := p.Tiers("kill")
+				for i, tr := range now {
+					if tr.TieredEnd < atReturn[i].HighWatermark {
+						return false, fmt.Errorf("partition %d: %+v", i, tr)
+					}
+				}
+				return true, err
+			})
+			t.Logf("what was written meanwhile was archived %v after the return", time.Since(returned))
 			last := r.acked()
 			p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+500, nil })
 			c.stop()
