@@ -35,6 +35,7 @@ type group struct {
 	leader       string
 	members      map[string]*member
 	static       map[string]string    // instance id -> member id
+	known        map[string]int       // protocol -> members that know it
 	pending      map[string]time.Time // member ids handed out, not yet joined -> when they lapse
 	offsets      map[topic.ID]map[int32]offset
 	since        time.Time // when the present generation or emptiness began
@@ -47,6 +48,13 @@ type group struct {
 	hasState bool      // a header is written down
 	onRecord int32     // members that the header counts, as loaded
 	nextWake time.Time // the latest timer set for this group; zero if none is
+	armed    phase     // when all deadlines were last looked at
+}
+
+// phase changes with whatever gives many members new deadlines at once.
+type phase struct {
+	state      State
+	generation int32
 }
 
 // joinWait is the parked join of a rebalance.
@@ -91,7 +99,7 @@ type offset struct {
 func newGroup(id string, now time.Time) *group {
 	return &group{
 		id: strings.Clone(id), state: Empty, since: now,
-		members: map[string]*member{}, static: map[string]string{}, pending: map[string]time.Time{},
+		members: map[string]*member{}, static: map[string]string{}, known: map[string]int{}, pending: map[string]time.Time{},
 		offsets: map[topic.ID]map[int32]offset{},
 	}
 }
@@ -130,38 +138,40 @@ func (g *group) supports(protocolType string, ps []kmsg.JoinGroupRequestProtocol
 	if protocolType == "" || len(ps) == 0 || g.state != Empty && g.protocolType != protocolType {
 		return false
 	}
-	others := 0
-	common := map[string]int{}
-	for id, m := range g.members {
-		if id == except {
-			continue
+	others, own := len(g.members), g.members[except]
+	if own != nil {
+		others--
+	}
+	return others == 0 || slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool {
+		n := g.known[p.Name]
+		if own != nil && slices.ContainsFunc(own.protocols, func(o kmsg.JoinGroupRequestProtocol) bool { return o.Name == p.Name }) {
+			n--
 		}
-		others++
-		for _, p := range m.protocols {
-			common[p.Name]++
+		return n == others
+	})
+}
+
+// count takes a member's protocols in, with 1, or out, with -1.
+func (g *group) count(m *member, by int) {
+	for i, p := range m.protocols {
+		if slices.ContainsFunc(m.protocols[:i], func(o kmsg.JoinGroupRequestProtocol) bool { return o.Name == p.Name }) {
+			continue // named twice
+		}
+		if g.known[p.Name] += by; g.known[p.Name] == 0 {
+			delete(g.known, p.Name)
 		}
 	}
-	if others == 0 {
-		return true
-	}
-	return slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool { return common[p.Name] == others })
 }
 
 // vote picks the protocol that most members prefer among those all of them know; ties go to the
 // preference of the earliest member.
 func (g *group) vote() string {
 	ms := g.ordered()
-	known := map[string]int{}
-	for _, m := range ms {
-		for _, p := range m.protocols {
-			known[p.Name]++
-		}
-	}
 	votes := map[string]int{}
 	var seen []string
 	for _, m := range ms {
 		for _, p := range m.protocols {
-			if known[p.Name] == len(ms) {
+			if g.known[p.Name] == len(ms) {
 				if votes[p.Name] == 0 {
 					seen = append(seen, p.Name)
 				}

@@ -32,13 +32,9 @@ func (m *Machine) heartbeat(now time.Time, req *kmsg.HeartbeatRequest) *kerr.Err
 		return err
 	}
 	g.members[req.MemberID].heard(now)
-	m.rearm1(g, g.members[req.MemberID])
+	m.touch(g, g.members[req.MemberID])
 	if g.state == PreparingRebalance {
 		return kerr.RebalanceInProgress
 	}
 	return nil
 }
-
-// rearm1 is rearm where only one member's deadline has moved: later, as a rule, which the timer that
-// is already set finds out by itself.
-func (m *Machine) rearm1(g *group, mb *member) { m.wake(g, mb.deadline) }

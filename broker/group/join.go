@@ -84,7 +84,10 @@ func (m *Machine) join(now time.Time, c Client, req *kmsg.JoinGroupRequest, done
 		err = m.joinKnown(g, now, c, req, done)
 	}
 	m.advance(g, now)
-	m.rearm(g)
+	m.touch(g, g.members[id])
+	if at, ok := g.pending[id]; ok {
+		m.wake(g, at)
+	}
 	return id, err
 }
 
@@ -182,13 +185,13 @@ func (m *Machine) joinKnown(g *group, now time.Time, c Client, req *kmsg.JoinGro
 	same := mb.sameProtocols(req.Protocols)
 	switch {
 	case g.state == PreparingRebalance:
-		m.park(mb, now, c, req, done)
+		m.park(g, mb, now, c, req, done)
 	case g.state == CompletingRebalance && same, g.state == Stable && same && mb.id != g.leader:
 		// The answer to the last join was lost, or this member need not disturb the others.
 		mb.heard(now)
 		answer(m, done, m.joinedAs(g, mb, false))
 	default:
-		m.park(mb, now, c, req, done)
+		m.park(g, mb, now, c, req, done)
 		m.prepare(g, now)
 	}
 	return nil
@@ -209,17 +212,17 @@ func (m *Machine) addMember(g *group, id string, now time.Time, c Client, req *k
 	}
 	g.members[id] = mb
 	g.join.newcomer = true
-	m.park(mb, now, c, req, done)
+	m.park(g, mb, now, c, req, done)
 	m.prepare(g, now)
 }
 
 // park keeps the join until the rebalance completes. Whoever waited for an earlier join of the same
 // member is told to try again.
-func (m *Machine) park(mb *member, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) {
+func (m *Machine) park(g *group, mb *member, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) {
 	if old := mb.joinReply; old != nil {
 		answer(m, old, joinError(mb.id, kerr.RebalanceInProgress))
 	}
-	mb.take(c, req)
+	g.take(mb, c, req)
 	mb.joinReply = done
 	mb.heard(now)
 	m.parked(c)
@@ -233,7 +236,9 @@ func (m *Machine) parked(c Client) {
 }
 
 // take copies what a member says of itself when it joins. All of it would otherwise alias the request.
-func (m *member) take(c Client, req *kmsg.JoinGroupRequest) {
+func (g *group) take(m *member, c Client, req *kmsg.JoinGroupRequest) {
+	g.count(m, -1)
+	defer g.count(m, 1)
 	m.clientID, m.clientHost = clean(c.ID), c.Host
 	m.sessionTimeout, m.rebalanceTimeout = ms(req.SessionTimeoutMillis), ms(req.RebalanceTimeoutMillis)
 	m.protocols = make([]kmsg.JoinGroupRequestProtocol, len(req.Protocols))
@@ -262,11 +267,11 @@ func (m *Machine) replaceStatic(g *group, old *member, id string, now time.Time,
 		g.leader = id
 	}
 	if g.state != Stable || !g.undisturbed(&mb, before, req) {
-		m.park(&mb, now, c, req, done)
+		m.park(g, &mb, now, c, req, done)
 		m.prepare(g, now)
 		return
 	}
-	mb.take(c, req)
+	g.take(&mb, c, req)
 	mb.heard(now)
 	m.writeMember(g, &mb)
 	m.writeHeader(g)
@@ -282,9 +287,13 @@ func (m *Machine) replaceStatic(g *group, old *member, id string, now time.Time,
 // and, as far as can be told, has the same topics to share out.
 func (g *group) undisturbed(mb *member, before []byte, req *kmsg.JoinGroupRequest) bool {
 	was := mb.protocols
+	g.count(mb, -1)
 	mb.protocols = req.Protocols
+	g.count(mb, 1)
 	same := g.vote() == g.protocol && (g.protocolType != consumerProtocol || sameSubscription(before, mb.metadataFor(g.protocol)))
+	g.count(mb, -1)
 	mb.protocols = was
+	g.count(mb, 1)
 	return same
 }
 

@@ -159,8 +159,26 @@ func (g *group) forgettable() bool {
 	return g.state == Empty && !g.hasState && len(g.members) == 0 && len(g.pending) == 0 && len(g.offsets) == 0
 }
 
+// touch sets the group's wake-up where only the deadlines of one member, which may be nil, and of the group as a
+// whole have moved, unless the group has entered another phase.
+func (m *Machine) touch(g *group, mb *member) {
+	switch {
+	case g.armed != phase{g.state, g.generation}:
+		m.rearm(g)
+		return
+	case g.state == PreparingRebalance:
+		m.wake(g, g.join.due)
+	case !g.syncDue.IsZero():
+		m.wake(g, g.syncDue)
+	}
+	if mb != nil && mb.expires() {
+		m.wake(g, mb.deadline)
+	}
+}
+
 // rearm sets the group's wake-up to the earliest thing that can happen by time alone.
 func (m *Machine) rearm(g *group) {
+	g.armed = phase{g.state, g.generation}
 	var at time.Time
 	earliest := func(t time.Time) {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {

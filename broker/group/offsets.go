@@ -102,7 +102,7 @@ func (m *Machine) commitCheck(g *group, now time.Time, by Committer) *kerr.Error
 		return kerr.RebalanceInProgress
 	}
 	g.members[by.MemberID].heard(now)
-	m.rearm1(g, g.members[by.MemberID])
+	m.touch(g, g.members[by.MemberID])
 	return nil
 }
 

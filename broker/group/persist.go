@@ -247,6 +247,7 @@ func (m *Machine) loadMember(g *group, id string, b []byte) error {
 		mb.protocols = append(mb.protocols, jp)
 	}
 	g.members[mb.id] = mb
+	g.count(mb, 1)
 	if mb.isStatic {
 		g.static[mb.instanceID] = mb.id
 	}

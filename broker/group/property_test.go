@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -293,8 +294,30 @@ func (g *group) broken() string {
 		return "it has members"
 	case (g.state == Stable || g.state == CompletingRebalance) && g.members[g.leader] == nil:
 		return "its leader is no member"
-	case len(g.members)+len(g.pending) > 0 && g.nextWake.IsZero():
-		return "nothing will wake it"
+	}
+	var due []time.Time
+	for _, at := range g.pending {
+		due = append(due, at)
+	}
+	known := map[string]int{}
+	for _, mb := range g.members {
+		for _, p := range mb.protocols {
+			known[p.Name]++
+		}
+		if mb.joinReply == nil && mb.syncReply == nil || mb.fresh {
+			due = append(due, mb.deadline)
+		}
+	}
+	if !maps.Equal(known, g.known) {
+		return fmt.Sprintf("members know %v, counted were %v", known, g.known)
+	}
+	if g.state == PreparingRebalance {
+		due = append(due, g.join.due)
+	}
+	for _, at := range due {
+		if g.nextWake.IsZero() || at.Before(g.nextWake) {
+			return fmt.Sprintf("nothing wakes it at %v", at)
+		}
 	}
 	return ""
 }

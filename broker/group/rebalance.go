@@ -121,6 +121,7 @@ func (m *Machine) becomeEmpty(g *group, now time.Time) {
 // drop takes a member out without looking at what that does to the group.
 func (m *Machine) drop(g *group, mb *member) {
 	delete(g.members, mb.id)
+	g.count(mb, -1)
 	if mb.isStatic && g.static[mb.instanceID] == mb.id {
 		delete(g.static, mb.instanceID)
 	}

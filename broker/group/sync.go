@@ -46,7 +46,7 @@ func (m *Machine) Sync(now time.Time, c Client, req *kmsg.SyncGroupRequest, done
 	default:
 		answer(m, done, syncError(kerr.UnknownMemberID))
 	}
-	m.rearm(g)
+	m.touch(g, mb)
 	return m.take()
 }
 
