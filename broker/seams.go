@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -113,6 +114,18 @@ func (l logStarts) AdvanceLogStart(ctx context.Context, tp topic.Partition, lead
 	return tiering.AdvanceLogStart(ctx, l.b.anchor(), tp, leaderEpoch, start)
 }
 
+// anchor is the tier heads, with the refusals that no retry will change named in the tier's own words.
+type anchor struct{ *metadata.TierHeads }
+
+// Swap implements tiering.Anchor.
+func (a anchor) Swap(ctx context.Context, tp topic.Partition, rev int64, leaderEpoch int32, head []byte) (int64, bool, error) {
+	newRev, ok, err := a.TierHeads.Swap(ctx, tp, rev, leaderEpoch, head)
+	if errors.Is(err, metadata.ErrFenced) || errors.Is(err, metadata.ErrTopicGone) {
+		err = fmt.Errorf("%w: %w", tiering.ErrRefused, err)
+	}
+	return newRev, ok, err
+}
+
 func (b *Broker) anchor() tiering.Anchor {
-	return b.store.TierHeads(b.cfg.NodeID, b.lease.Epoch)
+	return anchor{b.store.TierHeads(b.cfg.NodeID, b.lease.Epoch)}
 }

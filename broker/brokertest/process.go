@@ -255,7 +255,7 @@ func (p *Process) Kill() {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.tb.Fatal(err)
 	}
-	_ = <-p.done
+	<-p.done //nolint:errcheck // it was killed
 	p.cmd = nil
 }
 
@@ -281,7 +281,7 @@ func (p *Process) Stop() {
 	case <-timeout.C:
 		p.tb.Error("firn did not stop; goroutines are in its log")
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
-		_ = <-p.done
+		<-p.done //nolint:errcheck // it was made to end
 	}
 	p.cmd = nil
 }

@@ -246,7 +246,7 @@ func (f *osFile) Sync() error {
 // for it.
 func ignoringEINTR(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); err != unix.EINTR { //nolint:errorlint // an Errno, bare
 			return err
 		}
 	}
