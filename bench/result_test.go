@@ -116,7 +116,9 @@ func TestValues(t *testing.T) {
 func TestParseBucket(t *testing.T) {
 	for in, want := range map[string]Bucket{
 		"minio://127.0.0.1:9000/b/x/y?tls=false": {Endpoint: "127.0.0.1:9000", Name: "b", Prefix: "x/y", Region: "us-east-1"},
-		"minio://h:1/b":                          {Endpoint: "h:1", TLS: true, Name: "b", Region: "us-east-1"},
+
+		"minio://h:1/b": {Endpoint: "h:1", TLS: true, Name: "b", Region: "us-east-1"},
+
 		"s3://b/p?endpoint=http://127.0.0.1:9000&region=eu&path-style": {Endpoint: "127.0.0.1:9000", Name: "b", Prefix: "p", Region: "eu"},
 	} {
 		if got, err := ParseBucket(in); err != nil || got != want {

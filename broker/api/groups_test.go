@@ -114,12 +114,12 @@ func (g *groupClient) commit(member string, generation int32, offset int64) []in
 	return codes
 }
 
-// fetched is one partition of an OffsetFetch of any version, and the error of the whole.
+// fetched is one partition of an OffsetFetch of any version.
 type fetched struct {
-	whole, code int16
-	offset      int64
-	epoch       int32
-	metadata    string
+	code     int16
+	offset   int64
+	epoch    int32
+	metadata string
 }
 
 // fetch fetches partitions 0 and 1 of "t" and 0 of a topic that does not exist, or with all what there is.
