@@ -60,6 +60,9 @@ func (r *Replica) activeExpired(conf *topic.Config, now time.Time) bool {
 		return false
 	}
 	all := r.log.Segments()
+	if len(all) == 0 {
+		return false // closed meanwhile
+	}
 	active := all[len(all)-1]
 	return active.Size > 0 && active.End <= r.hw.Load() && expiry(active.MaxTime, conf.Retention.Ms) < now.UnixMilli()
 }
@@ -79,8 +82,12 @@ func expiry(maxTime, retentionMs int64) int64 {
 
 // retain drops the local segments that nobody needs here any more.
 func (r *Replica) retain(conf *topic.Config, now time.Time) {
-	floor := tiering.LocalFloor(r.localView(conf), now)
-	if first := r.log.Segments()[0]; !first.Sealed || floor < first.End {
+	all := r.log.Segments()
+	if len(all) == 0 {
+		return // closed meanwhile
+	}
+	floor := tiering.LocalFloor(r.localView(conf, all), now)
+	if first := all[0]; !first.Sealed || floor < first.End {
 		return
 	}
 	bytes, err := r.log.DropBefore(floor)
@@ -93,9 +100,9 @@ func (r *Replica) retain(conf *topic.Config, now time.Time) {
 	}
 }
 
-// localView is what decides about local bytes. Of a tiered partition nothing goes that the head, which was read from
+// localView is what decides about local bytes, in the segments all. Of a tiered partition nothing goes that the head, which was read from
 // the key space, does not prove to be in the tier.
-func (r *Replica) localView(conf *topic.Config) tiering.LocalView {
+func (r *Replica) localView(conf *topic.Config, all []segment.Info) tiering.LocalView {
 	v := tiering.LocalView{
 		Tiered:        r.tiered(conf),
 		HighWatermark: r.hw.Load(),
@@ -114,7 +121,6 @@ func (r *Replica) localView(conf *topic.Config) tiering.LocalView {
 	case conf.Cleanup.Delete:
 		v.RetentionMs, v.RetentionBytes = conf.Retention.Ms, conf.Retention.Bytes
 	}
-	all := r.log.Segments()
 	for _, s := range all[:len(all)-1] {
 		maxTime := s.MaxTime
 		if maxTime < 0 {
@@ -140,6 +146,8 @@ func (r *Replica) untilExpiry(conf *topic.Config, now time.Time) time.Duration {
 	limit := conf.Retention.Ms
 	all := r.log.Segments()
 	switch {
+	case len(all) == 0:
+		return math.MaxInt64 // closed meanwhile
 	case r.tiered(conf):
 		if limit = conf.Tier.LocalMs; len(all) == 1 {
 			return math.MaxInt64

@@ -258,6 +258,33 @@ func TestRunMaintainsWhatIsDue(t *testing.T) {
 }
 
 // The scheduler gives every replica its turn in time, whatever is kicked, added and removed meanwhile.
+// A partition may be removed while it is looked at: every step has to do with a log that is closed by then.
+func TestMaintenanceOfWhatIsRemoved(t *testing.T) {
+	for name, tiered := range map[string]bool{"untiered": false, "tiered": true} {
+		t.Run(name, func(t *testing.T) {
+			g := newRig(t, vfs.NewMem())
+			conf := durableConfig()
+			conf.Retention.Ms = 0
+			if tiered {
+				conf.Tier = topic.Tier{Enabled: true}
+			}
+			r := g.lead(conf)
+			appendOK(t, r, aged(t, 1000, 100))
+			if err := g.set.Remove(r.Partition()); err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			r.followLogStart()
+			r.rollByAge(&conf, now)
+			r.retain(&conf, now)
+			if r.activeExpired(&conf, now) || r.untilRoll(&conf, now) != math.MaxInt64 || r.untilExpiry(&conf, now) != math.MaxInt64 {
+				t.Error("something is due on a log that is closed")
+			}
+			r.maintain(now)
+		})
+	}
+}
+
 func TestSchedulerOrder(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)

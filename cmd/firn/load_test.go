@@ -38,6 +38,20 @@ func createTopic(t *testing.T, p *brokertest.Process, name string, partitions in
 	}
 }
 
+// awaitLed waits until the process, the only broker, leads all partitions of a topic.
+func awaitLed(t *testing.T, p *brokertest.Process, name string, partitions int) {
+	t.Helper()
+	p.Eventually("all partitions are led", func() (bool, error) {
+		tiers, err := p.Tiers(name)
+		for _, tr := range tiers {
+			if tr.Leader < 0 {
+				return false, err
+			}
+		}
+		return len(tiers) == partitions, err
+	})
+}
+
 func tryCreateTopic(ctx context.Context, cl *kgo.Client, name string, partitions int32, settings ...string) error {
 	configs := map[string]*string{}
 	for i := 0; i < len(settings); i += 2 {

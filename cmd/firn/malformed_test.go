@@ -250,6 +250,7 @@ func TestBadBatches(t *testing.T) {
 	t.Parallel()
 	p := brokertest.Start(t)
 	createTopic(t, p, "bad", 1, "max.message.bytes", "100000")
+	awaitLed(t, p, "bad", 1)
 	cl := byName(t, p)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
 	defer cancel()

@@ -27,6 +27,7 @@ func TestReadersWhileSegmentsComeAndGo(t *testing.T) {
 	p := brokertest.Start(t, "--set", "log.retention.check.interval.ms=50", "--set", "tier.cache.bytes=4MiB",
 		"--set", "tier.retention.check.interval.ms=200", "--set", "tier.delete.grace.ms=1000")
 	createTopic(t, p, "busy", 1, "segment.bytes", "1048576", "local.retention.ms", "1", "tier.min.bytes", "1", "tier.max.lag.ms", "200", "flush.messages", "1000000")
+	awaitLed(t, p, "busy", 1)
 	w := &watched{t: t, p: p}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -79,9 +80,6 @@ type watched struct {
 func (w *watched) write(ctx context.Context, cl *kgo.Client) {
 	for n := int64(0); ctx.Err() == nil; {
 		err := produceRaw(ctx, cl, "busy", batchWith(payload(0, uint64(n), 2000+int(n%700)), nil))
-		if n == 0 && errors.Is(err, kerr.NotLeaderForPartition) {
-			continue // the partition is being opened
-		}
 		if err != nil {
 			if ctx.Err() == nil {
 				w.fail("write %d: %v", n, err)
