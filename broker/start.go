@@ -77,7 +77,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.closeLater("group store", b.committer.Close)
 	b.groups = group.NewCoordinator(group.Config{
 		Options: b.groupOptions(), Broker: b.cfg.NodeID, Shards: b.store.Image().Shards(metadata.GroupShard),
-		Store: b.committer, Lease: b.lease, Logger: b.log,
+		Store: b.committer, Lease: b.lease, Logger: b.log, Registerer: b.reg,
 	})
 	b.undo(func(context.Context) { b.groups.Close() })
 

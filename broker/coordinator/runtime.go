@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata"
 )
 
@@ -51,11 +53,13 @@ type Options[M Machine] struct {
 	// RetryMin and RetryMax bound the pause between attempts to load a shard; 100 ms and 2 s if 0.
 	RetryMin, RetryMax time.Duration
 	Logger             *slog.Logger
+	Registerer         prometheus.Registerer
 }
 
 // Runtime owns the shards of one kind that this broker coordinates. Safe for concurrent use.
 type Runtime[M Machine] struct {
 	opts   Options[M]
+	met    *metrics
 	ctx    context.Context
 	stop   context.CancelFunc
 	loops  sync.WaitGroup
@@ -76,7 +80,7 @@ func NewRuntime[M Machine](opts Options[M]) *Runtime[M] {
 		opts.Logger = slog.Default()
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &Runtime[M]{opts: opts, ctx: ctx, stop: stop, shards: map[int32]*shard[M]{}, ends: map[int32]<-chan struct{}{}}
+	return &Runtime[M]{opts: opts, met: newMetrics(opts.Registerer, opts.Kind), ctx: ctx, stop: stop, shards: map[int32]*shard[M]{}, ends: map[int32]<-chan struct{}{}}
 }
 
 // ShardOf is the shard that id belongs to, among n.
@@ -102,12 +106,14 @@ func (r *Runtime[M]) Own(shard int32, own metadata.ShardOwner, brokerEpoch int64
 	if old != nil {
 		old.stop()
 		delete(r.shards, shard)
+		r.met.owned.Dec()
 	}
 	if !mine {
 		return
 	}
 	s := newShard(r, shard, own, r.ends[shard])
 	r.shards[shard], r.ends[shard] = s, s.ended
+	r.met.owned.Inc()
 	r.loops.Add(1)
 	go func() {
 		defer r.loops.Done()
@@ -132,6 +138,7 @@ func (r *Runtime[M]) do(shard int32, c command[M]) {
 	s := r.shards[shard]
 	r.mu.RUnlock()
 	if s == nil {
+		r.met.refused.Inc()
 		c.refuse(ErrNotCoordinator)
 		return
 	}
@@ -156,6 +163,7 @@ func (r *Runtime[M]) Close() {
 	for n, s := range r.shards {
 		s.stop()
 		delete(r.shards, n)
+		r.met.owned.Dec()
 	}
 	r.mu.Unlock()
 	r.loops.Wait()

@@ -104,12 +104,14 @@ func (s *shard[M]) serve(c command[M]) {
 	case s.sure && (c.inMemory || len(s.queued) < maxWaiting):
 		s.accept(c.fn(s.machine, time.Now()))
 	case s.sure:
+		s.r.met.refused.Inc()
 		c.refuse(ErrBusy)
 	case s.known && c.inMemory:
 		for _, f := range c.fn(s.machine, time.Now()).AtOnce {
 			f()
 		}
 	default:
+		s.r.met.refused.Inc()
 		c.refuse(s.refusal)
 	}
 }
@@ -201,6 +203,7 @@ func (s *shard[M]) written(d writeDone) {
 		s.write()
 		return
 	}
+	s.r.met.writeErrors.Inc()
 	s.r.opts.Logger.Warn("coordinator write failed, loading the shard again", "kind", s.r.opts.Kind, "shard", s.n, "error", d.err)
 	switch {
 	case errors.Is(d.err, metadata.ErrFenced):
@@ -253,7 +256,9 @@ func (s *shard[M]) load(pause time.Duration) {
 		case <-s.ctx.Done():
 			return
 		}
+		start := time.Now()
 		d := s.read()
+		s.r.met.loaded(start, d.err)
 		select {
 		case s.loads <- d:
 		case <-s.ctx.Done():

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/coordinator"
@@ -22,6 +23,8 @@ type Config struct {
 	Store  coordinator.Store
 	Lease  coordinator.Lease // see coordinator.Options
 	Logger *slog.Logger
+
+	Registerer prometheus.Registerer
 }
 
 // Coordinator coordinates the groups of the shards that this broker owns. No method blocks; every
@@ -34,11 +37,12 @@ type Coordinator struct {
 
 // NewCoordinator returns a coordinator that owns no shard yet; see Own.
 func NewCoordinator(c Config) *Coordinator {
+	met := newMetrics(c.Registerer)
 	return &Coordinator{
 		shards: c.Shards,
 		runtime: coordinator.NewRuntime(coordinator.Options[*Machine]{
-			Kind: metadata.GroupShard, Broker: c.Broker, Store: c.Store, Lease: c.Lease, Logger: c.Logger,
-			New: func() *Machine { return NewMachine(c.Options) },
+			Kind: metadata.GroupShard, Broker: c.Broker, Store: c.Store, Lease: c.Lease, Logger: c.Logger, Registerer: c.Registerer,
+			New: func() *Machine { return newMachine(c.Options, met) },
 		}),
 	}
 }

@@ -20,6 +20,7 @@ func (m *Machine) expireOffsets(now time.Time) {
 				if !live || !held && m.lapsed(g, name, o, now) {
 					tp := topic.Partition{ID: id, Index: p}
 					g.forget(tp)
+					m.met.expired.Inc()
 					dirty[bucketOf(tp)] = true
 				}
 			}

@@ -37,6 +37,7 @@ type Topics interface {
 // Machine is all groups of one shard. See coordinator.Machine for how it may be called.
 type Machine struct {
 	opts   Options
+	met    *metrics
 	groups map[string]*group
 	timers timers
 	sweep  time.Time // when offsets are next looked over for expiry
@@ -49,9 +50,11 @@ type Machine struct {
 var _ coordinator.Machine = (*Machine)(nil)
 
 // NewMachine returns a machine without groups.
-func NewMachine(opts Options) *Machine {
+func NewMachine(opts Options) *Machine { return newMachine(opts, newMetrics(nil)) }
+
+func newMachine(opts Options, met *metrics) *Machine {
 	opts.MaxMetadata = min(opts.MaxMetadata, maxMetadata)
-	return &Machine{opts: opts, groups: map[string]*group{}}
+	return &Machine{opts: opts, met: met, groups: map[string]*group{}}
 }
 
 // take returns what has been asked for since the last call.
@@ -145,6 +148,7 @@ func (m *Machine) review(g *group, now time.Time) {
 			expired = append(expired, mb)
 		}
 	}
+	m.met.lost.Add(float64(len(expired)))
 	m.remove(g, expired, now)
 	m.advance(g, now)
 	if g.forgettable() {

@@ -67,6 +67,7 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 		}
 		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: clean(strings.Clone(c.Metadata)), committed: now}
 		dirty[bucketOf(c.Partition)] = true
+		m.met.commits.Inc()
 	}
 	if len(dirty) > 0 && !g.hasState {
 		m.writeHeader(g)

@@ -56,6 +56,7 @@ func (m *Machine) advance(g *group, now time.Time) {
 				late = append(late, mb)
 			}
 		}
+		m.met.lost.Add(float64(len(late)))
 		m.remove(g, late, now)
 	default:
 	}
@@ -66,6 +67,7 @@ func (m *Machine) advance(g *group, now time.Time) {
 func (m *Machine) completeJoin(g *group, now time.Time) {
 	for _, mb := range g.ordered() {
 		if mb.joinReply == nil && !mb.isStatic {
+			m.met.lost.Inc()
 			m.drop(g, mb)
 		}
 	}
@@ -78,6 +80,7 @@ func (m *Machine) completeJoin(g *group, now time.Time) {
 		g.join = joinWait{due: now.Add(g.rebalanceTimeout())}
 		return
 	}
+	m.met.generations.Inc()
 	g.generation++
 	g.since = now
 	g.protocol = g.vote()
