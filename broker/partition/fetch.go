@@ -100,6 +100,7 @@ func (s *Set) Fetch(ctx context.Context, f *Fetch) {
 
 // run reads until there is enough or the time is over, or leaves f waiting.
 func (f *Fetch) run() {
+	met := f.set.met // once it waits, f is another's
 	for {
 		enough, bytes := f.read()
 		if enough || f.over() {
@@ -112,7 +113,7 @@ func (f *Fetch) run() {
 		f.set.wheel.set(&f.alarm, time.Until(f.deadline))
 		f.stopCtx = context.AfterFunc(f.ctx, f.alarm.ring)
 		if f.remaining.Load() > 0 && !f.over() && f.state.CompareAndSwap(fetchBusy, fetchWaiting) {
-			f.set.met.fetchWaits.Inc()
+			met.fetchWaits.Inc()
 			return
 		}
 		f.leave()
