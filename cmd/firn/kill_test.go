@@ -117,7 +117,7 @@ func newPacedRig(t *testing.T, p *brokertest.Process, gap time.Duration) *crashR
 	t.Cleanup(stop)
 	for id := range killProducers {
 		cl, err := kgo.NewClient(kgo.SeedBrokers(p.Bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			kgo.ProducerLinger(0), kgo.MaxBufferedRecords(500), kgo.StopProducerOnDataLossDetected(), kgo.ProducerBatchMaxBytes(64<<10),
+			kgo.ProducerLinger(0), kgo.MaxBufferedRecords(500), kgo.StopProducerOnDataLossDetected(), kgo.AlwaysRetryEOF(), kgo.ProducerBatchMaxBytes(64<<10),
 			kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.MetadataMinAge(50*time.Millisecond))
 		if err != nil {
 			t.Fatal(err)
