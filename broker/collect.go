@@ -74,14 +74,14 @@ const (
 	keeperTimeout = 5 * time.Minute
 )
 
-func newTopicKeeper(b *Broker) (*topicKeeper, error) {
+func newTopicKeeper(b *Broker) *topicKeeper {
 	k := &topicKeeper{b: b, log: b.log, known: map[topic.ID]string{}}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	if b.bucket != nil {
 		k.catalog = gc.NewCatalog(b.bucket, b.clusterID())
 	}
 	k.rec = newReconciler(keeperWorkers, k.tidy)
-	return k, nil
+	return k
 }
 
 func (k *topicKeeper) stop() {

@@ -81,9 +81,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	})
 	b.undo(func(context.Context) { b.groups.Close() })
 
-	if b.keeper, err = newTopicKeeper(b); err != nil {
-		return err
-	}
+	b.keeper = newTopicKeeper(b)
 	b.undo(func(context.Context) { b.keeper.stop() })
 	b.applier = newApplier(b)
 	b.undo(func(context.Context) { b.applier.stop() })
