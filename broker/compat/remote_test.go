@@ -98,8 +98,11 @@ func (r *remote) Close() {
 		return
 	}
 	_ = r.in.Close()
-	ended := make(chan error, 1)
-	go func(c *exec.Cmd) { ended <- c.Wait() }(r.cmd)
+	ended := make(chan struct{})
+	go func(c *exec.Cmd) {
+		defer close(ended)
+		_ = c.Wait() // a program whose input ends may leave with any code
+	}(r.cmd)
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
