@@ -10,9 +10,6 @@ import (
 	"firn/segment/index"
 )
 
-// maxRecordsBytes bounds what one batch may decompress to when a record is looked for by time.
-const maxRecordsBytes = 256 << 20
-
 // errFound ends a walk over records.
 var errFound = errors.New("found")
 
@@ -134,6 +131,7 @@ func (s *segment) last() int64 {
 
 // findRecord looks into the batch at pos.
 func (s *segment) findRecord(h *handle, pos, size, ts, from, limit int64) (f Found, ok bool, err error) {
+	defer batch.Turn()()
 	b := batch.Batch(make([]byte, size))
 	if _, err := h.log.ReadAt(b, pos); err != nil {
 		return f, false, fmt.Errorf("read %s at %d: %w", h.log.Name(), pos, err)
@@ -141,7 +139,7 @@ func (s *segment) findRecord(h *handle, pos, size, ts, from, limit int64) (f Fou
 	if err := b.VerifyCRC(); err != nil {
 		return f, false, &CorruptionError{Path: h.log.Name(), Offset: pos, Err: err}
 	}
-	err = b.Each(nil, maxRecordsBytes, func(r batch.Record) error {
+	err = b.Each(nil, batch.LookBytes(len(b)), func(r batch.Record) error {
 		o, t := b.BaseOffset()+int64(r.OffsetDelta), b.Timestamp(r)
 		if o < from || t < ts {
 			return nil
@@ -204,6 +202,7 @@ func (s *segment) maxTimeIn(start, limit int64) (int64, error) {
 
 // maxTimeFrom is the largest timestamp of the records from start on in the batch at pos.
 func (s *segment) maxTimeFrom(h *handle, pos, size, start int64) (int64, error) {
+	defer batch.Turn()()
 	b := batch.Batch(make([]byte, size))
 	if _, err := h.log.ReadAt(b, pos); err != nil {
 		return 0, fmt.Errorf("read %s at %d: %w", h.log.Name(), pos, err)
@@ -212,7 +211,7 @@ func (s *segment) maxTimeFrom(h *handle, pos, size, start int64) (int64, error) 
 		return 0, &CorruptionError{Path: h.log.Name(), Offset: pos, Err: err}
 	}
 	most := int64(math.MinInt64)
-	err := b.Each(nil, maxRecordsBytes, func(r batch.Record) error {
+	err := b.Each(nil, batch.LookBytes(len(b)), func(r batch.Record) error {
 		if b.BaseOffset()+int64(r.OffsetDelta) >= start {
 			most = max(most, b.Timestamp(r))
 		}

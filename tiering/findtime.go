@@ -10,9 +10,6 @@ import (
 	"firn/tiering/objstore"
 )
 
-// maxRecords bounds what one batch may decompress to when its records are searched for a time.
-const maxRecords = 256 << 20
-
 // Stamp is a record's place and time.
 type Stamp struct {
 	Offset    int64
@@ -105,31 +102,30 @@ func (r *Reader) searchBlock(ctx context.Context, obj *remote, block int, ts, fr
 		if b.LastOffset() < from || b.MaxTimestamp() < ts {
 			continue
 		}
-		s, ok, err := searchBatch(b, func(offset, t int64) bool { return offset >= from && t >= ts })
-		if err != nil {
-			return Stamp{}, false, c.corrupt(block, err)
-		}
-		if ok {
+		if s, ok := searchBatch(b, ts, from); ok {
 			return s, true, nil
 		}
 	}
 	return Stamp{}, false, nil
 }
 
-// searchBatch returns the first record of a batch that match likes.
-func searchBatch(b batch.Batch, match func(offset, ts int64) bool) (s Stamp, ok bool, err error) {
-	err = b.Each(nil, maxRecords, func(rec batch.Record) error {
-		offset, ts := b.BaseOffset()+int64(rec.OffsetDelta), b.Timestamp(rec)
-		if !match(offset, ts) {
+// searchBatch returns the first record of a batch at or beyond from with a timestamp of at least ts. The batch's CRC
+// holds, so if its records do not decode that is how they were sent, and the batch as its header has it is the answer,
+// as it was before it was archived.
+func searchBatch(b batch.Batch, ts, from int64) (s Stamp, ok bool) {
+	defer batch.Turn()()
+	err := b.Each(nil, batch.LookBytes(len(b)), func(rec batch.Record) error {
+		offset, t := b.BaseOffset()+int64(rec.OffsetDelta), b.Timestamp(rec)
+		if offset < from || t < ts {
 			return nil
 		}
-		s, ok = Stamp{Offset: offset, Timestamp: ts, Epoch: b.LeaderEpoch()}, true
+		s, ok = Stamp{Offset: offset, Timestamp: t, Epoch: b.LeaderEpoch()}, true
 		return errStop
 	})
-	if err != nil && !errors.Is(err, errStop) {
-		return Stamp{}, false, err
+	if err != nil && !ok {
+		return Stamp{Offset: max(b.BaseOffset(), from), Timestamp: b.MaxTimestamp(), Epoch: b.LeaderEpoch()}, true
 	}
-	return s, ok, nil
+	return s, ok
 }
 
 // MaxTime returns the first record with the greatest timestamp in the tier; ok is false if it is empty.

@@ -106,3 +106,33 @@ func TestMaxTimeWhenTheNewestRecordsAreDeleted(t *testing.T) {
 		})
 	}
 }
+
+// What a producer sent with a good CRC and records that do not decode is found by its header, as it was before it was
+// archived: it is no damage, and what stands behind it can still be found.
+func TestFindTimeOfRecordsThatDoNotDecode(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	ctx := context.Background()
+	w := newWorld(t)
+	log := tiertest.NewLog(22, 0)
+	log.Append(3, 10, 100)
+	log.Change = func(b batch.Batch) {
+		b[22] |= byte(batch.LZ4)
+		b.SetLogAppendTime(500) // makes the CRC anew
+	}
+	log.Append(1, 10, 100)
+	log.Change, log.Now = nil, func(int64) int64 { return 400 }
+	log.Append(3, 10, 100)
+	log.Commit()
+	_ = log.Roll()
+	head := w.archive(tp, log)
+	r := w.reader()
+	for _, c := range []struct{ ts, from, want int64 }{{20, 0, 20}, {30, 0, 30}, {450, 0, 30}, {450, 33, 33}, {400, 40, 40}} {
+		if got, ok, err := r.FindTime(ctx, tp, head, c.ts, c.from); err != nil || !ok || got.Offset != c.want {
+			t.Errorf("time %d from %d: %+v %v %v, want %d", c.ts, c.from, got, ok, err, c.want)
+		}
+	}
+	if got, ok, err := r.MaxTime(ctx, tp, head); err != nil || !ok || got.Offset != 30 || got.Timestamp != 500 {
+		t.Errorf("largest time: %+v %v %v", got, ok, err)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"sync"
 
 	"firn/metadata/topic"
@@ -19,10 +18,6 @@ const (
 	minDecodeBytes = 64 << 20
 	decodeRatio    = 16
 )
-
-// decoding bounds how many batches are decompressed at once, and with decodeLimit the memory that takes. The wait is
-// for a processor, not for a device.
-var decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 func decodeLimit(conf *topic.Config) int {
 	return max(minDecodeBytes, int(min(int64(conf.MaxMessageBytes)*decodeRatio, math.MaxInt32)))
@@ -124,8 +119,7 @@ func needsRecords(b batch.Batch, conf *topic.Config) bool {
 // recordErrors looks at every record and returns what is wrong with them and, if anything is, the error of the batch.
 // headerErr is what the header alone has shown.
 func recordErrors(b batch.Batch, conf *topic.Config, nowMs int64, headerErr error) ([]RecordError, error) {
-	decoding <- struct{}{}
-	defer func() { <-decoding }()
+	defer batch.Turn()()
 	var (
 		faults     []RecordError
 		index      int32
@@ -172,8 +166,7 @@ func (a *Append) recompress(conf *topic.Config) error {
 	if a.batch.Codec() == codec {
 		return nil
 	}
-	decoding <- struct{}{}
-	defer func() { <-decoding }()
+	defer batch.Turn()()
 	mem := scratchPool.Get().(*[]byte)
 	out, err := batch.Recompress((*mem)[:0], a.batch, codec, decodeLimit(conf))
 	a.scratch = mem

@@ -35,6 +35,8 @@ type Log struct {
 	Random bool
 	// Now gives the records' timestamps, in ms; nil means offsets.
 	Now func(offset int64) int64
+	// Change, if set, may rewrite each batch before it is appended.
+	Change func(b batch.Batch)
 }
 
 // Segment is a segment of a Log. It implements tiering.SealedSegment.
@@ -99,6 +101,9 @@ func (l *Log) Append(n, records, valueLen int) int64 {
 		b, err := w.Build(nil)
 		if err != nil {
 			panic(err)
+		}
+		if l.Change != nil {
+			l.Change(b)
 		}
 		if len(l.active.data) == 0 {
 			l.active.since = time.Now()
