@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 	seeds := strings.Split(c.bootstrap, ",")
 	for i, s := range seeds {
 		seeds[i] = strings.TrimSpace(s)
-		if _, _, err := net.SplitHostPort(seeds[i]); err != nil {
+		if !isHostPort(seeds[i]) {
 			return nil, usagef("--bootstrap-server %q: want HOST:PORT", c.bootstrap)
 		}
 	}
@@ -57,6 +58,16 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 		return nil, fmt.Errorf("no broker answers at %s: %w", c.bootstrap, err)
 	}
 	return cl, nil
+}
+
+// isHostPort reports whether s is a host, which may be empty, and the number of a port.
+func isHostPort(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // errInterrupted is what a command returns that was stopped before it was done.

@@ -118,7 +118,16 @@ func holding(lines []settingLine, words []string) []settingLine {
 	return out
 }
 
-const docWidth = 96
+// maxDocWidth is how long a line of text may be that is easily read.
+const maxDocWidth = 96
+
+// docWidth is how long indented lines of text are on out.
+func docWidth(out io.Writer) int {
+	if w := terminalWidth(out); w > 0 {
+		return max(20, min(maxDocWidth, w-6))
+	}
+	return maxDocWidth
+}
 
 func printSettings(out io.Writer, lines []settingLine) error {
 	for i, l := range lines {
@@ -126,8 +135,12 @@ func printSettings(out io.Writer, lines []settingLine) error {
 			_, _ = fmt.Fprintln(out)
 		}
 		_, _ = fmt.Fprintf(out, "%s = %s\n", l.Name, l.Value)
-		_, _ = fmt.Fprintf(out, "    from %s; %s, default %q\n", l.From, l.Type, l.Default)
-		for _, line := range wrap(l.Doc+" Allowed: "+l.Allowed+".", docWidth) {
+		env := ""
+		if l.Env != "" {
+			env = ", environment " + l.Env
+		}
+		_, _ = fmt.Fprintf(out, "    from %s; %s, default %q%s\n", l.From, l.Type, l.Default, env)
+		for _, line := range wrap(l.Doc+" Allowed: "+l.Allowed+".", docWidth(out)) {
 			if _, err := fmt.Fprintf(out, "    %s\n", line); err != nil {
 				return err
 			}

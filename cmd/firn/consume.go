@@ -54,7 +54,7 @@ none, and what was written is committed.
   firn consume logs --from -2h --until -1h
   firn consume logs --from @2026-03-01T12:00:00Z --count 10 --format '%D %p:%o %k %v\n'
   firn consume logs --group readers --format json`,
-		Args: argCount(1, 1, "one TOPIC"),
+		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("count") {
 				f.count = unlimited
@@ -76,7 +76,8 @@ none, and what was written is committed.
 	fs.IntSliceVar(&f.partitions, "partition", nil, "only the partition `N`, or several with commas between")
 	fs.Int64Var(&f.count, "count", 0, "stop after `N` records")
 	fs.StringVar(&f.group, "group", "", "consume as a member of the consumer group `G`")
-	fs.StringVar(&f.format, "format", `%v\n`, "how to write a record")
+	fs.StringVar(&f.format, "format", `%v\n`, "`FORMAT` of a record (default %v\\n)")
+	fs.Lookup("format").DefValue = "" // would be shown in Go's quotes
 	return cmd
 }
 

@@ -40,17 +40,21 @@ started again it has everything it had.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.dev(cmd, o) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", a.env("FIRN_DATA", ""), "`DIR` for all data (default "+a.dataDir()+"); also FIRN_DATA")
+	f.StringVar(&o.data, "data", a.dataDir(), "`DIR` for all data; also FIRN_DATA")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for clients")
 	f.StringVar(&o.http, "http", "127.0.0.1:9644", "`HOST:PORT` for metrics, health and profiles, or none")
-	f.StringVar(&o.tier, "tier", "", "object storage: file:///DIR, s3://BUCKET/PREFIX?…, minio://HOST:PORT/BUCKET/PREFIX?… or none (default a directory below --data)")
+	f.StringVar(&o.tier, "tier", "", "object storage at `URL`: file:///DIR, s3://BUCKET/PREFIX?…, minio://HOST:PORT/BUCKET/PREFIX?… or none (default a directory below --data)")
 	f.StringArrayVar(&o.topics, "topic", nil, "make the topic `NAME[:PARTITIONS]` if it is not there, any number of times")
 	o.settings.addSet(cmd)
 	return cmd
 }
 
-// dataDir is where dev keeps its data unless told otherwise: where the user's programs keep theirs.
+// dataDir is where dev keeps its data unless a flag says otherwise: in FIRN_DATA, or where the user's programs
+// keep theirs.
 func (a *app) dataDir() string {
+	if dir := a.env("FIRN_DATA", ""); dir != "" {
+		return dir
+	}
 	if dir := a.env("XDG_DATA_HOME", ""); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "firn", "dev")
 	}
@@ -65,11 +69,13 @@ func (a *app) dev(cmd *cobra.Command, o devOptions) error {
 	if err != nil {
 		return err
 	}
-	dir := o.data
-	if dir == "" {
-		dir = a.dataDir()
+	if o.data == "" {
+		return usagef("--data must not be empty")
 	}
-	base, err := broker.DevConfig(dir)
+	if !strings.Contains(o.listen, "://") && !isHostPort(o.listen) {
+		return usagef("--listen %q: want HOST:PORT", o.listen)
+	}
+	base, err := broker.DevConfig(o.data)
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func (a *app) dev(cmd *cobra.Command, o devOptions) error {
 		if err := makeTopics(ctx, n.Addr(), wanted); err != nil {
 			return err
 		}
-		return a.devScreen(cfg, n, dir, wanted)
+		return a.devScreen(cfg, n, o.data, wanted)
 	})
 }
 
@@ -128,11 +134,11 @@ func (a *app) devScreen(cfg broker.Config, n node, dir string, topics []wantedTo
 
 Try this in another terminal:
 
-  echo hello | firn produce %s%s
-  firn consume %s --from earliest%s
+  echo hello | %[5]s produce %[6]s%[7]s
+  %[5]s consume %[6]s --from earliest%[7]s
 
 Ctrl-C stops it.
-`, n.Addr(), http, dir, tier, name, server, name, server)
+`, n.Addr(), http, dir, tier, a.program, name, server)
 	return err
 }
 

@@ -57,7 +57,7 @@ func testApp(addr string, in io.Reader, out, errOut io.Writer) *app {
 		env = append(env, "FIRN_BOOTSTRAP_SERVER="+addr)
 	}
 	return &app{
-		in: in, out: out, errOut: errOut, environ: func() []string { return env }, now: time.Now, newNode: noNode,
+		in: in, out: out, errOut: errOut, environ: func() []string { return env }, now: time.Now, newNode: noNode, program: "firn",
 	}
 }
 

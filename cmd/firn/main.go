@@ -47,10 +47,11 @@ func run(ctx context.Context, a *app, args []string) int {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(a.errOut, "firn: %v\nTry '%s --help'.\n", err, cmd.CommandPath())
+		a.warn("%v", err)
+		_, _ = fmt.Fprintf(a.errOut, "Try '%s --help'.\n", cmd.CommandPath())
 		return exitUsage
 	default:
-		_, _ = fmt.Fprintf(a.errOut, "firn: %v\n", err)
+		a.warn("%v", err)
 		return exitError
 	}
 }

@@ -35,7 +35,7 @@ is 1.`,
 		Example: `  echo hello | firn produce logs
   firn produce logs < /var/log/syslog
   printf 'user1:login\nuser2:logout\n' | firn produce events --key-separator :`,
-		Args: argCount(1, 1, "one TOPIC"),
+		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.topic = args[0]
 			if cmd.Flags().Changed("partition") && o.partition < 0 {
@@ -55,8 +55,9 @@ is 1.`,
 	f := cmd.Flags()
 	f.StringVar(&o.keySeparator, "key-separator", "", "`TEXT` between a line's key and value")
 	f.Int32Var(&o.partition, "partition", -1, "send to the partition `N` (default by the key, or spread)")
-	f.StringVar(&o.acks, "acks", "all", "what counts as delivered: all in-sync replicas have it, 1 (the leader has it) or 0 (it was sent)")
-	f.StringVar(&o.compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")
+	f.Lookup("partition").DefValue = "0" // which is not shown
+	f.StringVar(&o.acks, "acks", "all", "what counts as delivered, `ACKS`: all in-sync replicas have it, 1 (the leader has it) or 0 (it was sent)")
+	f.StringVar(&o.compression, "compression", "none", "`CODEC`: none, gzip, snappy, lz4 or zstd")
 	return cmd
 }
 

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+
+	"firn/metadata/topic"
 )
 
 // app is what the commands share: where they read and write, and what they know of the outside.
@@ -18,10 +20,32 @@ type app struct {
 	environ     func() []string
 	now         func() time.Time
 	newNode     newNode
+	program     string // what a person types to run this program
 }
 
 func newApp() *app {
-	return &app{in: os.Stdin, out: os.Stdout, errOut: os.Stderr, environ: os.Environ, now: time.Now, newNode: startable}
+	return &app{
+		in: os.Stdin, out: os.Stdout, errOut: os.Stderr, environ: os.Environ, now: time.Now, newNode: startable,
+		program: programName(),
+	}
+}
+
+// programName is firn where the shell finds this very program under that name, else its path, so that lines to
+// paste work in any directory.
+func programName() string {
+	const name = "firn"
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	if found, err := exec.LookPath(name); err == nil {
+		a, errA := os.Stat(found)
+		b, errB := os.Stat(self)
+		if errA == nil && errB == nil && os.SameFile(a, b) {
+			return name
+		}
+	}
+	return self
 }
 
 // env returns the value of an environment variable, or fallback if it is empty or not set.
@@ -38,18 +62,9 @@ func (a *app) env(name, fallback string) string {
 	return value
 }
 
-// warn writes a line that is not a result.
+// warn writes what is not a result. Each of its lines says whose it is.
 func (a *app) warn(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.errOut, "firn: "+format+"\n", args...)
-}
-
-// isTerminal reports whether f is a terminal, whose reader is a person.
-func isTerminal(f any) bool {
-	if s, ok := f.(*stickyWriter); ok {
-		f = s.w
-	}
-	file, ok := f.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+	_, _ = fmt.Fprintf(a.errOut, "firn: %s\n", strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "\nfirn: "))
 }
 
 // usageError is a command that was called wrongly.
@@ -69,6 +84,12 @@ storage, and what brokers must agree on in etcd.`)
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.Version = buildInfo().String()
+	root.SetVersionTemplate("firn {{.Version}}\n")
+	root.SetHelpCommand(newHelp())
+	if w := terminalWidth(a.out); w > 0 {
+		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", w)))
+	}
 	root.AddCommand(
 		newDev(a), newBroker(a), newConfig(a),
 		newTopic(a), newProduce(a), newConsume(a), newGroup(a),
@@ -108,6 +129,17 @@ func argCount(minimum, maximum int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// oneTopic is argCount for a topic's name, which must be one.
+func oneTopic(cmd *cobra.Command, args []string) error {
+	if err := argCount(1, 1, "one TOPIC")(cmd, args); err != nil {
+		return err
+	}
+	if err := topic.ValidateName(args[0]); err != nil {
+		return &usageError{err}
+	}
+	return nil
 }
 
 // noArgs is argCount for a command without arguments.

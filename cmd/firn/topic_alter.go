@@ -52,7 +52,7 @@ func newTopicAlter(a *app, c *client) *cobra.Command {
 	f := cmd.Flags()
 	f.StringArrayVar(&configs, "config", nil, "set a topic setting, as `KEY=VALUE`, any number of times; 'firn config --topic' lists them")
 	f.StringArrayVar(&deletes, "delete-config", nil, "put the topic setting `KEY` back to its default, any number of times")
-	f.IntVar(&partitions, "partitions", 0, "how many partitions the topic has afterwards; it can only grow")
+	f.IntVar(&partitions, "partitions", 0, "`N` partitions is what the topic has afterwards; it can only grow")
 	return cmd
 }
 

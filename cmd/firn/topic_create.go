@@ -53,8 +53,11 @@ func newTopicCreate(a *app, c *client) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Int32Var(&partitions, "partitions", -1, "number of partitions (default as the broker is set)")
-	f.Int16Var(&replicas, "replication-factor", -1, "replicas of each partition (default as the broker is set)")
+	f.Int32Var(&partitions, "partitions", -1, "`N` partitions (default as the broker is set)")
+	f.Int16Var(&replicas, "replication-factor", -1, "`N` replicas of each partition (default as the broker is set)")
+	for _, name := range []string{"partitions", "replication-factor"} {
+		f.Lookup(name).DefValue = "0" // which is not shown
+	}
 	f.StringArrayVar(&configs, "config", nil, "a topic setting as `KEY=VALUE`, any number of times; 'firn config --topic' lists them")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "let a topic be that exists already")
 	return cmd

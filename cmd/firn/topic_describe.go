@@ -182,7 +182,7 @@ func printTopic(out io.Writer, t describedTopic) error {
 		_, _ = fmt.Fprintf(out, "  %s = %s%s\n", s.Name, s.Value, from)
 		// A compacted topic is not what Kafka would make of it, so the broker's words are always shown.
 		if s.Doc != "" && (from != "" || s.Name == "cleanup.policy" && strings.Contains(s.Value, "compact")) {
-			for _, line := range wrap(s.Doc, docWidth) {
+			for _, line := range wrap(s.Doc, docWidth(out)) {
 				_, _ = fmt.Fprintf(out, "      %s\n", line)
 			}
 		}

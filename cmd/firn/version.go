@@ -43,6 +43,9 @@ func buildInfo() build {
 	return b
 }
 
+// String is the version as people read it.
+func (b build) String() string { return fmt.Sprintf("%s (%s, %s)", b.Version, b.Go, b.Platform) }
+
 func newVersion(a *app) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -55,7 +58,7 @@ func newVersion(a *app) *cobra.Command {
 			if asJSON {
 				return writeJSON(a.out, b)
 			}
-			_, err := fmt.Fprintf(a.out, "firn %s (%s, %s)\n", b.Version, b.Go, b.Platform)
+			_, err := fmt.Fprintf(a.out, "firn %s\n", b)
 			return err
 		},
 	}
