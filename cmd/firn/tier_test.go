@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/console"
 )
@@ -53,5 +55,53 @@ plain  1          3      3      -       4    4    10 B        1         -       
 	}
 	firn(t, "", "", "tier", "status", "nosuch", "--http", addr).fails(t, exitError, "tier status: no topic nosuch")
 	firn(t, "", "", "tier", "status", "--http", addr+"/elsewhere").fails(t, exitError, "404")
-	firn(t, "", "", "tier", "status", "--http", "127.0.0.1:1").fails(t, exitError, "connection refused")
+	firn(t, "", "", "tier", "status", "--http", "127.0.0.1:1").fails(t, exitError, "no console answers at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n")
+	firn(t, "", "", "tier", "status", "--http", "nowhere").fails(t, exitUsage, `--http "nowhere": want HOST:PORT`)
+
+	// Without --http the brokers say where their consoles are.
+	c, kafka := fakeCluster(t)
+	listen := addr
+	c.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.DescribeConfigsRequest)
+		resp := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		res := kmsg.NewDescribeConfigsResponseResource()
+		res.ResourceType, res.ResourceName = r.Resources[0].ResourceType, r.Resources[0].ResourceName
+		cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
+		cfg.Name, cfg.Value = "http.listen", &listen
+		res.Configs = append(res.Configs, cfg)
+		resp.Resources = append(resp.Resources, res)
+		return resp, nil, true
+	})
+	if out := firn(t, kafka, "", "tier", "status").ok(t); out != want {
+		t.Errorf("by the cluster: got:\n%s\nwant:\n%s", out, want)
+	}
+	firn(t, kafka, "", "tier", "status", "nosuch").fails(t, exitError, "no topic nosuch")
+	listen = "none"
+	firn(t, kafka, "", "tier", "status").fails(t, exitError, "http.listen=none does not tell where its console is; give --http")
+	firn(t, "127.0.0.1:1", "", "tier", "status").fails(t, exitError, "no broker answers at 127.0.0.1:1")
+}
+
+func TestConsoleOf(t *testing.T) {
+	for _, tt := range []struct{ host, listen, want string }{
+		{"10.0.0.1", "0.0.0.0:80", "10.0.0.1:80"},
+		{"10.0.0.1", ":80", "10.0.0.1:80"},
+		{"10.0.0.1", "[::]:80", "10.0.0.1:80"},
+		{"10.0.0.1", "10.0.0.2:80", "10.0.0.2:80"},
+		{"127.0.0.1", "127.0.0.1:80", "127.0.0.1:80"},
+		{"localhost", "[::1]:80", "[::1]:80"},
+		{"192.0.2.1", "127.0.0.1:80", "only reached from its own machine, 192.0.2.1"},
+		{"192.0.2.1", "localhost:80", "only reached from its own machine, 192.0.2.1"},
+		{"127.0.0.1", "127.0.0.1:0", "does not tell"},
+		{"127.0.0.1", "", "no Firn"},
+	} {
+		cfg := kadm.Config{Key: "http.listen", Value: &tt.listen}
+		got, err := consoleOf(kadm.BrokerDetail{Host: tt.host}, kadm.ResourceConfigs{{Configs: []kadm.Config{cfg}}})
+		if err != nil {
+			got = err.Error()
+		}
+		if err == nil && got != tt.want || err != nil && !strings.Contains(got, tt.want) {
+			t.Errorf("%s with %s: got %q, want %q", tt.host, tt.listen, got, tt.want)
+		}
+	}
 }

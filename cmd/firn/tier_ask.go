@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"firn/broker/console"
+)
+
+// tierStatus asks the console at addr, or if that is empty those of all brokers.
+func (c *client) tierStatus(ctx context.Context, addr, name string) ([]console.TierPartition, error) {
+	if addr != "" {
+		return fetchTier(ctx, addr, name)
+	}
+	addrs, err := c.consoles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []console.TierPartition{}
+	for _, addr := range addrs {
+		part, err := fetchTier(ctx, addr, name)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, part...)
+	}
+	slices.SortStableFunc(list, func(a, b console.TierPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return list, nil
+}
+
+// consoleSetting is the broker setting that says where a console listens.
+const consoleSetting = "http.listen"
+
+// consoles asks the cluster where its brokers' consoles are.
+func (c *client) consoles(ctx context.Context) ([]string, error) {
+	adm, done, err := c.admin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	brokers, err := adm.ListBrokers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list brokers: %w", err)
+	}
+	var addrs []string
+	for _, b := range brokers {
+		configs, err := adm.DescribeBrokerConfigs(ctx, b.NodeID)
+		if err != nil {
+			return nil, fmt.Errorf("settings of broker %d: %w", b.NodeID, err)
+		}
+		addr, err := consoleOf(b, configs)
+		if err != nil {
+			return nil, fmt.Errorf("broker %d: %w", b.NodeID, err)
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
+}
+
+// consoleOf reads a broker's settings for where its console is, as seen from here.
+func consoleOf(b kadm.BrokerDetail, configs kadm.ResourceConfigs) (string, error) {
+	listen := ""
+	for _, r := range configs {
+		if r.Err != nil {
+			return "", brokerError(r.Err, r.ErrMessage)
+		}
+		for _, c := range r.Configs {
+			if c.Key == consoleSetting {
+				listen = c.MaybeValue()
+			}
+		}
+	}
+	host, port, err := net.SplitHostPort(listen)
+	switch {
+	case listen == "":
+		return "", fmt.Errorf("it has no setting %s, so it is no Firn", consoleSetting)
+	case err != nil || port == "0":
+		return "", fmt.Errorf("%s=%s does not tell where its console is; give --http", consoleSetting, listen)
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "" || err == nil && ip.IsUnspecified():
+		host = b.Host
+	case (host == "localhost" || err == nil && ip.IsLoopback()) && !isHere(b.Host):
+		return "", fmt.Errorf("its console is only reached from its own machine, %s: %s=%s", b.Host, consoleSetting, listen)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// isHere reports whether a broker's host is this machine, as far as that can be told without asking anybody.
+func isHere(host string) bool {
+	if self, err := os.Hostname(); host == "localhost" || err == nil && host == self {
+		return true
+	}
+	ip := net.ParseIP(host)
+	addrs, err := net.InterfaceAddrs()
+	return ip != nil && (ip.IsLoopback() || err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	}))
+}
+
+const (
+	tierTimeout = 30 * time.Second
+	// maxTierBytes bounds what is taken from a console: some 300,000 partitions.
+	maxTierBytes = 128 << 20
+)
+
+// fetchTier asks a broker's console.
+func fetchTier(ctx context.Context, addr, name string) ([]console.TierPartition, error) {
+	full := addr
+	if host, _, _ := strings.Cut(addr, "/"); isHostPort(host) {
+		full = "http://" + addr
+	}
+	u, err := url.Parse(full)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, usagef("--http %q: want HOST:PORT", addr)
+	}
+	u = u.JoinPath("/v1/tier")
+	u.RawQuery = url.Values{"topic": {name}}.Encode()
+	ctx, cancel := context.WithTimeout(ctx, tierTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // it names the address once more
+		}
+		return nil, fmt.Errorf("no console answers at %s: %w", u.Host, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTierBytes))
+	if err != nil {
+		return nil, fmt.Errorf("read from %s: %w", u.Host, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e struct{ Error string }
+		if json.Unmarshal(body, &e) == nil && e.Error != "" {
+			return nil, errors.New(e.Error)
+		}
+		return nil, fmt.Errorf("%s answers %s", u.Host, resp.Status)
+	}
+	list := []console.TierPartition{}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("read from %s: %w", u.Host, err)
+	}
+	return list, nil
+}
