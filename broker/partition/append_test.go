@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"sync"
 	"testing"
 
 	"firn/metadata/topic"
@@ -102,6 +103,62 @@ func TestAppendRefusesBadBatches(t *testing.T) {
 func reCRC(b []byte) []byte {
 	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
 	return b
+}
+
+// Offsets are given by what headers claim, which of compressed batches nobody looks behind. Claims that together are
+// more than one write can take do not have those refused that they meet in the queue.
+func TestBatchesOfVeryManyOffsetsLeaveOthersAlone(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	conf := durableConfig()
+	conf.MaxMessageBytes = math.MaxInt32
+	r := g.lead(conf)
+	const most = math.MaxInt32 / minRecordBytes
+	r.append.Lock() // so that they meet in the queue
+	var acks [10]*ack
+	var group sync.WaitGroup
+	for i := range acks {
+		recs := claiming(t, most)
+		if i == 5 {
+			recs = records(t, 1, "small")
+		}
+		a := &ack{done: make(chan struct{})}
+		acks[i] = a
+		group.Go(func() {
+			a.Records, a.Acks, a.Done = recs, AcksAll, a
+			r.Append(&a.Append)
+		})
+		until(t, "it is queued", func() bool { return queued(r) == uint64(i+1) })
+	}
+	r.append.Unlock()
+	group.Wait()
+	next := int64(0)
+	for i, a := range acks {
+		if a.wait(t); a.Err != nil || a.BaseOffset != next {
+			t.Errorf("batch %d: %v at %d, want %d", i, a.Err, a.BaseOffset, next)
+		}
+		if next += most; i == 5 {
+			next += 1 - most
+		}
+	}
+	if a := start(r, AcksAll, claiming(t, most+1)).wait(t); !errors.Is(a.Err, ErrInvalidRecord) {
+		t.Errorf("a batch that would decompress to more than any may: %v", a.Err)
+	}
+}
+
+// claiming is a compressed batch of one record that claims n.
+func claiming(t *testing.T, n uint32) []byte {
+	t.Helper()
+	b := build(t, &batch.Builder{Codec: batch.LZ4}, 1, "v")
+	binary.BigEndian.PutUint32(b[23:], n-1)
+	binary.BigEndian.PutUint32(b[57:], n)
+	return reCRC(b)
+}
+
+// queued is how many appends ever entered the queue.
+func queued(r *Replica) uint64 {
+	r.queue.Lock()
+	defer r.queue.Unlock()
+	return r.queue.pushed
 }
 
 func TestAppendNamesRecordsAtFault(t *testing.T) {

@@ -1,12 +1,18 @@
 package partition
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
 const (
 	// maxGroupBatches and maxGroupBytes bound what one write takes from the append queue, and so how long a
 	// reader that holds the append lock works for others.
 	maxGroupBatches = 64
 	maxGroupBytes   = 1 << 20
+	// maxGroupOffsets is what one write to a segment may span. A compressed batch can claim that many by itself; it
+	// must not be the reason to refuse those that it meets.
+	maxGroupOffsets = math.MaxInt32
 )
 
 // appendQueue is where appends line up. Its order is the order of the log.
@@ -35,9 +41,11 @@ func (q *appendQueue) push(a *Append) uint64 {
 func (q *appendQueue) take(group []*Append) []*Append {
 	q.Lock()
 	defer q.Unlock()
-	size := 0
+	size, offsets := 0, int64(0)
 	for a := q.head; a != nil && len(group) < maxGroupBatches; a = q.head {
-		if size += len(a.batch); size > maxGroupBytes && len(group) > 0 {
+		size += len(a.batch)
+		offsets += int64(a.batch.LastOffsetDelta()) + 1
+		if (size > maxGroupBytes || offsets > maxGroupOffsets) && len(group) > 0 {
 			break
 		}
 		if q.head = a.next; q.head == nil {

@@ -17,6 +17,8 @@ const (
 	// whichever is more of so many bytes and so many times max.message.bytes.
 	minDecodeBytes = 64 << 20
 	decodeRatio    = 16
+	// minRecordBytes is what the smallest record takes, decompressed.
+	minRecordBytes = 7
 )
 
 func decodeLimit(conf *topic.Config) int {
@@ -38,6 +40,10 @@ func (r *Replica) checkBatch(a *Append, conf *topic.Config, nowMs int64) error {
 	}
 	if err := checkHeader(b, a.NoZstd); err != nil {
 		return err
+	}
+	// Offsets are given by what the header claims, and a segment holds only so many.
+	if most := decodeLimit(conf) / minRecordBytes; int(b.NumRecords()) > most {
+		return fmt.Errorf("%w: a batch of %d records, at most %d can be", ErrInvalidRecord, b.NumRecords(), most)
 	}
 	if err := checkTime(b, conf, nowMs); err != nil || needsRecords(b, conf) {
 		if a.RecordErrors, err = recordErrors(b, conf, nowMs, err); err != nil {
