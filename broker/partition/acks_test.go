@@ -145,6 +145,48 @@ func TestRetryIsNotAcknowledgedBeforeItsOriginal(t *testing.T) {
 	}
 }
 
+// The retry of a batch fails with it: no later sync makes up for one that failed.
+func TestRetryFailsWithItsOriginal(t *testing.T) {
+	mem := vfs.NewMem()
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(mem, &inject))
+	r := g.lead(durableConfig())
+	syncs := holdSyncs(&inject)
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Err: errors.New("media")})
+	first := start(r, AcksAll, idempotent(t, 1, 0, 0, 1, "v"))
+	<-syncs.in
+	retries := []*ack{start(r, AcksAll, idempotent(t, 1, 0, 0, 1, "v")), start(r, AcksLeader, idempotent(t, 1, 0, 0, 1, "v"))}
+	syncs.release()
+	for _, a := range append(retries, first) {
+		if a.wait(t); !errors.Is(a.Err, ErrStorage) || a.BaseOffset != -1 {
+			t.Errorf("acks=%d: %v at %d", a.Acks, a.Err, a.BaseOffset)
+		}
+	}
+	if a := start(r, AcksAll, idempotent(t, 1, 0, 0, 1, "v")).wait(t); !errors.Is(a.Err, ErrStorage) {
+		t.Errorf("a retry after that: %v", a.Err)
+	}
+}
+
+// A topic becomes durable: what it took before is not acknowledged to a retry before it is on the disk.
+func TestRetryOnATopicMadeDurable(t *testing.T) {
+	mem := vfs.NewMem()
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(mem, &inject))
+	r := g.lead(relaxedConfig())
+	appendOK(t, r, idempotent(t, 1, 0, 0, 1, "relaxed"))
+	syncs := holdSyncs(&inject)
+	r.SetConfig(durableConfig())
+	<-syncs.in
+	retry := start(r, AcksAll, idempotent(t, 1, 0, 0, 1, "relaxed"))
+	if !retry.pending() {
+		t.Error("acknowledged before the sync")
+	}
+	syncs.release()
+	if retry.wait(t); retry.Err != nil || retry.BaseOffset != 0 {
+		t.Errorf("%v at %d", retry.Err, retry.BaseOffset)
+	}
+}
+
 func TestFailedSyncFailsExactlyWhatIsNotDurable(t *testing.T) {
 	mem := vfs.NewMem()
 	var inject faultfs.Injector

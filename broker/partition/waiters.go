@@ -118,7 +118,8 @@ func (r *Replica) advance(done *doneList) {
 		r.hw.Store(hw)
 		r.log.SetHighWatermark(hw)
 	}
-	w.all.pop(hw, r.mayAcknowledge(ro, conf, AcksAll), done)
+	// Of a topic that has just become durable the high watermark, which never falls, may be ahead of the disk.
+	w.all.pop(min(hw, own), r.mayAcknowledge(ro, conf, AcksAll), done)
 	w.local.pop(durable, r.mayAcknowledge(ro, conf, AcksLeader), done)
 	if written, ok := w.commits.pop(hw); ok {
 		w.fetches.countDown(int64(written - r.visible.Swap(written)))
