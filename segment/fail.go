@@ -39,9 +39,9 @@ func (d *Disk) fail(err error) error {
 
 // judge decides about an error in writing one of our own files, where it is not known how far the
 // write got: only where something ran out is it survivable, for that stops a write before it changes
-// anything.
+// anything, unless it stopped the last step of it.
 func (d *Disk) judge(err error) error {
-	if err == nil || ranOut(err) || errors.Is(err, ErrOffline) {
+	if err == nil || errors.Is(err, ErrOffline) || ranOut(err) && !errors.Is(err, vfs.ErrUncertain) {
 		return err
 	}
 	return d.fail(err)

@@ -10,8 +10,12 @@ import (
 // tempSuffix marks a file that WriteAtomic had not finished; whoever lists a directory ignores it.
 const tempSuffix = ".tmp"
 
+// ErrUncertain says that a replacement was made but perhaps will not outlast a power cut.
+var ErrUncertain = errors.New("vfs: it is not known which file a power cut would leave")
+
 // WriteAtomic replaces the file name by data so that after a crash at any moment it holds either the
-// old bytes or the new; once it returns nil it holds the new. One caller at a time for each name. It
+// old bytes or the new; once it returns nil it holds the new. With ErrUncertain it holds the new now
+// and after a power cut either; with any other error, the old. One caller at a time for each name. It
 // may leave NAME.tmp behind, which the next call replaces.
 func WriteAtomic(fsys FS, name string, data []byte) (err error) {
 	temp := name + tempSuffix
@@ -42,7 +46,10 @@ func WriteAtomic(fsys FS, name string, data []byte) (err error) {
 		return err
 	}
 	// 3. The step is durable.
-	return fsys.SyncDir(filepath.Dir(name))
+	if err := fsys.SyncDir(filepath.Dir(name)); err != nil {
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	return nil
 }
 
 // ReadFile returns the whole content of a file, which must be at most limit bytes.

@@ -1,0 +1,75 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
+)
+
+// Where the last step of replacing the state file lacks a descriptor, the file may say already that the log is to be
+// cut. Then nothing more may be acknowledged: the next start would cut that off.
+func TestTruncationOfUnknownOutcome(t *testing.T) {
+	change := map[string]func(l *Log) error{
+		"truncate": func(l *Log) error { return l.TruncateTo(10) },
+		"reset":    func(l *Log) error { return l.Reset(10, nil, nil) },
+	}
+	for name, act := range change {
+		for nth := 1; ; nth++ {
+			var inject faultfs.Injector
+			mem := vfs.NewMem()
+			d := openDisk(t, faultfs.Wrap(mem, &inject))
+			l := openLog(t, d, Options{Producers: newCounter()})
+			fill(t, l, 30, 5, 50)
+			fault := inject.Add(faultfs.Rule{Op: faultfs.SyncDir, Nth: nth, Err: syscall.EMFILE})
+			err := act(l)
+			if fault.Hits() == 0 { // it has no more steps
+				_ = d.Close(false)
+				break
+			}
+			_, aerr := l.Append(batches(makeBatch(t, l.Next(), 5, 50, 0)))
+			if !errors.Is(err, ErrOffline) || !errors.Is(aerr, ErrOffline) {
+				t.Errorf("%s, directory sync %d: %v, and then %v, want offline", name, nth, err, aerr)
+			}
+			_ = d.Close(false)
+		}
+	}
+}
+
+// A disk that others have filled to its last block lets go of what is to be dropped: that must not need a block first.
+func TestDropOnADiskWithoutABlock(t *testing.T) {
+	for _, upTo := range []int64{500, 1000} {
+		t.Run(fmt.Sprint(upTo), func(t *testing.T) {
+			mem := vfs.NewMem()
+			d := openDisk(t, mem)
+			state := newCounter()
+			l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 20 << 10, IndexInterval: 512}, Producers: state})
+			for l.Next() < 1000 {
+				b := makeBatch(t, l.Next(), 5, 200, 0)
+				mustAppend(t, l, b)
+				state.Apply(b)
+			}
+			if err := l.sync(); err != nil {
+				t.Fatal(err)
+			}
+			u, err := mem.Usage(testDir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mem.SetCapacity(u.Total - u.Free)
+			if n, err := l.DropBefore(upTo); err != nil || n == 0 {
+				t.Fatalf("dropped %d bytes: %v", n, err)
+			}
+			start := l.Start()
+			again := newCounter()
+			l = openLog(t, openDisk(t, mem.CrashClone(1, 0)), Options{Producers: again})
+			if l.Start() != start || l.Next() != 1000 || string(again.Snapshot()) != string(state.Snapshot()) {
+				t.Errorf("after a power cut the log is [%d, %d), was [%d, 1000), producers %x", l.Start(), l.Next(), start, again.Snapshot())
+			}
+			mustCheck(t, readAll(t, l, start, 1000, 5000), start, 1000)
+		})
+	}
+}
