@@ -245,6 +245,29 @@ func TestTornWriteThatStays(t *testing.T) {
 	_ = d.Close(false)
 }
 
+// A sync of one log fails: every log of the disk is told, also one that nobody writes to.
+func TestFailedDiskIsToldToEveryLog(t *testing.T) {
+	var inject faultfs.Injector
+	d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	told := make(chan error, 2)
+	var logs [2]*Log
+	for p := range logs {
+		var err error
+		logs[p], err = d.Open(testID, int32(p), Options{Settings: Settings{FlushMessages: 1}, OnFailure: func(err error) { told <- err }})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Err: errDisk})
+	mustAppend(t, logs[0], makeBatch(t, 0, 1, 10, 0))
+	for range logs {
+		if err := <-told; !errors.Is(err, ErrOffline) || !errors.Is(err, errDisk) {
+			t.Error(err)
+		}
+	}
+	_ = d.Close(false)
+}
+
 // TestDiskRunsFull lets every write fail for want of space, at any step of a roll too, and then makes
 // room: nothing is lost, nothing is torn, the disk stays online.
 func TestDiskRunsFull(t *testing.T) {

@@ -167,6 +167,19 @@ func TestRetryFailsWithItsOriginal(t *testing.T) {
 	}
 }
 
+// The replica is closed, or its disk fails, while an append writes: it is told, not left to wait.
+func TestAppendOnAReplicaThatIsShutMeanwhile(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(durableConfig())
+	inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Do: func(faultfs.Op, string) { r.shut(ErrUnknownPartition) }})
+	for _, acks := range []int16{AcksAll, AcksLeader} {
+		if a := start(r, acks, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrUnknownPartition) {
+			t.Errorf("acks=%d: %v", acks, a.Err)
+		}
+	}
+}
+
 // A topic becomes durable: what it took before is not acknowledged to a retry before it is on the disk.
 func TestRetryOnATopicMadeDurable(t *testing.T) {
 	mem := vfs.NewMem()

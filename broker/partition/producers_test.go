@@ -55,6 +55,11 @@ func TestProducerSequences(t *testing.T) {
 		{"the fifth from the end", 3, 0, 1, 15, nil},
 		{"batch 6", 3, 5, 1, -1, nil},
 		{"the sixth from the end is forgotten", 3, 0, 1, -1, ErrOutOfOrderSequence},
+		{"a short epoch", 4, 0, 1, -1, nil},
+		{"the second of it", 4, 1, 1, -1, nil},
+		{"the newest epoch", 5, 0, 1, -1, nil},
+		{"a sequence that the epoch before had too", 5, 1, 1, -1, nil},
+		{"the first of the epoch again", 5, 0, 1, 23, nil},
 	}
 	for _, s := range steps {
 		b := header(t, 7, s.epoch, s.seq, s.n, 0)
