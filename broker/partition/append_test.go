@@ -67,10 +67,11 @@ func TestAppendRefusesBadBatches(t *testing.T) {
 	}{
 		"nothing":          {nil, ErrInvalidRecord},
 		"two batches":      {build(nil, func(b []byte) []byte { return append(b, b...) }), ErrInvalidRecord},
-		"cut off":          {build(nil, func(b []byte) []byte { return b[:len(b)-1] }), ErrCorruptBatch},
+		"cut off":          {build(nil, func(b []byte) []byte { return b[:len(b)-1] }), ErrInvalidRecord},
 		"trailing bytes":   {build(nil, func(b []byte) []byte { return append(b, 0) }), ErrInvalidRecord},
 		"flipped bit":      {build(nil, func(b []byte) []byte { b[len(b)-2] ^= 1; return b }), ErrCorruptBatch},
 		"magic 1":          {build(nil, at(16, 1)), ErrInvalidRecord},
+		"magic 3":          {build(nil, at(16, 3)), ErrCorruptBatch},
 		"unknown codec":    {build(nil, func(b []byte) []byte { b[22] |= 7; return reCRC(b) }), ErrCodec},
 		"control":          {build(func(w *batch.Builder) { w.SetFlags(false, true) }, nil), ErrInvalidRecord},
 		"transactional":    {build(func(w *batch.Builder) { w.SetProducer(1, 0, 0); w.SetFlags(true, false) }, nil), ErrTransactional},

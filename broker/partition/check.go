@@ -11,6 +11,8 @@ import (
 )
 
 const (
+	// magicAt is where the format of a batch stands, the same in all formats.
+	magicAt = 16
 	// maxRecordErrors bounds the answer to one bad batch.
 	maxRecordErrors = 100
 	// minDecodeBytes and decodeRatio bound what a batch may decompress to where its records have to be looked at:
@@ -54,14 +56,17 @@ func (r *Replica) checkBatch(a *Append, conf *topic.Config, nowMs int64) error {
 	return a.recompress(conf)
 }
 
-// parseOne returns the one batch that a produced record set has to be.
+// parseOne returns the one batch that a produced record set has to be. Less than a batch is a client's mistake, which
+// sending again does not mend; only what was a batch and is spoilt is corrupt.
 func parseOne(records []byte) (batch.Batch, error) {
 	if len(records) == 0 {
 		return nil, fmt.Errorf("%w: no batch, exactly one is allowed", ErrInvalidRecord)
 	}
 	b, rest, err := batch.Parse(records)
 	switch {
-	case errors.Is(err, batch.ErrMagic), errors.Is(err, batch.ErrInvalid):
+	case errors.Is(err, batch.ErrMagic) && records[magicAt] > batch.Magic:
+		return nil, fmt.Errorf("%w: %w", ErrCorruptBatch, err)
+	case errors.Is(err, batch.ErrMagic), errors.Is(err, batch.ErrInvalid), errors.Is(err, batch.ErrShort):
 		return nil, fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrCorruptBatch, err)

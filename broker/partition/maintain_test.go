@@ -191,6 +191,13 @@ func TestDeleteRecords(t *testing.T) {
 	if _, err := w.lead(c).DeleteRecords(context.Background(), 0); !errors.Is(err, ErrPolicy) {
 		t.Errorf("compacted: %v", err)
 	}
+	w = newTieredRig(t)
+	c.Cleanup = topic.Cleanup{} // records that never expire may still be deleted by hand
+	r := w.lead(c)
+	appendOK(t, r, records(t, 2, "kept for ever"))
+	if low, err := r.DeleteRecords(context.Background(), 1); err != nil || low != 1 {
+		t.Errorf("neither deleted nor compacted: %d %v", low, err)
+	}
 }
 
 // The start of an untiered log that the cluster knows counts from the moment it is known, and moves the local one.

@@ -181,12 +181,12 @@ func (r *Replica) DeleteRecords(ctx context.Context, offset int64) (int64, error
 	if err != nil {
 		return -1, err
 	}
-	hw, start := r.hw.Load(), r.logStart()
+	hw, start, cleanup := r.hw.Load(), r.logStart(), r.config.Load().Cleanup
 	if offset == -1 {
 		offset = hw
 	}
 	switch {
-	case !r.config.Load().Cleanup.Delete:
+	case cleanup.Compact && !cleanup.Delete:
 		return -1, ErrPolicy
 	case offset < 0 || offset > hw:
 		return -1, fmt.Errorf("%w: %d, high watermark is %d", ErrOffsetOutOfRange, offset, hw)

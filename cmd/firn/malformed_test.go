@@ -264,6 +264,8 @@ func TestBadBatches(t *testing.T) {
 	ok := batchOf(10, nil)
 	long := append([]byte{}, ok...)
 	binary.BigEndian.PutUint32(long[8:], 1<<30)
+	short := append([]byte{}, ok...)
+	binary.BigEndian.PutUint32(short[8:], 20)
 	stored := 0
 	for _, c := range []struct {
 		name string
@@ -277,12 +279,15 @@ func TestBadBatches(t *testing.T) {
 		{"no batch", []byte{}, kerr.InvalidRecord},
 		{"no records at all", nil, kerr.InvalidRecord},
 		{"two batches", append(append([]byte{}, ok...), ok...), kerr.InvalidRecord},
-		{"a batch that ends early", ok[:len(ok)-5], kerr.CorruptMessage},
-		{"half a header", ok[:30], kerr.CorruptMessage},
-		{"a length far beyond the request", long, kerr.CorruptMessage},
+		{"a batch that ends early", ok[:len(ok)-5], kerr.InvalidRecord},
+		{"half a header", ok[:30], kerr.InvalidRecord},
+		{"a length far beyond the request", long, kerr.InvalidRecord},
+		{"a length that holds no header", short, kerr.CorruptMessage},
 		{"too large", batchOf(100_001, nil), kerr.MessageTooLarge},
 		{"magic 1", magic(1), kerr.InvalidRecord},
-		{"magic 3", magic(3), kerr.InvalidRecord},
+		{"magic 0", magic(0), kerr.InvalidRecord},
+		{"magic 3", magic(3), kerr.CorruptMessage},
+		{"magic -1", magic(-1), kerr.CorruptMessage},
 		{"records of none", batchOf(10, func(b *kmsg.RecordBatch) { b.NumRecords = 0 }), kerr.InvalidRecord},
 		{"more records than there are", batchOf(10, func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta = 9, 8 }), kerr.InvalidRecord},
 		{"a transaction", batchOf(10, func(b *kmsg.RecordBatch) { b.Attributes = 0x10; sequence(1, 0, 0)(b) }), kerr.TransactionalIDAuthorizationFailed},
