@@ -17,7 +17,8 @@ import (
 // Finds offsets by time, over both tiers: -1 latest (the high watermark), -2 earliest, -3 the record with the largest
 // timestamp (v7), -4 the first offset on the local disk (v8), -5 the last one in the tier (v9), -6 the first one not
 // yet in the tier (v11), or the first record whose timestamp is at least the one given. Where there is none, offset and
-// timestamp are -1 without an error. A special timestamp before its version is UNSUPPORTED_VERSION.
+// timestamp are -1 without an error. A special timestamp before its version, or one that nobody knows, is
+// UNSUPPORTED_VERSION; a partition that is there twice INVALID_REQUEST.
 //
 //   - v2: isolation_level; without transactions the last stable offset is the high watermark.
 //   - v4: leader epochs both ways. v5: OFFSET_NOT_AVAILABLE (before: LEADER_NOT_AVAILABLE) while a new leader does not
@@ -33,6 +34,11 @@ const (
 
 // specialSince is the version that brought each special timestamp, by its negative.
 var specialSince = [...]int16{1: 1, 2: 1, 3: 7, 4: 8, 5: 9, 6: 11}
+
+// timeKnown tells whether a timestamp means something in a version.
+func timeKnown(ts int64, version int16) bool {
+	return ts >= 0 || ts > -int64(len(specialSince)) && version >= specialSince[-ts]
+}
 
 func (a *API) listOffsets(req *wire.Request, body *kmsg.ListOffsetsRequest) {
 	timeout := tierTimeout
@@ -62,7 +68,7 @@ func (a *API) listOffsets(req *wire.Request, body *kmsg.ListOffsetsRequest) {
 			}
 			seen[bp.Partition] = struct{}{}
 			r, err := a.findReplica(t, terr, bp.Partition)
-			if ts := bp.Timestamp; err == nil && ts < 0 && ts >= -6 && body.Version < specialSince[-ts] {
+			if !timeKnown(bp.Timestamp, body.Version) {
 				err = kerr.UnsupportedVersion
 			}
 			if err != nil {

@@ -15,7 +15,7 @@ import (
 //
 // Gives an idempotent producer an id that nobody else ever gets, and epoch 0, out of a block reserved in the metadata;
 // the next block is reserved in the background while half of one is left. A producer without a transactional id always
-// gets a new one, also if it says (v3) that it has one.
+// gets a new one, also if it says (v3) that it has one; an id without an epoch, or the reverse, is INVALID_REQUEST.
 //
 // Left out: transactions. A transactional id is refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED, which no client
 // tries again; an empty one is INVALID_REQUEST.
@@ -29,6 +29,8 @@ func (a *API) initProducerID(req *wire.Request, body *kmsg.InitProducerIDRequest
 		resp.ErrorCode = kerr.InvalidRequest.Code
 	case body.TransactionalID != nil:
 		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
+	case body.Version >= 3 && (body.ProducerID == -1) != (body.ProducerEpoch == -1):
+		resp.ErrorCode = kerr.InvalidRequest.Code
 	default:
 		ctx, cancel := context.WithTimeout(req.Conn.Context, producerIDTimeout)
 		defer cancel()

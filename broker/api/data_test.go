@@ -429,7 +429,7 @@ func TestListOffsetsVersions(t *testing.T) {
 		if p := ask(v, "a", 0, -2); p.ErrorCode != 0 || p.Offset != 0 {
 			t.Errorf("v%d earliest: %+v", v, p)
 		}
-		for ts, since := range map[int64]int16{-3: 7, -4: 8, -5: 9, -6: 11} {
+		for ts, since := range map[int64]int16{-3: 7, -4: 8, -5: 9, -6: 11, -7: 99, math.MinInt64: 99} {
 			want := int16(0)
 			if v < since {
 				want = kerr.UnsupportedVersion.Code
@@ -445,7 +445,7 @@ func TestListOffsetsVersions(t *testing.T) {
 			t.Errorf("v%d never: %+v", v, p)
 		}
 	}
-	if p := ask(5, "none", 0, -1); p.ErrorCode != kerr.UnknownTopicOrPartition.Code {
+	if p := ask(5, "none", 0, -1); p.ErrorCode != kerr.UnknownTopicOrPartition.Code || p.Offset != -1 || p.Timestamp != -1 || p.LeaderEpoch != -1 {
 		t.Errorf("%+v", p)
 	}
 	if p := ask(5, "b", 0, -1); p.ErrorCode != kerr.NotLeaderForPartition.Code {
@@ -520,6 +520,16 @@ func TestInitProducerID(t *testing.T) {
 	}
 	if resp := ask(4, kmsg.StringPtr("")); resp.ErrorCode != kerr.InvalidRequest.Code {
 		t.Errorf("%+v", resp)
+	}
+	for _, half := range []struct {
+		id    int64
+		epoch int16
+	}{{77, -1}, {-1, 3}} {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.Version, req.ProducerID, req.ProducerEpoch = 3, half.id, half.epoch
+		if resp := call[*kmsg.InitProducerIDResponse](t, d.api, req); resp.ErrorCode != kerr.InvalidRequest.Code || resp.ProducerID != -1 {
+			t.Errorf("%+v: %+v", half, resp)
+		}
 	}
 	// While no block is to be had the rest is used up, then clients are told to come back, and it heals.
 	d.ids2.fail(errors.New("away"))
