@@ -124,11 +124,15 @@ func (b *Broker) startUploader(background context.Context) error {
 
 // startServing lets clients in.
 func (b *Broker) startServing(ctx, background context.Context) error {
+	var wanted func() bool
+	if b.reader != nil {
+		wanted = b.reader.Wanted
+	}
 	srv, err := server.New(server.Options{
 		Handler: b.newAPI(), Logger: b.log, Registerer: b.reg,
 		MaxRequestBytes: b.cfg.MaxRequest(), MemoryBytes: b.cfg.RequestMemory(),
 		MaxConnections: int(b.cfg.Network.MaxConnections), MaxConnectionsPerIP: int(b.cfg.Network.MaxConnectionsPerIP),
-		IdleTimeout: b.cfg.Network.IdleTimeout,
+		IdleTimeout: b.cfg.Network.IdleTimeout, Wanted: wanted,
 	})
 	if err != nil {
 		return err

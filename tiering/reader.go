@@ -122,6 +122,9 @@ func (r *Reader) Close() error {
 	return nil
 }
 
+// Wanted reports whether a read waits for memory that answers hold.
+func (r *Reader) Wanted() bool { return r.mem.wanted() }
+
 // Read returns whole batches, the first of which holds offset (or, where that was removed, the next
 // one), of at most maxBytes, but at least one. It answers with what has arrived when ctx is done, and
 // with ErrNotReady if that is nothing; the read goes on all the same. Offsets outside of

@@ -129,6 +129,13 @@ func (s *slabs) get(ctx context.Context, size int) ([]byte, error) {
 	return nil, ctx.Err()
 }
 
+// wanted reports whether somebody waits for memory.
+func (s *slabs) wanted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.waiting.Len() > 0
+}
+
 // put takes back what get or tryGet gave.
 func (s *slabs) put(b []byte) {
 	s.mu.Lock()

@@ -47,7 +47,7 @@ func newConn(s *Server, nc net.Conn, id uint64, listener string, ip netip.Addr) 
 		stopping: make(chan struct{}),
 		closed:   make(chan struct{}),
 	}
-	c.slots.init(s.opts.MaxInFlight, s.opts.MaxPendingBytes, &s.unwritten)
+	c.slots.init(&s.opts, &s.unwritten)
 	c.info = &wire.Conn{
 		ID: id, Listener: listener, Local: nc.LocalAddr(), Remote: nc.RemoteAddr(),
 		Principal: wire.Anonymous, Context: ctx, Stopping: c.stopping,
@@ -175,7 +175,7 @@ func (c *conn) write() {
 // take as long as an idle connection, but not while it is in the way of others.
 func (c *conn) notTaken(since time.Duration) bool {
 	o := &c.srv.opts
-	if c.srv.unwritten.Load() > o.MemoryBytes {
+	if c.srv.unwritten.Load() > o.MemoryBytes || o.Wanted != nil && o.Wanted() {
 		return since >= o.StallTimeout
 	}
 	return since >= o.IdleTimeout

@@ -27,8 +27,12 @@ type Options struct {
 	// MaxRequestBytes is the longest frame (socket.request.max.bytes); default 100 MiB.
 	MaxRequestBytes int
 	// MemoryBytes bounds the frames of all connections (queued.max.request.bytes); default 256 MiB.
-	// While it is used up, connections are not read.
+	// While it is used up, connections are not read. While responses that clients have not taken hold as
+	// much, a connection is not read before its last response is written.
 	MemoryBytes int64
+	// Wanted, if set, reports whether somebody waits for memory that responses hold. Clients that do not
+	// take theirs are then given up after StallTimeout.
+	Wanted func() bool
 	// MaxConnections bounds open connections (max.connections); more are closed at once. Default
 	// 20,000.
 	MaxConnections int
@@ -37,7 +41,8 @@ type Options struct {
 	// IdleTimeout closes a connection without requests (connections.max.idle.ms), and one that does
 	// not take its responses; default 10 min.
 	IdleTimeout time.Duration
-	// StallTimeout closes a connection whose frame stands still; default 30 s.
+	// StallTimeout closes a connection whose frame stands still, or whose responses do while others want
+	// their memory; default 30 s.
 	StallTimeout time.Duration
 	// MaxInFlight is how many requests of a connection may be unanswered; default 32.
 	MaxInFlight int

@@ -178,6 +178,38 @@ func TestReaderStopsAtTheCapOfResponses(t *testing.T) {
 	})
 }
 
+// Many clients that take nothing hold one response each once all have enough, whatever one of them may have alone.
+func TestResponsesOfManyClientsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size, limit, clients = 100_000, 1 << 20, 50
+		h := startPipes(t, Options{MemoryBytes: limit, Handler: handlerFunc(func(r *wire.Request) { answer(r, wire.Bytes(make([]byte, size))) })})
+		var conns []net.Conn
+		for range clients {
+			c := h.dial()
+			conns = append(conns, c)
+			go func() {
+				for i := range int32(30) {
+					if _, err := c.Write(request(i, 0)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+		synctest.Wait()
+		if n := h.srv.unwritten.Load(); n > limit+clients*(size+8<<10) {
+			t.Errorf("%d bytes of responses are held", n)
+		}
+		for _, c := range conns[1:] {
+			c.Close()
+		}
+		for i := range int32(30) { // the one that reads is served to its end
+			expect(t, conns[0], i)
+		}
+		conns[0].Close()
+		h.stop()
+	})
+}
+
 // A client that takes nothing at all is given up after the idle time; one that takes a little is not.
 func TestClientThatDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -210,6 +242,26 @@ func TestClientThatDoesNotReadInTheWayOfOthers(t *testing.T) {
 		})})
 		c := h.dial()
 		send(t, c, request(0, 0))
+		<-time.After(time.Minute)
+		expectClosed(t, c)
+		h.stop()
+	})
+}
+
+// So it does where somebody waits for what its responses hold.
+func TestClientThatDoesNotReadWhatOthersWant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wanted := false
+		h := startPipes(t, Options{Wanted: func() bool { return wanted }, Handler: handlerFunc(func(r *wire.Request) {
+			answer(r, wire.Bytes(make([]byte, 5000)))
+		})})
+		c := h.dial()
+		send(t, c, request(0, 0))
+		<-time.After(2 * time.Minute)
+		if n := h.srv.Connections(); n != 1 {
+			t.Fatalf("%d connections while nobody wants the memory", n)
+		}
+		wanted = true
 		<-time.After(time.Minute)
 		expectClosed(t, c)
 		h.stop()

@@ -14,8 +14,9 @@ import (
 type slots struct {
 	max        int
 	maxPending int64
-	// unwritten is the server's sum of pending.
-	unwritten *atomic.Int64
+	// unwritten is the server's sum of pending. Above maxUnwritten each connection has one request at a time.
+	unwritten    *atomic.Int64
+	maxUnwritten int64
 
 	filled chan struct{} // something for the writer
 	room   chan struct{} // something for the reader
@@ -38,10 +39,10 @@ type slot struct {
 	body   *wire.Body // nil if there is no response
 }
 
-func (s *slots) init(max int, maxPending int64, unwritten *atomic.Int64) {
-	s.max, s.maxPending, s.unwritten = max, maxPending, unwritten
+func (s *slots) init(o *Options, unwritten *atomic.Int64) {
+	s.max, s.maxPending, s.unwritten, s.maxUnwritten = o.MaxInFlight, o.MaxPendingBytes, unwritten, o.MemoryBytes
 	s.filled, s.room = make(chan struct{}, 1), make(chan struct{}, 1)
-	s.mu.ring = make([]slot, min(max, 4))
+	s.mu.ring = make([]slot, min(s.max, 4))
 	s.mu.active = time.Now()
 }
 
@@ -53,11 +54,13 @@ func signal(c chan struct{}) {
 	}
 }
 
-// waitRoom waits until another request may be read; false if stop was closed first.
+// waitRoom waits until another request may be read; false if stop was closed first. A connection whose requests all
+// have their outcome written always may, so none waits for what others do.
 func (s *slots) waitRoom(stop <-chan struct{}) bool {
 	for {
 		s.mu.Lock()
-		ok := s.openLocked() < s.max && s.mu.pending < s.maxPending
+		n := s.openLocked()
+		ok := n == 0 || n < s.max && s.mu.pending < s.maxPending && s.unwritten.Load() < s.maxUnwritten
 		s.mu.Unlock()
 		if ok {
 			return true
