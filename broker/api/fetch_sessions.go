@@ -21,17 +21,19 @@ import (
 //
 // A request with session id 0 and epoch 0 asks for a new session, one with epoch -1 for none. The epochs 1, 2, … of a
 // session must come in order, else INVALID_FETCH_SESSION_EPOCH; an id that is not, or no longer, known is
-// FETCH_SESSION_ID_NOT_FOUND. Either way the client begins a new one. When all slots are taken a new session takes the
-// place of one not used for sessionStale, or of a smaller one older than that; failing this the client does without.
+// FETCH_SESSION_ID_NOT_FOUND. Either way the client begins a new one. A session that names nothing any more ends with its
+// answer. When all slots are taken, or all sessions together have too many partitions, a new session takes the place of
+// one not used for sessionStale, or of a smaller one older than that; failing this the client does without.
 
 const (
 	defaultFetchSessions = 1000
 	// sessionStale is how long a session must have been unused to be taken from its client (Kafka's
 	// min.incremental.fetch.session.eviction.ms).
 	sessionStale = 2 * time.Minute
-	// maxSessionPartitions bounds the memory of one session, about 200 bytes each. A client that wants more gets no
-	// session.
+	// maxSessionPartitions bounds the partitions of one session, maxCachedPartitions those of all, of about 200 bytes
+	// each. A client that wants more gets no session, or loses the one it has.
 	maxSessionPartitions = 100_000
+	maxCachedPartitions  = 500_000
 
 	initialEpoch = 0  // asks for a new session
 	finalEpoch   = -1 // asks for no session
@@ -43,8 +45,9 @@ type sessionCache struct {
 	slots int
 	now   func() time.Time
 
-	mu   sync.Mutex
-	byID map[int32]*fetchSession
+	mu    sync.Mutex
+	byID  map[int32]*fetchSession
+	parts int // of all sessions, as counted
 }
 
 // fetchSession is the partitions a client has named, in order. A request walks them from another start each time, so
@@ -55,6 +58,7 @@ type fetchSession struct {
 	created time.Time
 	used    atomic.Int64 // Unix nanoseconds
 	size    atomic.Int32 // partitions
+	counted int          // what the cache counts for it; its lock guards it
 
 	mu    sync.Mutex
 	epoch int32 // the next request's
@@ -108,13 +112,38 @@ func (c *sessionCache) resume(body *kmsg.FetchRequest) (*fetchSession, *kerr.Err
 		return nil, kerr.FetchSessionIDNotFound
 	}
 	s.used.Store(c.now().UnixNano())
-	if err := s.resume(body); err != nil {
-		if err == kerr.FetchSessionIDNotFound {
-			c.drop(s.id)
-		}
+	err := s.resume(body)
+	switch {
+	case err == kerr.FetchSessionIDNotFound:
+		c.drop(s.id)
+	case err != nil:
+	case s.size.Load() == 0:
+		c.drop(s.id)
+		return nil, nil
+	case !c.count(s):
+		return nil, kerr.FetchSessionIDNotFound
+	}
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// count takes the present size of s into account; false if it is too much and s is gone for it.
+func (c *sessionCache) count(s *fetchSession) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byID[s.id] != s {
+		return true // dropped meanwhile: this answer is its last
+	}
+	size := int(s.size.Load())
+	c.parts += size - s.counted
+	s.counted = size
+	if c.parts > maxCachedPartitions {
+		c.dropLocked(s)
+		return false
+	}
+	return true
 }
 
 func (s *fetchSession) resume(body *kmsg.FetchRequest) *kerr.Error {
@@ -138,13 +167,17 @@ func (s *fetchSession) resume(body *kmsg.FetchRequest) *kerr.Error {
 func (c *sessionCache) insert(s *fetchSession) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.byID) >= c.slots && !c.evictLocked(s) {
-		return false
+	for len(c.byID) >= c.slots || c.parts+len(s.parts) > maxCachedPartitions {
+		if !c.evictLocked(s) {
+			return false
+		}
 	}
 	for s.id == 0 || c.byID[s.id] != nil {
 		s.id = rand.Int32N(math.MaxInt32) + 1
 	}
 	c.byID[s.id] = s
+	s.counted = len(s.parts)
+	c.parts += s.counted
 	return true
 }
 
@@ -164,14 +197,22 @@ func (c *sessionCache) evictLocked(s *fetchSession) bool {
 	if victim == nil {
 		return false
 	}
-	delete(c.byID, victim.id)
+	c.dropLocked(victim)
 	return true
 }
 
 func (c *sessionCache) drop(id int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.byID, id)
+	if s := c.byID[id]; s != nil {
+		c.dropLocked(s)
+	}
+}
+
+func (c *sessionCache) dropLocked(s *fetchSession) {
+	delete(c.byID, s.id)
+	c.parts -= s.counted
+	s.counted = 0
 }
 
 // len is the number of sessions.
@@ -190,7 +231,7 @@ func (s *fetchSession) update(body *kmsg.FetchRequest) bool {
 		for j := range t.Partitions {
 			k, want := requestKey(body.Version, t, j), requestAsked(&t.Partitions[j])
 			if at, found := slices.BinarySearchFunc(known, k, comparePart); found {
-				s.parts[at].asked, s.parts[at].hw, s.parts[at].logStart = want, -1, -1
+				s.parts[at].asked = want // what the client was told of it stands
 				continue
 			}
 			if len(s.parts) == maxSessionPartitions {
