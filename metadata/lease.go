@@ -128,9 +128,9 @@ func (l *Lease) enter(ctx context.Context) (registered, error) {
 	for i := range l.reg.Disks {
 		l.reg.Disks[i].Epoch = r.epoch // what a registration in place will say
 	}
-	l.renewed(r.sent, r.ttl)
 	l.mu.Lock()
 	l.mu.lease, l.mu.epoch = r.lease, r.epoch
+	l.renewed(r.sent, r.ttl) // while Epoch waits for the lock: whoever sees Valid then sees the epoch it is of
 	close(l.mu.changed)
 	l.mu.changed = make(chan struct{})
 	l.mu.Unlock()
@@ -215,7 +215,9 @@ func (l *Lease) Changed() (epoch int64, changed <-chan struct{}) {
 }
 
 // Valid reports whether the lease surely stands: the last renewal was sent less than TTL - 0.5 s ago by a
-// clock that also runs while the machine sleeps. It costs one clock read.
+// clock that also runs while the machine sleeps. It costs one clock read. Whoever relies on a registration
+// standing, and not just any of this broker's, asks for Epoch after Valid: in the other order there may have been
+// another registration in between.
 func (l *Lease) Valid() bool { return l.Headroom() > 0 }
 
 // Headroom returns how long Valid will stay true without a renewal; zero or less when it is not.

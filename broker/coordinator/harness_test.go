@@ -63,6 +63,7 @@ type node struct {
 	r         *Runtime[*registers]
 	epoch     atomic.Int64
 	down      atomic.Bool // its lease is over
+	onValid   func()      // called by Valid before it answers; may be nil
 	ticks     chan time.Time
 }
 
@@ -88,7 +89,12 @@ func newNode(t *testing.T, server *memkv.Server, id int32) *node {
 func (n *node) Epoch() int64 { return n.epoch.Load() }
 
 // Valid implements Lease.
-func (n *node) Valid() bool { return !n.down.Load() }
+func (n *node) Valid() bool {
+	if n.onValid != nil {
+		n.onValid()
+	}
+	return !n.down.Load()
+}
 
 func (n *node) close() {
 	n.r.Close()
