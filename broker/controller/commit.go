@@ -33,7 +33,7 @@ func fill(errs []error, err error) {
 }
 
 // commitEach commits the transactions of the entries that have no error yet, and waits until what was
-// written is in the image. Each transaction's first guard is that we are the controller, and the first key it
+// written is in the image; one that changes nothing must have no writes, for there is no revision of it. Each transaction's first guard is that we are the controller, and the first key it
 // reads otherwise is ctl. refused says what the failure of another guard means.
 func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs []error, refused func(int, metadata.TxnResult) error) {
 	var many []int // go together
@@ -69,7 +69,7 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 				errs[i] = ErrNotController
 			}
 		}
-		if errs[i] == nil {
+		if errs[i] == nil && len(t.Then) > 0 {
 			rev = max(rev, results[i].Rev)
 		}
 	}

@@ -106,7 +106,9 @@ func (c *Controller) planSettings(img *metadata.Image, a AlterSettings) (txn met
 		}
 	}
 	txn.If = append(txn.If, metadata.ModIs(key, now.Rev))
-	txn.Then = []metadata.Op{c.keys.PutSettings(key, next)}
+	if op := c.keys.PutSettings(key, next); now.Rev != 0 || !op.Delete {
+		txn.Then = []metadata.Op{op}
+	}
 	return txn, key, err
 }
 
