@@ -1,14 +1,20 @@
 package api
 
 import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"firn/broker/coordinator"
 	"firn/broker/wire"
 )
 
 // SyncGroup (key 14), versions 0-5.
 //
-// Parks until the leader's assignment is written down; the assignment is handed on as it came.
+// Parks until the leader's assignment is written down; the assignment is handed on as it came. While the group is
+// being loaded the answer is REBALANCE_IN_PROGRESS, as in Kafka: whoever waited to be told its assignment has to
+// join again, and the Java client takes COORDINATOR_LOAD_IN_PROGRESS for final here.
 //
 //   - v3: static members. v5: protocol type and name, which must be the group's.
 func init() { register(kmsg.SyncGroup, 0, 5, (*API).syncGroup) }
@@ -18,6 +24,9 @@ func (a *API) syncGroup(req *wire.Request, body *kmsg.SyncGroupRequest) {
 		if err != nil {
 			resp = kmsg.NewPtrSyncGroupResponse()
 			resp.ErrorCode = code(err)
+			if errors.Is(err, coordinator.ErrLoading) {
+				resp.ErrorCode = kerr.RebalanceInProgress.Code
+			}
 		}
 		req.Reply(resp)
 	})

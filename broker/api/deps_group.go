@@ -18,7 +18,8 @@ type GroupDeps struct {
 func init() {
 	mapErrors(coordinator.ErrNotCoordinator, kerr.NotCoordinator)
 	mapErrors(coordinator.ErrLoading, kerr.CoordinatorLoadInProgress)
-	mapErrors(coordinator.ErrBusy, kerr.CoordinatorLoadInProgress)
+	// The only answers to Heartbeat and SyncGroup after which every client asks again are this one and NOT_COORDINATOR.
+	mapErrors(coordinator.ErrBusy, kerr.CoordinatorNotAvailable)
 	mapErrors(coordinator.ErrUnavailable, kerr.CoordinatorNotAvailable)
 	mapErrors(coordinator.ErrTooLarge, kerr.InvalidCommitOffsetSize)
 }

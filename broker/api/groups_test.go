@@ -445,8 +445,18 @@ func TestErrorsOfTheCoordinatorAreRetriable(t *testing.T) {
 	}
 }
 
-// While a shard is being loaded, members are told that all is well, and everyone else to ask again.
-func TestHeartbeatWhileLoading(t *testing.T) {
+// The Java client ends with an error that its application sees at any other answer to these two.
+func TestErrorsThatEveryMemberExpects(t *testing.T) {
+	for _, err := range []error{coordinator.ErrNotCoordinator, coordinator.ErrBusy, coordinator.ErrUnavailable} {
+		if c := code(err); c != kerr.CoordinatorNotAvailable.Code && c != kerr.NotCoordinator.Code {
+			t.Errorf("%v is %v", err, kerr.ErrorForCode(c))
+		}
+	}
+}
+
+// While a shard is being loaded, members are told that all is well, those in a rebalance to join again, and everyone
+// else to ask again.
+func TestAnswersWhileLoading(t *testing.T) {
 	c := newCluster(t)
 	lease := c.addBroker(2, metadata.Listener{Name: "PLAINTEXT", Host: "two", Port: 9092})
 	for n := range c.store.Image().Shards(metadata.GroupShard) {
@@ -459,6 +469,9 @@ func TestHeartbeatWhileLoading(t *testing.T) {
 	hb := kmsg.NewPtrHeartbeatRequest()
 	hb.Group, hb.MemberID, hb.Generation = "g", "m", 3
 	wantCode(t, "heartbeat", ask[*kmsg.HeartbeatResponse](g, hb).ErrorCode, nil)
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Group, sync.MemberID, sync.Generation = "g", "m", 3
+	wantCode(t, "sync", ask[*kmsg.SyncGroupResponse](g, sync).ErrorCode, kerr.RebalanceInProgress)
 	wantCode(t, "join", ask[*kmsg.JoinGroupResponse](g, joinRequest("m")).ErrorCode, kerr.CoordinatorLoadInProgress)
 	wantCode(t, "list", ask[*kmsg.ListGroupsResponse](g, kmsg.NewPtrListGroupsRequest()).ErrorCode, kerr.CoordinatorLoadInProgress)
 }
