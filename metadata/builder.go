@@ -52,6 +52,9 @@ func (b *builder) apply(ev Event) error {
 	if err != nil {
 		return badRecord(ev.Entry, err.Error())
 	}
+	if ev.ModRev >= b.img.newest.rev {
+		b.img.newest = newest{ev.Key, ev.ModRev, ev.Deleted}
+	}
 	if ev.Deleted {
 		b.remove(k)
 		return nil

@@ -11,13 +11,16 @@ import (
 // that of the present image. It is the only writer of s.cur.
 func (s *Store) follow(ctx context.Context, rev int64) {
 	pause := minRewatch
+	var err error
 	for {
 		from := rev
-		err := s.watch(ctx, &rev)
-		if ctx.Err() != nil {
-			return
+		if err != nil {
+			err = s.checkPast(ctx, rev)
 		}
-		if errors.Is(err, ErrCompacted) {
+		if err == nil {
+			err = s.watch(ctx, &rev)
+		}
+		if ctx.Err() == nil && (errors.Is(err, ErrCompacted) || errors.Is(err, errOutOfOrder)) {
 			err = s.relist(ctx, &rev)
 		}
 		if ctx.Err() != nil {
@@ -40,6 +43,41 @@ func (s *Store) follow(ctx context.Context, rev int64) {
 			pause = min(2*pause, maxRewatch)
 		}
 	}
+}
+
+// errOutOfOrder says that a watch delivered what should have come before, so that it may have left out more.
+var errOutOfOrder = errors.New("metadata: watch out of order")
+
+// checkPast makes sure, before a watch that broke is taken up again, that the key space still is the one the image is
+// of. One that was restored from a backup without raising its revision takes a watch from a revision it has yet to
+// reach, and then silently lacks what came before.
+func (s *Store) checkPast(ctx context.Context, rev int64) error {
+	start, end := s.keys.imageRange()
+	page, err := s.kv.Range(ctx, start, end, 0, 1)
+	if err != nil {
+		return fmt.Errorf("look for metadata revision %d: %w", rev, err)
+	}
+	if page.Rev < rev {
+		return fmt.Errorf("key space is at revision %d after %d: %w", page.Rev, rev, ErrWentBack)
+	}
+	known := s.Image().newest
+	if known.rev == 0 {
+		return nil
+	}
+	if page, err = s.kv.Range(ctx, known.key, known.key+"\x00", rev, 1); err != nil {
+		return fmt.Errorf("look for metadata revision %d: %w", rev, err)
+	}
+	var found newest
+	switch {
+	case len(page.Entries) > 0:
+		found = newest{key: known.key, rev: page.Entries[0].ModRev}
+	case known.deleted:
+		found = known
+	}
+	if found != known {
+		return fmt.Errorf("key space has %s of revision %d after %d: %w", known.key, found.rev, known.rev, ErrWentBack)
+	}
+	return nil
 }
 
 // fatal reports whether an error of watching or listing will not go away by itself.
@@ -73,7 +111,7 @@ func (s *Store) applyBatch(batch WatchBatch, rev int64) error {
 	for _, ev := range batch.Events {
 		// A revision's events come together, so none may be at or below what was delivered before.
 		if ev.ModRev <= rev || ev.ModRev < last {
-			return fmt.Errorf("watch delivered revision %d after %d: %w", ev.ModRev, last, ErrUnavailable)
+			return fmt.Errorf("watch delivered revision %d after %d: %w", ev.ModRev, last, errOutOfOrder)
 		}
 		last = ev.ModRev
 		if err := b.apply(ev); err != nil {

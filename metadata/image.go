@@ -32,6 +32,16 @@ type Image struct {
 	topicSettings   snapmap.Map[topic.ID, *Settings]
 
 	shards [3]map[int32]*ShardOwner
+
+	newest newest
+}
+
+// newest is the youngest change that an image holds. A key space that does not have it on record, in its past, is
+// not the one the image is of.
+type newest struct {
+	key     string
+	rev     int64
+	deleted bool
 }
 
 // newImage returns the image of an empty key space.

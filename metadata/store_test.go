@@ -122,9 +122,15 @@ func (r *redirect) Watch(ctx context.Context, start, end string, rev int64) <-ch
 
 func TestStoreRefusesAnOlderKeySpace(t *testing.T) {
 	for _, c := range []struct {
-		name   string
-		writes int
-	}{{"older", 0}, {"another cluster", 300}} {
+		name      string
+		writes    int // in the new key space before the store sees it
+		compacted bool
+	}{
+		{"older", 0, true},
+		{"another cluster", 300, true},
+		{"older, with all its history", 0, false},
+		{"older once, with all its history", 300, false},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			kv := dial(t, memkv.NewServer())
 			r := &redirect{KV: kv, to: kv}
@@ -141,7 +147,9 @@ func TestStoreRefusesAnOlderKeySpace(t *testing.T) {
 				mustTxn(t, restored, metadata.Txn{Then: []metadata.Op{metadata.Put("/other", nil)}})
 			}
 			r.mu.Lock()
-			r.to = &compacted{KV: restored}
+			if r.to = restored; c.compacted {
+				r.to = &compacted{KV: restored}
+			}
 			r.mu.Unlock()
 			kv.BreakWatches()
 			awaitFailure(t, s)
@@ -160,6 +168,37 @@ func (c *compacted) Watch(context.Context, string, string, int64) <-chan metadat
 	out <- metadata.WatchBatch{Err: metadata.ErrCompacted}
 	close(out)
 	return out
+}
+
+// hasty says that everything was delivered before it is.
+type hasty struct{ metadata.KV }
+
+func (h *hasty) Watch(ctx context.Context, start, end string, rev int64) <-chan metadata.WatchBatch {
+	out := make(chan metadata.WatchBatch)
+	go func() {
+		defer close(out)
+		for b := range h.KV.Watch(ctx, start, end, rev) {
+			for _, b := range []metadata.WatchBatch{{Rev: b.Rev}, b} {
+				select {
+				case out <- b:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// A watch that delivers what it said was delivered may have left out more: the store lists anew.
+func TestStoreListsAnewAfterAWatchOutOfOrder(t *testing.T) {
+	kv := dial(t, memkv.NewServer())
+	s := openStore(t, &hasty{KV: kv})
+	rev := mustTxn(t, kv, metadata.Txn{Then: []metadata.Op{s.Keys().PutNode(&metadata.Node{ID: 1})}})
+	waitRev(t, s, rev)
+	if _, ok := s.Image().Node(1); !ok {
+		t.Error("a change was left out")
+	}
 }
 
 func awaitFailure(t *testing.T, s *metadata.Store) {
