@@ -301,6 +301,30 @@ func TestForeignDiskIsRefused(t *testing.T) {
 }
 
 // TestRegisterUnderFaults loses each call's request, reply or both ways in turn.
+// A key space restored from a backup would give the epochs again that the disks have had since.
+func TestEpochsAreNotGivenTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		l := r.register(registration(1, metadata.DiskFacts{ID: metadata.UUID{1}}))
+		epoch := l.Epoch()
+		if err := l.Deregister(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		restored := newLeaseRig(t)
+		defer restored.close()
+		_, err := restored.store.Register(t.Context(), registration(1, metadata.DiskFacts{ID: metadata.UUID{1}, Epoch: epoch}), restored.options())
+		if !errors.Is(err, metadata.ErrWentBack) || restored.standing(1) != 0 {
+			t.Errorf("%v; registered under epoch %d, had %d", err, restored.standing(1), epoch)
+		}
+		again := r.register(registration(1, metadata.DiskFacts{ID: metadata.UUID{1}, Epoch: epoch}))
+		if again.Epoch() <= epoch {
+			t.Errorf("epoch %d after %d", again.Epoch(), epoch)
+		}
+		_ = again.Close()
+	})
+}
+
 func TestRegisterUnderFaults(t *testing.T) {
 	faults := map[string]memkv.Fault{
 		"request lost": {LoseRequest: true}, "reply lost": {LoseReply: true}, "refused": {Refuse: true},

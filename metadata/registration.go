@@ -131,6 +131,18 @@ func (l *Lease) register(ctx context.Context) (registered, error) {
 	return r, nil
 }
 
+// checkPast refuses to register in a key space at rev that is older than the epochs it has given to our disks:
+// it would give them again.
+func (r *Registration) checkPast(rev int64) error {
+	for _, d := range r.Disks {
+		if d.Epoch > rev {
+			return fmt.Errorf("register broker %d: a disk of it has epoch %d, but the key space is at revision %d: %w",
+				r.ID, d.Epoch, rev, ErrWentBack)
+		}
+	}
+	return nil
+}
+
 // clearWay returns the broker's lasting record (nil: none) once no registration under its id is left.
 func (l *Lease) clearWay(ctx context.Context) (*Node, error) {
 	kv, keys, reg := l.opts.KV, l.store.keys, &l.reg
@@ -140,6 +152,9 @@ func (l *Lease) clearWay(ctx context.Context) (*Node, error) {
 		entries, rev, err := kv.Get(ctx, b, n)
 		if err != nil {
 			return nil, fmt.Errorf("register broker %d: %w", reg.ID, err)
+		}
+		if err := reg.checkPast(rev); err != nil {
+			return nil, err
 		}
 		if !entries[0].Exists() {
 			if !entries[1].Exists() {

@@ -52,16 +52,17 @@ func (c *cluster) start(id int32, change ...func(*metadata.Registration, *Option
 	m := &member{c: c, kv: c.server.Dial()}
 	leaseKV := c.server.Dial()
 	reg := metadata.Registration{
-		ID: id, BootID: "boot", Disks: []metadata.DiskFacts{{ID: disk(byte(id)), Epoch: 1 << 40, Clean: true}},
+		ID: id, BootID: "boot", Disks: []metadata.DiskFacts{{ID: disk(byte(id)), Clean: true}},
 		Listeners: []metadata.Listener{{Name: "PLAINTEXT", Host: "127.0.0.1", Port: 9000 + id}},
-	}
-	opts := Options{}
-	for _, fn := range change {
-		fn(&reg, &opts)
 	}
 	var err error
 	if m.store, err = metadata.Open(c.ctx, m.kv, metadata.Options{}); err != nil {
 		c.t.Fatal(err)
+	}
+	reg.Disks[0].Epoch = lastEpoch(m.store, id)
+	opts := Options{}
+	for _, fn := range change {
+		fn(&reg, &opts)
 	}
 	if m.lease, err = m.store.Register(c.ctx, reg, metadata.LeaseOptions{KV: leaseKV, TTL: time.Hour}); err != nil {
 		c.t.Fatal(err)
@@ -87,6 +88,14 @@ func (c *cluster) start(id int32, change ...func(*metadata.Registration, *Option
 		m.await("a controller", func(img *metadata.Image) bool { return img.Controller().ID >= 0 })
 	}
 	return m
+}
+
+// lastEpoch is what a broker's disk has kept of its earlier life.
+func lastEpoch(s *metadata.Store, id int32) int64 {
+	if n, ok := s.Image().Node(id); ok {
+		return n.LastEpoch
+	}
+	return 0
 }
 
 // crash ends a broker and its lease.

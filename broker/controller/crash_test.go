@@ -244,11 +244,11 @@ func TestLossesAreActedOn(t *testing.T) {
 	for _, v := range []struct {
 		name          string
 		boot          string
-		disk          metadata.DiskFacts
-		durable, lazy bool // led again
+		disk          metadata.DiskFacts // epoch -1: as it was left
+		durable, lazy bool               // led again
 	}{
-		{"killed", "boot", metadata.DiskFacts{ID: disk(1), Epoch: 1 << 40}, true, true},
-		{"power cut", "other", metadata.DiskFacts{ID: disk(1), Epoch: 1 << 40}, true, true},
+		{"killed", "boot", metadata.DiskFacts{ID: disk(1), Epoch: -1}, true, true},
+		{"power cut", "other", metadata.DiskFacts{ID: disk(1), Epoch: -1}, true, true},
 		{"new disk", "boot", metadata.DiskFacts{ID: disk(7)}, false, false},
 		{"old copy of the disk", "boot", metadata.DiskFacts{ID: disk(1), Epoch: 1}, false, false},
 	} {
@@ -259,6 +259,9 @@ func TestLossesAreActedOn(t *testing.T) {
 			m.ctl.CreateTopics(c.ctx, []NewTopic{relaxed}, false)
 			m.crash()
 			m = c.start(1, func(r *metadata.Registration, _ *Options) {
+				if v.disk.Epoch < 0 {
+					v.disk.Epoch = r.Disks[0].Epoch
+				}
 				r.BootID, r.Disks = v.boot, []metadata.DiskFacts{v.disk}
 			})
 			img := m.await("the loss to be acted on", func(img *metadata.Image) bool {

@@ -33,7 +33,7 @@ func TestOnEtcd(t *testing.T) {
 			t.Fatal(err)
 		}
 		lease, err := store.Register(ctx, metadata.Registration{
-			ID: 1, BootID: "boot", Disks: []metadata.DiskFacts{{ID: disk(1), Epoch: 1 << 40}},
+			ID: 1, BootID: "boot", Disks: []metadata.DiskFacts{{ID: disk(1), Epoch: lastEpoch(store, 1)}},
 		}, metadata.LeaseOptions{KV: own})
 		if err != nil {
 			t.Fatal(err)
