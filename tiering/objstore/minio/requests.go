@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/minio/minio-go/v7"
@@ -29,6 +30,11 @@ var _ s3bucket.Requests = (*requests)(nil)
 func failure(err error) error {
 	if err == nil {
 		return nil
+	}
+	// The request's URL stands in what surrounds the error already.
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
 	}
 	e := &s3bucket.Error{Err: err}
 	var resp minio.ErrorResponse

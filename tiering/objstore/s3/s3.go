@@ -16,6 +16,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"firn/tiering/objstore"
 	"firn/tiering/objstore/internal/s3bucket"
@@ -96,6 +97,8 @@ func load(ctx context.Context, o Options) (aws.Config, error) {
 	opts := []func(*config.LoadOptions) error{
 		config.WithRequestChecksumCalculation(aws.RequestChecksumCalculationWhenRequired),
 		config.WithResponseChecksumValidation(aws.ResponseChecksumValidationWhenRequired),
+		// It writes lines of its own to the standard error; what matters of them is in the errors, too.
+		config.WithLogger(logging.Nop{}),
 	}
 	if o.Region != "" {
 		opts = append(opts, config.WithRegion(o.Region))
