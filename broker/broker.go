@@ -238,7 +238,7 @@ func (b *Broker) startMetadata(ctx, background context.Context) error {
 		Cluster: b.cfg.ClusterName, ReadTierHead: readTierHead, Logger: b.log, Registerer: b.reg,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("etcd at %s: %w", b.etcdAddress(), err)
 	}
 	b.store = store
 	b.closeLater("metadata", store.Close)

@@ -20,7 +20,7 @@ func (b *Broker) startCollector(background context.Context) {
 		return
 	}
 	collector := gc.NewCollector(gc.CollectorOptions{
-		Targets: b.collectTargets, Interval: b.cfg.Tier.CheckInterval, FoldAfter: b.cfg.Tier.PublishInterval, Logger: b.log, Registerer: b.reg,
+		Targets: b.collectTargets, Interval: b.cfg.Tier.CheckInterval, FoldAfter: b.cfg.Tier.PublishInterval, Logger: b.partitionLogger(), Registerer: b.reg,
 	})
 	b.task(background, "collector", collector.Run)
 	if b.cfg.Tier.ScrubInterval <= 0 {
@@ -211,7 +211,7 @@ func (k *topicKeeper) purge(ctx context.Context, im *metadata.Image, t *metadata
 		}
 	}
 	if k.catalog != nil {
-		purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.log}
+		purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.b.partitionLogger()}
 		report, err := purger.Purge(ctx, gc.Job{
 			ID: t.ID, Name: t.Name, Partitions: t.Partitions,
 			Confirm: func(ctx context.Context) error { return k.b.store.ConfirmDeleted(ctx, t.ID) },

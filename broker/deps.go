@@ -66,8 +66,7 @@ func (b *Broker) tierCommitted(tp topic.Partition, head manifest.Head) {
 }
 
 // diskFullness lets uploads go first while a disk is very low.
-func (b *Broker) diskFullness(d *segment.Disk, f segment.Fullness) {
-	b.log.Info("disk fullness changed", "dir", d.Dir(), "fullness", f)
+func (b *Broker) diskFullness(*segment.Disk, segment.Fullness) {
 	if b.uploader == nil {
 		return
 	}

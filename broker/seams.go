@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"firn/broker/partition"
@@ -49,6 +50,14 @@ func newSource(r *partition.Replica) source {
 
 // Roll goes through the replica, whose lock the log's producers want.
 func (s source) Roll() error { return s.r.Roll() }
+
+// etcdAddress says where the metadata is, for people.
+func (b *Broker) etcdAddress() string {
+	if dir := b.cfg.Etcd.EmbedDir; dir != "" {
+		return dir
+	}
+	return strings.Join(b.cfg.Etcd.Endpoints, ",")
+}
 
 // etcdConfig is how the settings say to reach etcd.
 func (b *Broker) etcdConfig() (etcd.Config, error) {

@@ -40,7 +40,7 @@ func (b *Broker) startTier(ctx, _ context.Context) error {
 	}
 	b.reader, err = tiering.NewReader(tiering.ReaderOptions{
 		Bucket: b.bucket, Cluster: b.clusterID(), Anchor: anchorLater{b}, Cache: b.cache,
-		Memory: b.cfg.ReadMemory(), Gets: int(b.cfg.Tier.ReadConcurrency), Logger: b.log, Registerer: b.reg,
+		Memory: b.cfg.ReadMemory(), Gets: int(b.cfg.Tier.ReadConcurrency), Logger: b.partitionLogger(), Registerer: b.reg,
 	})
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (b *Broker) startUploader(background context.Context) error {
 		Bucket: b.bucket, Anchor: b.anchor(), Cluster: b.clusterID(), BrokerEpoch: b.lease.Epoch,
 		Grace: b.cfg.Tier.DeleteGrace, FS: osFS, SpoolDir: b.path(b.cfg.Tier.SpoolDir, "tier-spool"), Concurrency: int(b.cfg.Tier.UploadConcurrency),
 		BytesPerSecond: b.cfg.Tier.UploadBytesPerSecond, Describe: b.describeTopic, OnCommit: b.tierCommitted,
-		Logger: b.log, Registerer: b.reg,
+		Logger: b.partitionLogger(), Registerer: b.reg,
 	})
 	if err != nil {
 		return err

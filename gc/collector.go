@@ -95,10 +95,10 @@ func (c *Collector) pass(ctx context.Context) {
 		r, err := c.Collect(ctx, t, time.Now())
 		if err != nil && ctx.Err() == nil && !errors.Is(err, tiering.ErrFenced) {
 			c.metrics.failures.Inc()
-			c.log.Warn("retention in the tier", "partition", t.Archive.Partition().String(), "err", err)
+			c.log.Warn("retention in the tier", "partition", t.Archive.Partition(), "error", err)
 		}
 		if r.Segments > 0 || r.Deleted > 0 {
-			c.log.Info("retention in the tier", "partition", t.Archive.Partition().String(), "log_start", r.LogStart,
+			c.log.Info("retention in the tier", "partition", t.Archive.Partition(), "log_start", r.LogStart,
 				"expired_segments", r.Segments, "expired_bytes", r.Bytes, "deleted_objects", r.Deleted)
 		}
 	}

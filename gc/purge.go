@@ -100,7 +100,7 @@ func (p *Purger) partition(ctx context.Context, archives *tiering.Archives, tp t
 		return 0, err
 	} else if p.Logger != nil {
 		// An earlier attempt has deleted parts of it, or it is damaged: the listing finds the rest.
-		p.Logger.Info("manifest of a deleted partition cannot be read", "partition", tp.String(), "err", err)
+		p.Logger.Info("manifest of a deleted partition cannot be read", "partition", tp, "error", err)
 	}
 	n, err := deletePrefix(ctx, p.Bucket, keys.Partition(tp))
 	return deleted + n, err

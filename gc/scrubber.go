@@ -75,7 +75,7 @@ func (s *Scrubber) pass(ctx context.Context) {
 	note := func(what string, n int, err error) {
 		if err != nil && ctx.Err() == nil && !errors.Is(err, tiering.ErrFenced) {
 			s.metrics.failures.Inc()
-			s.log.Warn("scrub", "what", what, "err", err)
+			s.log.Warn("scrub", "what", what, "error", err)
 		}
 		if n > 0 {
 			s.log.Info("orphans deleted", "what", what, "objects", n)

@@ -1,6 +1,10 @@
 package metadata
 
-import "time"
+import (
+	"net"
+	"strconv"
+	"time"
+)
 
 // UUID is a disk's or incarnation's identity.
 type UUID [16]byte
@@ -11,6 +15,11 @@ type Listener struct {
 	Protocol string // PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL
 	Host     string // as advertised to clients
 	Port     int32
+}
+
+// String returns the listener as settings have it.
+func (l Listener) String() string {
+	return l.Name + "://" + net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port)))
 }
 
 // Broker is a live broker: what its registration b/<id> says while its lease lasts.

@@ -27,7 +27,7 @@ func (s *Store) follow(ctx context.Context, rev int64) {
 			return
 		}
 		if fatal(err) {
-			s.log.Error("metadata cannot be followed any more", "err", err)
+			s.log.Error("metadata cannot be followed any more", "error", err)
 			s.fail(err)
 			return
 		}
@@ -36,7 +36,7 @@ func (s *Store) follow(ctx context.Context, rev int64) {
 		}
 		if err != nil {
 			s.metrics.breaks.Inc()
-			s.log.Warn("metadata watch broke", "rev", rev, "err", err)
+			s.log.Warn("metadata watch broke", "rev", rev, "error", err)
 			if !sleep(ctx, pause) {
 				return
 			}

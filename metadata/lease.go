@@ -162,7 +162,7 @@ func (l *Lease) keep(ctx context.Context, r registered) {
 				r = again
 				l.metrics.registrations.Inc()
 			} else if ctx.Err() == nil {
-				l.opts.Logger.Warn("broker not registered again yet", "broker", l.reg.ID, "err", err)
+				l.opts.Logger.Warn("broker not registered again yet", "broker", l.reg.ID, "error", err)
 			}
 		}
 		if err == nil {
@@ -182,7 +182,7 @@ func (l *Lease) renewOnce(ctx context.Context, r *registered) error {
 	ttl, err := l.opts.KV.KeepAlive(ctx, r.lease)
 	if err != nil {
 		if !errors.Is(err, ErrLeaseNotFound) {
-			l.opts.Logger.Debug("lease not renewed", "broker", l.reg.ID, "err", err)
+			l.opts.Logger.Debug("lease not renewed", "broker", l.reg.ID, "error", err)
 		}
 		return err
 	}

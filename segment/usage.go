@@ -20,6 +20,11 @@ const (
 	Full
 )
 
+// String returns the level as log lines have it.
+func (f Fullness) String() string {
+	return [...]string{"roomy", "low", "very low", "full"}[f]
+}
+
 // Threshold is a lower bound of free space: the smaller of a share of the disk and a number of bytes.
 type Threshold struct {
 	Percent int

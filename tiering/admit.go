@@ -35,7 +35,7 @@ func (r *Reader) maybeAdmit(c *chunk) {
 
 func (r *Reader) toCache(c *chunk) {
 	if err := r.o.Cache.Write(c.cacheKey(), c.mu.slab[:c.obj.rawBytes(c.lo, c.hi)]); err != nil {
-		r.log.Debug("write to the chunk cache", "err", err)
+		r.log.Debug("write to the chunk cache", "error", err)
 	}
 }
 

@@ -97,7 +97,7 @@ type Archive struct {
 // Archive returns the writer of a partition for one leader epoch.
 func (s *Archives) Archive(tp topic.Partition, leaderEpoch int32) *Archive {
 	a := &Archive{s: s, tp: tp, epoch: leaderEpoch, lock: make(chan struct{}, 1)}
-	a.log = s.o.Logger.With("partition", tp.String(), "epoch", leaderEpoch)
+	a.log = s.o.Logger.With("partition", tp, "epoch", leaderEpoch)
 	a.proven.Store(-1)
 	return a
 }

@@ -159,7 +159,7 @@ func (r *Reader) fetch(c *chunk, slab []byte) (ready int, err error) {
 			return ready, err
 		}
 		r.metrics.retries.Inc()
-		r.log.Debug("read a chunk again", "key", c.obj.key, "block", ready, "err", err)
+		r.log.Debug("read a chunk again", "key", c.obj.key, "block", ready, "error", err)
 		if serr := wait.sleep(r.ctx); serr != nil {
 			return ready, err
 		}

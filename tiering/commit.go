@@ -52,7 +52,7 @@ func (a *Archive) Commit(ctx context.Context, s manifest.Segment) error {
 // prove reads the head once more, so that local bytes may go. Without it they only stay longer.
 func (a *Archive) prove(ctx context.Context) {
 	if _, err := a.Refresh(ctx); err != nil {
-		a.log.Debug("read after commit", "err", err)
+		a.log.Debug("read after commit", "error", err)
 	}
 }
 

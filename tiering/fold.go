@@ -106,7 +106,7 @@ func (a *Archive) fold(ctx context.Context, now time.Time) error {
 	emptied := int64(0)
 	if root != nil {
 		if _, err := a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
-			a.log.Warn("delete trash", "err", err) // it stays in the trash
+			a.log.Warn("delete trash", "error", err) // it stays in the trash
 		} else {
 			emptied = now.UnixMilli()
 		}
@@ -193,7 +193,7 @@ func (a *Archive) discard(ctx context.Context, keys []string) {
 		return
 	}
 	if err := a.s.o.Bucket.Delete(ctx, keys...); err != nil {
-		a.log.Debug("delete orphans", "err", err) // the scrubber finds them
+		a.log.Debug("delete orphans", "error", err) // the scrubber finds them
 	}
 }
 
@@ -209,7 +209,7 @@ func (a *Archive) publish(ctx context.Context, ref manifest.RootRef) {
 		err = a.put(ctx, a.s.keys.Head(a.tp), append(b, '\n'))
 	}
 	if err != nil {
-		a.log.Debug("publish root", "err", err)
+		a.log.Debug("publish root", "error", err)
 	}
 }
 

@@ -176,7 +176,7 @@ func (r *Reader) again(ctx context.Context, tp topic.Partition, old *manifest.He
 		}
 	}
 	r.metrics.missing.Inc()
-	r.log.Error("object that the manifest names is missing", "partition", tp.String(), "offset", offset, "err", lost)
+	r.log.Error("object that the manifest names is missing", "partition", tp, "offset", offset, "error", lost)
 	return fmt.Errorf("%w: %w", ErrMissing, lost)
 }
 

@@ -71,7 +71,7 @@ func (a *Archive) swap(ctx context.Context, next manifest.Head) error {
 		if !refused {
 			a.s.metrics.unknown.Inc()
 			a.state.pending = true
-			a.log.Warn("outcome of a tier head write is unknown", "err", err)
+			a.log.Warn("outcome of a tier head write is unknown", "error", err)
 		}
 		before := a.state.rev
 		for {

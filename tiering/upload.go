@@ -75,7 +75,7 @@ type leftover struct {
 
 func newUpload(u *Uploader, tp topic.Partition, epoch int32, src Source, l Limits) *Upload {
 	p := &Upload{u: u, tp: tp, src: src, archive: u.archives.Archive(tp, epoch)}
-	p.log = u.log.With("partition", tp.String(), "epoch", epoch)
+	p.log = u.log.With("partition", tp, "epoch", epoch)
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wantHW.Store(math.MaxInt64)
 	p.mu.limits = l
@@ -178,7 +178,7 @@ func (p *Upload) ran(more bool, err error) {
 	}
 	if err != nil && !stop {
 		p.u.metrics.failures.Inc()
-		p.log.Warn("upload failed", "err", err, "failures", failures)
+		p.log.Warn("upload failed", "error", err, "failures", failures)
 	}
 	if errors.Is(err, ErrFenced) {
 		p.log.Info("upload stopped by a newer leader")

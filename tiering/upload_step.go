@@ -131,7 +131,7 @@ func (p *Upload) upload(s SealedSegment, head manifest.Head) error {
 	defer s.DropCache()
 	defer o.Close()
 	if o.spoolErr != nil {
-		p.log.Warn("the spool takes no more: blocks go up uncompressed", "err", o.spoolErr)
+		p.log.Warn("the spool takes no more: blocks go up uncompressed", "error", o.spoolErr)
 	}
 	f := o.footer
 	segment := manifest.Segment{
@@ -194,7 +194,7 @@ func (p *Upload) put(s manifest.Segment, o *object) error {
 	dctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
 	defer cancel()
 	if derr := p.u.o.Bucket.Delete(dctx, key); derr != nil {
-		p.log.Debug("delete after a failed upload", "key", key, "err", derr)
+		p.log.Debug("delete after a failed upload", "key", key, "error", derr)
 	}
 	return fmt.Errorf("put %s: %w", key, err)
 }
@@ -229,7 +229,7 @@ func (p *Upload) settle() error {
 	case errors.Is(err, ErrOrphan):
 		p.left = nil
 		if derr := p.u.o.Bucket.Delete(ctx, p.u.keys.Segment(p.tp, left.segment)); derr != nil {
-			p.log.Debug("delete orphan", "err", derr)
+			p.log.Debug("delete orphan", "error", derr)
 		}
 		return err
 	case errors.Is(err, ErrFenced):

@@ -36,7 +36,7 @@ func (a *API) initProducerID(req *wire.Request, body *kmsg.InitProducerIDRequest
 		defer cancel()
 		id, err := a.data.ids.next(ctx)
 		if err != nil {
-			a.log.Warn("no producer id to be had", "err", err)
+			a.log.Warn("no producer id to be had", "error", err)
 			resp.ErrorCode = kerr.CoordinatorLoadInProgress.Code // every client tries again
 		} else {
 			resp.ProducerID, resp.ProducerEpoch = id, 0

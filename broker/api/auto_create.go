@@ -63,7 +63,7 @@ func (a *autoCreator) run(topics []controller.NewTopic) {
 		case c.Err == nil:
 			a.log.Info("topic created because a client asked for it", "topic", topics[i].Name)
 		case !errors.Is(c.Err, controller.ErrTopicExists):
-			a.log.Warn("cannot create the topic a client asked for", "topic", topics[i].Name, "err", c.Err)
+			a.log.Warn("cannot create the topic a client asked for", "topic", topics[i].Name, "error", c.Err)
 		}
 	}
 }

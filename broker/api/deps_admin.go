@@ -174,7 +174,7 @@ func (a *API) outcome(err error, doing string, name string) (int16, *string) {
 	ke := kafkaError(err)
 	text := err.Error()
 	if errors.Is(ke, kerr.UnknownServerError) {
-		a.log.Error("request failed", "doing", doing, "name", name, "err", err)
+		a.log.Error("request failed", "doing", doing, "name", name, "error", err)
 		text = ke.Description
 	}
 	return ke.Code, &text

@@ -172,7 +172,7 @@ func (c *Controller) step(ctx context.Context, brokerEpoch int64) time.Duration 
 		}
 	}
 	if ctx.Err() == nil && !errors.Is(err, metadata.ErrConflict) {
-		c.log.Warn("campaign for controller", "err", err)
+		c.log.Warn("campaign for controller", "error", err)
 	}
 	return retryPause
 }

@@ -135,7 +135,7 @@ func (c *Controller) commitAll(ctx context.Context, txns []metadata.Txn) time.Du
 	}
 	c.term.again = true
 	if !errors.Is(err, metadata.ErrConflict) && ctx.Err() == nil {
-		c.log.Warn("controller commit", "err", err)
+		c.log.Warn("controller commit", "error", err)
 	}
 	return retryPause
 }

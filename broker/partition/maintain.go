@@ -30,7 +30,7 @@ func (r *Replica) followLogStart() {
 		return
 	}
 	if err := r.log.SetStart(start); err != nil {
-		r.logger.Warn("log start is not raised", "to", start, "err", r.storageError("set start", err))
+		r.logger.Warn("log start is not raised", "to", start, "error", r.storageError("set start", err))
 	}
 }
 
@@ -43,7 +43,7 @@ func (r *Replica) rollByAge(conf *topic.Config, now time.Time) {
 		err = r.log.Roll(segment.RollRetention)
 	}
 	if err != nil {
-		r.logger.Warn("segment is not sealed", "err", r.storageError("roll", err))
+		r.logger.Warn("segment is not sealed", "error", r.storageError("roll", err))
 		return
 	}
 	if base, _, _ := r.log.Active(); base != r.append.active {
@@ -96,7 +96,7 @@ func (r *Replica) retain(conf *topic.Config, now time.Time) {
 		r.logger.Debug("local segments are dropped", "below", floor, "bytes", bytes, "start", r.log.Start())
 	}
 	if err != nil {
-		r.logger.Warn("local segments are not dropped", "below", floor, "err", r.storageError("drop", err))
+		r.logger.Warn("local segments are not dropped", "below", floor, "error", r.storageError("drop", err))
 	}
 }
 

@@ -172,7 +172,7 @@ func (s *Set) watchDisks(levels map[*segment.Disk]segment.Fullness) {
 		u, err := d.Usage()
 		if err != nil {
 			if d.Offline() == nil {
-				s.opts.Logger.Warn("disk usage is unknown", "dir", d.Dir(), "err", err)
+				s.opts.Logger.Warn("disk usage is unknown", "dir", d.Dir(), "error", err)
 			}
 			continue
 		}
@@ -183,7 +183,7 @@ func (s *Set) watchDisks(levels map[*segment.Disk]segment.Fullness) {
 			}
 			continue
 		}
-		s.opts.Logger.Info("disk fullness changed", "dir", d.Dir(), "free_bytes", u.Free, "total_bytes", u.Total, "level", int(u.Fullness))
+		s.opts.Logger.Info("disk fullness changed", "dir", d.Dir(), "free_bytes", u.Free, "total_bytes", u.Total, "level", u.Fullness)
 		if s.opts.OnFullness != nil {
 			s.opts.OnFullness(d, u.Fullness)
 		}

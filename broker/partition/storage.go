@@ -54,7 +54,7 @@ func (r *Replica) reportCorruption(doing string, err error) {
 	r.set.met.corruptions.Inc()
 	now, last := time.Now().Unix(), r.reported.Load()
 	if now-last >= corruptionLogGap && r.reported.CompareAndSwap(last, now) {
-		r.logger.Error("stored data is corrupt", "doing", doing, "err", err)
+		r.logger.Error("stored data is corrupt", "doing", doing, "error", err)
 	}
 }
 

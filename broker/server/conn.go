@@ -214,7 +214,7 @@ func (c *conn) goroutineDone() {
 func (c *conn) report(err error) {
 	reason := reasonFor(err)
 	c.srv.met.closed.WithLabelValues(reason).Inc()
-	args := []any{"reason", reason, "err", err, "listener", c.info.Listener, "remote", c.info.Remote.String()}
+	args := []any{"reason", reason, "error", err, "listener", c.info.Listener, "remote", c.info.Remote.String()}
 	if sw := c.info.Software(); sw.Name != "" {
 		args = append(args, "software", sw.Name+" "+sw.Version)
 	}

@@ -113,7 +113,7 @@ func (s *Server) accept(l net.Listener, name string) error {
 			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), maxAcceptPause)
-		s.opts.Logger.Warn("cannot accept connection", "listener", name, "err", err, "pause", pause)
+		s.opts.Logger.Warn("cannot accept connection", "listener", name, "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-s.stopping:

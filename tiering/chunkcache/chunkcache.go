@@ -99,7 +99,7 @@ func (c *Cache) adopt(f fs.DirEntry) {
 	info, ierr := f.Info()
 	if !ok || err != nil || len(raw) != len(Key{}) || ierr != nil || info.Size() < headerLen {
 		if err := c.o.FS.Remove(filepath.Join(c.o.Dir, f.Name())); err != nil {
-			c.log.Warn("remove strange file in the chunk cache", "name", f.Name(), "err", err)
+			c.log.Warn("remove strange file in the chunk cache", "name", f.Name(), "error", err)
 		}
 		return
 	}
@@ -126,7 +126,7 @@ func (c *Cache) Read(k Key, p []byte) bool {
 	c.mu.order.MoveToFront(e.elem)
 	c.mu.Unlock()
 	if err := c.read(k, p); err != nil {
-		c.log.Warn("chunk dropped from the cache", "path", c.path(k), "err", err)
+		c.log.Warn("chunk dropped from the cache", "path", c.path(k), "error", err)
 		c.drop(e)
 		return false
 	}
@@ -197,7 +197,7 @@ func (c *Cache) drop(e *entry) {
 	c.mu.Unlock()
 	c.metrics.dropped.Inc()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.log.Warn("remove chunk", "path", c.path(e.key), "err", err)
+		c.log.Warn("remove chunk", "path", c.path(e.key), "error", err)
 	}
 }
 
