@@ -124,8 +124,10 @@ func TestRetryIsNotAcknowledgedBeforeItsOriginal(t *testing.T) {
 	if hw := r.Offsets().HighWatermark; hw != 1 {
 		t.Errorf("high watermark %d", hw)
 	}
-	if p, got := fetch(t, g, r, 1, 1<<20); p.Err != nil || len(got) != 0 {
-		t.Errorf("what is not durable is read: %v, %d batches", p.Err, len(got))
+	for from, want := range []int{1, 0} {
+		if p, got := fetch(t, g, r, int64(from), 1<<20); p.Err != nil || len(got) != want {
+			t.Errorf("from %d: %v, %d batches, want %d: what is not durable is not read", from, p.Err, len(got), want)
+		}
 	}
 	cut := mem.CrashClone(7, 0) // the power fails now
 	syncs.release()
@@ -180,15 +182,87 @@ func TestAppendOnAReplicaThatIsShutMeanwhile(t *testing.T) {
 	}
 }
 
+// A batch and its retry meet in the queue and are written together: once.
+func TestRetriesInOneWrite(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	r := g.lead(durableConfig())
+	r.append.Lock()
+	var group sync.WaitGroup
+	acks := make([]*ack, 6)
+	for i := range acks {
+		acks[i] = &ack{done: make(chan struct{})}
+		acks[i].Records, acks[i].Acks, acks[i].Done = idempotent(t, 1, 0, int32(i/2), 1, name(i/2)), AcksAll, acks[i]
+		group.Go(func() { r.Append(&acks[i].Append) })
+		until(t, "it is queued", func() bool { return queued(r) == uint64(i+1) })
+	}
+	r.append.Unlock()
+	group.Wait()
+	for i, a := range acks {
+		if a.wait(t); a.Err != nil || a.BaseOffset != int64(i/2) {
+			t.Errorf("%d: %v at %d", i, a.Err, a.BaseOffset)
+		}
+	}
+	if got := values(t, g, r, 0); len(got) != 3 {
+		t.Errorf("%v", got)
+	}
+}
+
+// H9: the lease lapses between the append and its acknowledgement, as where the process stood still. Somebody else may
+// lead by then.
+func TestNoAcknowledgementAfterTheLease(t *testing.T) {
+	var inject faultfs.Injector
+	lease := &flag{}
+	lease.ok.Store(true)
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject), func(o *Options) { o.Lease = lease })
+	conf := durableConfig()
+	conf.UncleanElection = true
+	r := g.lead(conf)
+	syncs := holdSyncs(&inject)
+	all, leader := start(r, AcksAll, records(t, 1, "a")), start(r, AcksLeader, records(t, 1, "b"))
+	<-syncs.in
+	lease.ok.Store(false)
+	syncs.release()
+	for _, a := range []*ack{all, leader} {
+		if a.wait(t); !errors.Is(a.Err, ErrNotLeader) {
+			t.Errorf("acks=%d: %v at %d", a.Acks, a.Err, a.BaseOffset)
+		}
+	}
+}
+
+// The disk fails under another log while a sync is under way that succeeds: what that one made durable is acknowledged.
+func TestWhatAFailingDiskTookIsAcknowledged(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(durableConfig())
+	other := g.open(otherTP, durableConfig())
+	if err := other.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	syncs := holdSyncs(&inject)
+	taken := start(r, AcksAll, records(t, 1, "taken"))
+	<-syncs.in
+	syncs.rule.Remove()
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Err: errors.New("media")})
+	if a := start(other, AcksAll, records(t, 1, "lost")).wait(t); !errors.Is(a.Err, ErrStorage) {
+		t.Errorf("the other: %v", a.Err)
+	}
+	syncs.release()
+	if taken.wait(t); taken.Err != nil {
+		t.Errorf("what is durable: %v", taken.Err)
+	}
+}
+
 // A topic becomes durable: what it took before is not acknowledged to a retry before it is on the disk.
 func TestRetryOnATopicMadeDurable(t *testing.T) {
 	mem := vfs.NewMem()
 	var inject faultfs.Injector
 	g := newRig(t, faultfs.Wrap(mem, &inject))
-	r := g.lead(relaxedConfig())
+	relaxed, durable := relaxedConfig(), durableConfig()
+	relaxed.Flush.Ms, durable.Flush.Ms = 3600_000, 3600_000 // the change alone has to bring a sync about
+	r := g.lead(relaxed)
 	appendOK(t, r, idempotent(t, 1, 0, 0, 1, "relaxed"))
 	syncs := holdSyncs(&inject)
-	r.SetConfig(durableConfig())
+	r.SetConfig(durable)
 	<-syncs.in
 	retry := start(r, AcksAll, idempotent(t, 1, 0, 0, 1, "relaxed"))
 	if !retry.pending() {

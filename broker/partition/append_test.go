@@ -5,7 +5,9 @@ import (
 	"errors"
 	"hash/crc32"
 	"math"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"firn/metadata/topic"
@@ -247,6 +249,21 @@ func TestAppendRecompressesOnlyWhatDiffers(t *testing.T) {
 	}
 }
 
+// What recompression makes larger than allowed is refused as if it had come so.
+func TestAppendRefusesWhatGrowsTooLarge(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	conf := durableConfig()
+	conf.Compression.Type, conf.MaxMessageBytes = topic.CompressionNone, 4096
+	r := g.lead(conf)
+	b := build(t, &batch.Builder{Codec: batch.Zstd}, 1, strings.Repeat("long", 4096))
+	if len(b) > 4096 {
+		t.Fatal(len(b))
+	}
+	if a := start(r, AcksAll, b).wait(t); !errors.Is(a.Err, ErrTooLarge) || r.Offsets().LogEnd != 0 {
+		t.Errorf("%v, %+v", a.Err, r.Offsets())
+	}
+}
+
 func TestAppendNeedsLeadershipAndReplicas(t *testing.T) {
 	g := newRig(t, vfs.NewMem())
 	r := g.open(testTP, durableConfig())
@@ -289,12 +306,12 @@ func TestAppendNeedsLeadershipAndReplicas(t *testing.T) {
 	}
 }
 
-type flag struct{ ok bool }
+type flag struct{ ok atomic.Bool }
 
-func (f *flag) Valid() bool { return f.ok }
+func (f *flag) Valid() bool { return f.ok.Load() }
 
 func TestAppendWithoutLease(t *testing.T) {
-	lease := &flag{ok: false}
+	lease := &flag{}
 	g := newRig(t, vfs.NewMem(), func(o *Options) { o.Lease = lease })
 	r := g.lead(durableConfig())
 	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil {
@@ -306,7 +323,7 @@ func TestAppendWithoutLease(t *testing.T) {
 	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
 		t.Errorf("with unclean elections: %v", a.Err)
 	}
-	lease.ok = true
+	lease.ok.Store(true)
 	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil {
 		t.Errorf("with the lease back: %v", a.Err)
 	}
