@@ -264,7 +264,7 @@ func (b *Broker) startDisks(context.Context, context.Context) error {
 	for _, dir := range b.cfg.LogDirs {
 		d, err := segment.OpenDisk(segment.DiskOptions{
 			FS: osFS, Dir: dir, ClusterID: b.store.Image().Cluster().ID, BrokerID: b.cfg.NodeID,
-			Files: int(b.cfg.Log.OpenFiles), Mappings: int(b.cfg.Log.Mappings), Thresholds: b.cfg.Disk,
+			Files: int(b.cfg.Log.OpenFiles), Mappings: int(b.cfg.Log.Mappings), Share: len(b.cfg.LogDirs), Thresholds: b.cfg.Disk,
 			OnOffline: func(err error) { b.diskOffline(dir, err) },
 			Logger:    b.log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"dir": dir}, b.reg),
 		})

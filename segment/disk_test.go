@@ -246,6 +246,28 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// Disks of one process have what it may have between them.
+func TestBudgetIsShared(t *testing.T) {
+	const disks, logs = 2, 3
+	files := disks * (logs*filesPerLog + filesPerSealed*minSealedOpen)
+	mem := vfs.NewMem()
+	for i := range disks {
+		d, err := OpenDisk(DiskOptions{FS: mem, Dir: fmt.Sprintf("/disk%d", i), Files: files, Share: disks})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = d.Close(true) }()
+		for p := range int32(logs) {
+			if _, err := d.Open(testID, p, Options{}); err != nil {
+				t.Errorf("disk %d, log %d: %v", i, p, err)
+			}
+		}
+		if _, err := d.Open(testID, logs, Options{}); !errors.Is(err, ErrFileLimit) {
+			t.Errorf("disk %d, a log too many: %v", i, err)
+		}
+	}
+}
+
 func TestFullness(t *testing.T) {
 	mem := vfs.NewMem()
 	mem.SetCapacity(10 << 20)

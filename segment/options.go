@@ -22,6 +22,8 @@ type DiskOptions struct {
 	// Files and Mappings bound the descriptors and memory mappings that this disk's logs may hold; 0
 	// means three quarters of what the process may have. Connections need descriptors too.
 	Files, Mappings int
+	// Share is how many disks of the process divide Files and Mappings among them; 0 means that there is this one.
+	Share int
 	// Thresholds of free space; the zero value means DefaultThresholds.
 	Thresholds Thresholds
 	// OnOffline, if set, is called once, from a goroutine of its own, when the disk fails.
@@ -40,6 +42,8 @@ func (o *DiskOptions) ensureDefaults() error {
 	if o.Mappings <= 0 {
 		o.Mappings = processMappings() / 4 * 3
 	}
+	o.Files /= max(1, o.Share)
+	o.Mappings /= max(1, o.Share)
 	if o.Thresholds == (Thresholds{}) {
 		o.Thresholds = DefaultThresholds
 	}
