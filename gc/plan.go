@@ -23,7 +23,7 @@ func Plan(head manifest.Head, oldest []manifest.Segment, untiered int64, p Polic
 	before := now.UnixMilli() - p.RetentionMs
 	for _, s := range oldest {
 		left -= s.RawBytes
-		old := p.RetentionMs >= 0 && s.MaxTime < before
+		old := p.RetentionMs >= 0 && s.MaxTime >= 0 && s.MaxTime < before // without timestamps it is never old
 		large := p.RetentionBytes >= 0 && left >= p.RetentionBytes
 		if !old && !large || s.Next() > head.TierEnd {
 			break
