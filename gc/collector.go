@@ -129,6 +129,7 @@ func (c *Collector) forget(targets []Target) {
 //
 // Each step can be made again; a crash between any two leaves work for the next pass.
 func (c *Collector) Collect(ctx context.Context, t Target, now time.Time) (r Report, err error) {
+	floor := int64(-1) // of the root that was folded last
 	for range maxRounds {
 		v, err := t.Archive.View(ctx)
 		if err != nil {
@@ -136,6 +137,12 @@ func (c *Collector) Collect(ctx context.Context, t Target, now time.Time) (r Rep
 		}
 		r.LogStart = v.Head.LogStart
 		if v.Dead {
+			if v.Root != nil && v.Root.Floor == floor {
+				break // the trash takes no more until what is in it may go
+			}
+			if v.Root != nil {
+				floor = v.Root.Floor
+			}
 			if err := c.fold(ctx, t, v, &r, now); err != nil {
 				return r, err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,8 @@ func TestPlan(t *testing.T) {
 	}
 	late := append([]manifest.Segment(nil), segments...)
 	late[1].MaxTime = 9_999
+	timeless := append([]manifest.Segment(nil), segments...)
+	timeless[1].MinTime, timeless[1].MaxTime = -1, -1
 	head := manifest.Head{TierEnd: 50, RawBytes: 500}
 	for name, c := range map[string]struct {
 		segments []manifest.Segment
@@ -42,6 +45,8 @@ func TestPlan(t *testing.T) {
 		"by time, to the millisecond":    {segments, 0, 0, gc.Policy{RetentionMs: 9001, RetentionBytes: -1}, 0},
 		"all, but not beyond the tier":   {segments, 0, 100, gc.Policy{RetentionMs: 0, RetentionBytes: -1}, 50},
 		"a late record holds what is up": {late, 0, 0, gc.Policy{RetentionMs: 5000, RetentionBytes: -1}, 10},
+		"records without times stay":     {timeless, 0, 0, gc.Policy{RetentionMs: 5000, RetentionBytes: -1}, 10},
+		"but not beyond the bytes":       {timeless, 0, 0, gc.Policy{RetentionMs: 5000, RetentionBytes: 250}, 50},
 		"by bytes":                       {segments, 0, 0, gc.Policy{RetentionMs: -1, RetentionBytes: 300}, 20},
 		"by bytes, a part is too little": {segments, 0, 0, gc.Policy{RetentionMs: -1, RetentionBytes: 450}, 0},
 		"local bytes count":              {segments, 0, 200, gc.Policy{RetentionMs: -1, RetentionBytes: 300}, 40},
@@ -156,6 +161,53 @@ func TestCollectByBytesWithLocalData(t *testing.T) {
 	r, err := c.Collect(context.Background(), target, time.Now())
 	if err != nil || r.LogStart != 150 || r.Segments != 15 || r.Bytes != 15_000 {
 		t.Fatalf("%+v %v", r, err)
+	}
+}
+
+// While the trash is full and may not be deleted yet, nothing more expires: what is dead cannot leave the sums.
+func TestCollectWithFullTrash(t *testing.T) {
+	w := newTier(t, tp, 40)
+	ctx := context.Background()
+	h, err := w.archive.Refresh(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rev, err := w.anchor.Load(ctx, tp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.UnixMilli(1_000_000)
+	k := tiering.Keys{Cluster: cluster}
+	root := manifest.Root{Seq: h.Root.Seq + 1}
+	for i := range int64(manifest.MaxTrash) {
+		old := manifest.Segment{Base: i, End: i, Attempt: uint32(i), Size: 1}
+		root.Trash = append(root.Trash, manifest.Trash{Kind: manifest.TrashSegment, Segment: old, DeleteAfter: now.UnixMilli() + 1000})
+	}
+	v, err := w.archive.View(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root.Open = slices.Concat(v.Root.Open, h.Tail)
+	object := root.Encode()
+	h.Tail, h.LogStart = nil, 100 // ten segments are dead
+	h.Root = manifest.RootRef{Seq: root.Seq, LeaderEpoch: 1, Rand: 1, Size: uint32(len(object)), CRC: manifest.Checksum(object)}
+	if _, err := w.raw.Put(ctx, k.Root(tp, h.Root), strings.NewReader(string(object)), objstore.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := w.anchor.Swap(ctx, tp, rev, 1, h.Encode()); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	archives := tiering.NewArchives(tiering.ArchiveOptions{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Grace: grace})
+	defer archives.Close()
+	c := gc.NewCollector(gc.CollectorOptions{})
+	target := gc.Target{Archive: archives.Archive(tp, 1), Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 29_500}}
+	r, err := c.Collect(ctx, target, now)
+	if err != nil || r.LogStart != 100 || r.Segments != 0 || r.Folds > 1 {
+		t.Fatalf("full trash: %+v %v", r, err)
+	}
+	r, err = c.Collect(ctx, target, now.Add(2*time.Second))
+	if err != nil || r.LogStart != 100 || r.Segments != 10 {
+		t.Fatalf("emptied trash: %+v %v", r, err)
 	}
 }
 

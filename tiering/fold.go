@@ -44,7 +44,7 @@ func (a *Archive) View(ctx context.Context) (View, error) {
 	if v.Root, err = a.s.tree.root(ctx, a.tp, &v.Head); err != nil {
 		return View{}, err
 	}
-	pages, err := a.pagesToFold(ctx, &v.Head, v.Root, 1)
+	pages, err := a.pagesToFold(ctx, &v.Head, v.Root, 1) // the first
 	if err != nil {
 		return View{}, err
 	}
@@ -77,11 +77,11 @@ func (a *Archive) oldest(ctx context.Context, h *manifest.Head, root *manifest.R
 	return visible(slices.Concat(open, h.Tail)), nil
 }
 
-// pagesToFold reads the first most pages of those that a fold needs.
-func (a *Archive) pagesToFold(ctx context.Context, h *manifest.Head, root *manifest.Root, most int) ([]manifest.Page, error) {
-	refs := manifest.PagesToFold(*h, root)
-	pages := make([]manifest.Page, 0, min(most, len(refs)))
-	for _, ref := range refs[:min(most, len(refs))] {
+// pagesToFold reads the pages that a fold needs to fill so much room in the trash.
+func (a *Archive) pagesToFold(ctx context.Context, h *manifest.Head, root *manifest.Root, room int) ([]manifest.Page, error) {
+	refs := manifest.PagesToFold(*h, root, room)
+	pages := make([]manifest.Page, 0, len(refs))
+	for _, ref := range refs {
 		page, err := a.s.tree.page(ctx, a.tp, ref)
 		if err != nil {
 			return nil, err
@@ -126,7 +126,7 @@ func (a *Archive) foldRoot(ctx context.Context, root *manifest.Root, now time.Ti
 	h := a.state.head
 	in := manifest.FoldInput{Head: h, Root: root, Now: now.UnixMilli(), Grace: a.s.o.Grace.Milliseconds(), Emptied: emptied}
 	var err error
-	if in.Expired, err = a.pagesToFold(ctx, &h, root, manifest.MaxTrash); err != nil {
+	if in.Expired, err = a.pagesToFold(ctx, &h, root, manifest.Room(root, emptied)); err != nil {
 		return err
 	}
 	next, gone, err := manifest.Fold(in)
@@ -174,6 +174,9 @@ func (a *Archive) store(ctx context.Context, root *manifest.Root) (ref manifest.
 		root.AddPage(page, random, object)
 	}
 	object := root.Encode()
+	if _, err := manifest.DecodeRoot(object); err != nil { // or the head would name what nobody can read
+		return ref, created, fmt.Errorf("root %d as encoded: %w", root.Seq, err)
+	}
 	ref = manifest.RootRef{Seq: root.Seq, LeaderEpoch: a.epoch, Rand: rand.Uint32(), Size: uint32(len(object)), CRC: manifest.Checksum(object)}
 	key := a.s.keys.Root(a.tp, ref)
 	created = append(created, key)

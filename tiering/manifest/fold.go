@@ -5,15 +5,16 @@ import (
 	"slices"
 )
 
-// MaxTrash bounds the trash that one root holds, so that a retention that expires everything at once
-// makes many roots of moderate size and not one huge one.
+// MaxTrash bounds the trash that one root holds, give or take a page, however many folds made it: what does
+// not fit waits until there is room. So a retention that expires everything at once makes roots of moderate
+// size and not one that is too large to be read.
 const MaxTrash = 16384
 
 // FoldInput is what Fold works on.
 type FoldInput struct {
 	Head Head
 	Root *Root // that Head.Root names; nil if it names none
-	// Expired holds the pages that PagesToFold asked for.
+	// Expired holds the pages that PagesToFold asked for, with the Room that Emptied leaves.
 	Expired []Page
 	Now     int64 // ms since the epoch
 	Grace   int64 // ms that readers of the older head are given
@@ -21,15 +22,29 @@ type FoldInput struct {
 	Emptied int64
 }
 
+// Room returns how many segments a root's trash still takes, once all that is due at emptied is out of it.
+func Room(r *Root, emptied int64) int {
+	room := MaxTrash
+	if r == nil {
+		return room
+	}
+	for _, t := range r.Trash {
+		if t.DeleteAfter > emptied {
+			room--
+		}
+	}
+	return room
+}
+
 // PagesToFold returns the pages that Fold needs to see: those with segments below the log start that are
-// not in the trash yet, oldest first, as many as one fold can take.
-func PagesToFold(h Head, r *Root) []PageRef {
+// not in the trash yet, oldest first, as many as it takes to fill room.
+func PagesToFold(h Head, r *Root, room int) []PageRef {
 	if r == nil {
 		return nil
 	}
 	var refs []PageRef
 	for _, p := range r.Pages {
-		if p.Base >= h.LogStart || len(refs)*PageSegments >= MaxTrash {
+		if p.Base >= h.LogStart || len(refs)*PageSegments >= room {
 			break
 		}
 		if p.End >= r.Floor {
@@ -160,8 +175,8 @@ func (p Page) Ref(random uint32, object []byte) PageRef {
 	return ref
 }
 
-// Dead reports whether a fold would move segments to the trash. pages are what PagesToFold asked for, or
-// the first of it.
+// Dead reports whether a fold would move segments to the trash. pages are what PagesToFold asked for with
+// any room.
 func Dead(h Head, r *Root, pages []Page) bool {
 	if len(pages) > 0 {
 		for _, s := range pages[0].Segments {

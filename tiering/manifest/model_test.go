@@ -64,7 +64,7 @@ func (s *store) apply(epoch int32, e Edit) error {
 
 func (s *store) fold(epoch int32, now int64) {
 	in := FoldInput{Head: s.head, Root: s.root(), Now: now, Grace: 1000, Emptied: now}
-	for _, ref := range PagesToFold(in.Head, in.Root) {
+	for _, ref := range PagesToFold(in.Head, in.Root, Room(in.Root, now)) {
 		in.Expired = append(in.Expired, s.page(ref))
 	}
 	root, gone, err := Fold(in)
@@ -319,13 +319,45 @@ func TestTrashIsBounded(t *testing.T) {
 			t.Fatalf("%d pieces of trash", len(root.Trash))
 		}
 		var first []Page
-		for _, ref := range PagesToFold(s.head, root) {
+		for _, ref := range PagesToFold(s.head, root, 1) {
 			first = append(first, s.page(ref))
 		}
 		if !Dead(s.head, root, first) {
 			break
 		}
 	}
+	if s.head.Segments != 0 || len(s.gone) != segments {
+		t.Fatalf("%d segments left, %d gone", s.head.Segments, len(s.gone))
+	}
+}
+
+// Folds that come while nothing of the trash may be deleted yet put no more into it than it holds, and go on
+// when there is room again.
+func TestFullTrashWaits(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, 10)
+	const segments = MaxTrash + 3*PageSegments
+	for range segments {
+		if err := s.apply(1, Append{s.randomSegment(1)}); errors.Is(err, ErrFull) {
+			s.fold(1, 0)
+			s.mustEdit(1, Append{s.randomSegment(1)})
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.mustEdit(1, Start{Offset: s.head.TierEnd})
+	for range 20 { // all at one time: nothing gets due
+		s.fold(1, 2000)
+		s.check()
+		if n := len(s.root().Trash); n > MaxTrash+PageSegments {
+			t.Fatalf("%d pieces of trash", n)
+		}
+	}
+	if s.head.Segments == 0 || s.head.Segments > 3*PageSegments {
+		t.Fatalf("%d segments left", s.head.Segments)
+	}
+	s.fold(1, 3001)
+	s.check()
 	if s.head.Segments != 0 || len(s.gone) != segments {
 		t.Fatalf("%d segments left, %d gone", s.head.Segments, len(s.gone))
 	}
