@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"firn/segment/batch"
 	"firn/tiering/manifest"
@@ -13,11 +14,20 @@ import (
 // connection cannot hold all of the budget.
 const maxRead = 16 << 20
 
+// linger is how long an answer that has its first block waits for more. A store that is slower than a client
+// is patient would otherwise give nothing for many requests, and then all at once.
+const linger = 100 * time.Millisecond
+
 // collect gives the batches from the one that holds offset on, as much as maxBytes allows of what is in c
-// and in the chunks behind it that are there already. It waits for the first block, then as long as ctx
-// lasts for the others of c.
+// and in the chunks behind it that are there already. It waits for the first block as long as ctx lasts, for
+// the others for linger.
 func (r *Reader) collect(ctx context.Context, head *manifest.Head, c *chunk, block int, offset int64, maxBytes int) (Data, error) {
 	maxBytes = min(maxBytes, maxRead)
+	if _, _, err := c.wait(ctx, block); err != nil {
+		return Data{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
 	var d Data
 	first := true
 	for {
@@ -51,18 +61,19 @@ func (r *Reader) collect(ctx context.Context, head *manifest.Head, c *chunk, blo
 	}
 }
 
-// following returns the chunk behind c if it is in memory with its first block, with a reference.
+// following returns the chunk behind c if it is in memory with its first block, with a reference. It begins to
+// read nothing: who jumped here may not go on, and for a stream the read-ahead has done it.
 func (r *Reader) following(head *manifest.Head, c *chunk) *chunk {
 	obj, block := c.obj, c.hi
 	if block == len(obj.footer.Blocks) {
 		if obj.segment.Next() >= head.TierEnd {
 			return nil
 		}
-		s, ok := r.tree.peek(obj.tp, head, obj.segment.Next())
+		s, ok := r.tree.have(obj.tp, head, obj.segment.Next())
 		if !ok {
 			return nil
 		}
-		if obj, ok = r.remotes.peek(remoteKey{obj.tp, s}); !ok {
+		if obj, ok = r.remotes.have(remoteKey{obj.tp, s}); !ok {
 			return nil
 		}
 		block = 0

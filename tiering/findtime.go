@@ -24,7 +24,7 @@ func (r *Reader) FindTime(ctx context.Context, tp topic.Partition, head *manifes
 	from = max(from, head.LogStart)
 	s, ok, err = r.findTime(ctx, tp, head, ts, from)
 	if errors.Is(err, objstore.ErrNotFound) {
-		err = r.again(ctx, tp, head, from, err, func(h *manifest.Head) error {
+		err = r.again(ctx, tp, head, err, func(h *manifest.Head) error {
 			s, ok, err = r.findTime(ctx, tp, h, ts, max(from, h.LogStart))
 			return err
 		})
@@ -132,7 +132,7 @@ func searchBatch(b batch.Batch, ts, from int64) (s Stamp, ok bool) {
 func (r *Reader) MaxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (s Stamp, ok bool, err error) {
 	s, ok, err = r.maxTime(ctx, tp, head)
 	if errors.Is(err, objstore.ErrNotFound) {
-		err = r.again(ctx, tp, head, head.LogStart, err, func(h *manifest.Head) error {
+		err = r.again(ctx, tp, head, err, func(h *manifest.Head) error {
 			s, ok, err = r.maxTime(ctx, tp, h)
 			return err
 		})

@@ -66,6 +66,22 @@ func (l *loader[K, V]) peek(k K) (v V, ok bool) {
 	}
 }
 
+// have returns what k stands for if it is there, and begins nothing.
+func (l *loader[K, V]) have(k K) (v V, ok bool) {
+	l.mu.Lock()
+	e := l.mu.entries[k]
+	l.mu.Unlock()
+	if e == nil {
+		return v, false
+	}
+	select {
+	case <-e.done:
+		return e.v, e.err == nil
+	default:
+		return v, false
+	}
+}
+
 func (l *loader[K, V]) start(k K) *loadEntry[K, V] {
 	l.mu.Lock()
 	defer l.mu.Unlock()

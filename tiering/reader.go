@@ -126,13 +126,13 @@ func (r *Reader) Close() error {
 func (r *Reader) Wanted() bool { return r.mem.wanted() }
 
 // Read returns whole batches, the first of which holds offset (or, where that was removed, the next
-// one), of at most maxBytes, but at least one. It answers with what has arrived when ctx is done, and
-// with ErrNotReady if that is nothing; the read goes on all the same. Offsets outside of
+// one), of at most maxBytes, but at least one. It waits for the first block as long as ctx lasts, for more
+// only a moment, and answers with ErrNotReady if nothing has come; the read goes on all the same. Offsets outside of
 // [head.LogStart, head.TierEnd) give an *OutOfRangeError. The caller releases the Data.
 func (r *Reader) Read(ctx context.Context, tp topic.Partition, head *manifest.Head, offset int64, maxBytes int) (Data, error) {
 	d, err := r.read(ctx, tp, head, offset, maxBytes)
 	if errors.Is(err, objstore.ErrNotFound) {
-		err = r.again(ctx, tp, head, offset, err, func(h *manifest.Head) error {
+		err = r.again(ctx, tp, head, err, func(h *manifest.Head) error {
 			d, err = r.read(ctx, tp, h, offset, maxBytes)
 			return err
 		})
@@ -158,7 +158,7 @@ func (r *Reader) outcome(ctx context.Context, err error) error {
 // again deals with an object that is not there. A head that is older than a deletion explains it: then
 // the newer head says what is right. An object that the newest head still names is lost, which is never
 // the same as an offset out of range.
-func (r *Reader) again(ctx context.Context, tp topic.Partition, old *manifest.Head, offset int64, lost error, retry func(*manifest.Head) error) error {
+func (r *Reader) again(ctx context.Context, tp topic.Partition, old *manifest.Head, lost error, retry func(*manifest.Head) error) error {
 	raw, _, err := r.o.Anchor.Load(ctx, tp)
 	if err != nil {
 		return errors.Join(lost, fmt.Errorf("read tier head: %w", err))
@@ -167,16 +167,13 @@ func (r *Reader) again(ctx context.Context, tp topic.Partition, old *manifest.He
 	if err != nil {
 		return errors.Join(lost, err)
 	}
-	if offset < head.LogStart {
-		return &OutOfRangeError{Offset: offset, Start: head.LogStart, End: head.TierEnd}
-	}
 	if head.LogStart != old.LogStart || head.Root != old.Root || head.TierEnd != old.TierEnd {
 		if err := retry(&head); !errors.Is(err, objstore.ErrNotFound) {
 			return err
 		}
 	}
 	r.metrics.missing.Inc()
-	r.log.Error("object that the manifest names is missing", "partition", tp, "offset", offset, "error", lost)
+	r.log.Error("object that the manifest names is missing", "partition", tp, "error", lost)
 	return fmt.Errorf("%w: %w", ErrMissing, lost)
 }
 

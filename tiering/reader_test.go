@@ -78,6 +78,36 @@ func TestTimeSeekCostsTwoGets(t *testing.T) {
 	}
 }
 
+// A seek to the end of a segment does not look at the next one: its reader may not go on.
+func TestTimeSeekToTheEndOfASegmentCostsTwoGets(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		tp := partition(0)
+		log := tiertest.NewLog(21, 0)
+		for range 3 {
+			log.AppendSegment(2<<20, 10, 1000)
+		}
+		head := w.archive(tp, log)
+		r := w.reader()
+		defer r.Close()
+		n := w.gets(func() {
+			stamp, ok, err := r.FindTime(t.Context(), tp, head, head.Tail[1].MaxTime-5, 0)
+			if err != nil || !ok {
+				t.Fatal(ok, err)
+			}
+			d, err := r.Read(t.Context(), tp, head, stamp.Offset, 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, d.Slabs[0].Bytes(), log.Want(stamp.Offset, head.Tail[1].Next()))
+			d.Release()
+			synctest.Wait() // for what goes on behind the answer
+		})
+		if n != 2 {
+			t.Errorf("%d GETs", n)
+		}
+	})
+}
+
 func TestManyReadersOneGet(t *testing.T) {
 	t.Parallel()
 	w, log, head := archived(t, 1, 2<<20)
@@ -167,7 +197,7 @@ func (b slowBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p[:min(len(p), 100<<10)])
 }
 
-// What has arrived of a chunk is answered when the time is over.
+// What has arrived of a chunk is answered soon, however much longer its reader could wait.
 func TestAnswersWithWhatIsReady(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		tp := partition(0)
@@ -178,7 +208,7 @@ func TestAnswersWithWhatIsReady(t *testing.T) {
 		slow := slowBucket{w.bucket, make(chan struct{})}
 		r := w.reader(func(o *tiering.ReaderOptions) { o.Bucket = slow })
 		defer r.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
 		var d tiering.Data
 		var err error
@@ -190,9 +220,13 @@ func TestAnswersWithWhatIsReady(t *testing.T) {
 		for range 6 { // 600 KiB: two blocks
 			slow.step <- struct{}{}
 		}
+		began := time.Now()
 		<-done
 		if err != nil {
 			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 200*time.Millisecond {
+			t.Errorf("answered after %s", took)
 		}
 		if n := d.Len(); n < 400_000 || n > 2*tiering.BlockBytes {
 			t.Errorf("answered with %d bytes", n)
@@ -430,6 +464,35 @@ func TestMissingObject(t *testing.T) {
 	}
 	if _, err := r.Read(ctx, tp, head, lost, 1000); !errors.As(err, &out) || out.Start != head.Tail[2].Base {
 		t.Errorf("read below the newer log start: %v", err)
+	}
+}
+
+// A time is looked for from where the log begins now, though the reader's head is from before a deletion.
+func TestTimeSeekBesideADeletion(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	w, _, old := archived(t, 3, 100_000)
+	r := w.reader()
+	ctx := context.Background()
+	if _, err := w.archives().Archive(tp, 1).SetLogStart(ctx, old.Tail[1].Base+5); err != nil {
+		t.Fatal(err)
+	}
+	k := tiering.Keys{Cluster: cluster}
+	if err := w.raw.Delete(ctx, k.Segment(tp, old.Tail[0])); err != nil {
+		t.Fatal(err)
+	}
+	s, ok, err := r.FindTime(ctx, tp, old, old.Tail[0].MaxTime, 0)
+	if err != nil || !ok || s.Offset != old.Tail[1].Base+5 {
+		t.Errorf("time: %+v %v %v", s, ok, err)
+	}
+	if err := w.raw.Delete(ctx, k.Segment(tp, old.Tail[2])); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.archives().Archive(tp, 1).SetLogStart(ctx, old.TierEnd); err != nil {
+		t.Fatal(err)
+	}
+	if s, ok, err := r.MaxTime(ctx, tp, old); err != nil || ok {
+		t.Errorf("greatest time: %+v %v %v", s, ok, err)
 	}
 }
 

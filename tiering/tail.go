@@ -56,7 +56,7 @@ func (r *Reader) Tail(ctx context.Context, tp topic.Partition, head *manifest.He
 func (r *Reader) last(ctx context.Context, tp topic.Partition, head *manifest.Head) (*remote, error) {
 	obj, err := r.lastOf(ctx, tp, head)
 	if errors.Is(err, objstore.ErrNotFound) {
-		err = r.again(ctx, tp, head, head.LogStart, err, func(h *manifest.Head) error {
+		err = r.again(ctx, tp, head, err, func(h *manifest.Head) error {
 			obj, err = r.lastOf(ctx, tp, h)
 			return err
 		})

@@ -123,16 +123,25 @@ func (t *tree) find(ctx context.Context, tp topic.Partition, h *manifest.Head, o
 
 // peek is find without waiting: what is not in memory is begun to be read.
 func (t *tree) peek(tp topic.Partition, h *manifest.Head, offset int64) (manifest.Segment, bool) {
+	return lookup(tp, h, offset, t.roots.peek, t.pages.peek)
+}
+
+// have is find in what is in memory: nothing is begun.
+func (t *tree) have(tp topic.Partition, h *manifest.Head, offset int64) (manifest.Segment, bool) {
+	return lookup(tp, h, offset, t.roots.have, t.pages.have)
+}
+
+func lookup(tp topic.Partition, h *manifest.Head, offset int64, roots func(rootKey) (*manifest.Root, bool), pages func(pageKey) (*manifest.Page, bool)) (manifest.Segment, bool) {
 	var root *manifest.Root
 	if manifest.NeedsRoot(*h, offset) {
 		var ok bool
-		if root, ok = t.roots.peek(rootKey{tp, h.Root}); !ok {
+		if root, ok = roots(rootKey{tp, h.Root}); !ok {
 			return manifest.Segment{}, false
 		}
 	}
 	place, ok := manifest.Find(*h, root, offset)
 	if ok && place.InPage {
-		page, ready := t.pages.peek(pageKey{tp, place.Page})
+		page, ready := pages(pageKey{tp, place.Page})
 		if !ready {
 			return manifest.Segment{}, false
 		}
@@ -143,6 +152,8 @@ func (t *tree) peek(tp topic.Partition, h *manifest.Head, offset int64) (manifes
 
 // getWhole reads a small object of known size and checksum.
 func getWhole(ctx context.Context, bucket objstore.Bucket, key string, size, crc uint32) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
 	rc, err := bucket.Get(ctx, key, 0, int64(size))
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", key, err)
