@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +17,7 @@ import (
 // seeks measures how many GETs a seek by time into the tier takes until it has data, and how long, on a
 // broker that has not read those segments yet.
 func (n *node) seeks(ctx context.Context, topic string, to int64, times []int64) (*Section, error) {
-	s := &Section{Name: "seek by time into the tier", Setting: "a broker that was just started; each seek goes to another segment; until the first batch has been read"}
+	s := &Section{Name: "seek by time into the tier", Setting: "a broker that was just started; each seek goes to another segment; until the first batch has been read; of the manifest's own objects none is counted"}
 	for _, ts := range times {
 		before, err := n.gets(ctx)
 		if err != nil {
@@ -46,10 +48,11 @@ func (n *node) seeks(ctx context.Context, topic string, to int64, times []int64)
 	return s, nil
 }
 
-// getsMetric counts ranged reads of a broker's bucket.
-const getsMetric = `firn_objstore_operations_total{op="get"}`
+// seekMetrics count what a read of the tier asks of the bucket: footers and blocks. The counter of all GETs has the
+// manifest's in it, which the collector reads at the same time.
+var seekMetrics = []string{"firn_tiering_footer_gets_total", "firn_tiering_gets_total"}
 
-// gets is how often the broker has read from its bucket.
+// gets is how often the broker's reads of the tier have asked the bucket for footers and blocks.
 func (n *node) gets(ctx context.Context) (float64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.console+"/metrics", http.NoBody)
 	if err != nil {
@@ -60,13 +63,29 @@ func (n *node) gets(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
+	return sumOf(resp.Body, seekMetrics)
+}
+
+// sumOf adds up metrics without labels, all of which must be there.
+func sumOf(text io.Reader, names []string) (float64, error) {
+	sum, found := 0.0, 0
+	lines := bufio.NewScanner(text)
 	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), getsMetric+" "); ok {
-			return strconv.ParseFloat(v, 64)
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		if !slices.Contains(names, name) {
+			continue
 		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %s: %w", name, err)
+		}
+		sum += v
+		found++
 	}
-	return 0, errors.Join(fmt.Errorf("no metric %s", getsMetric), lines.Err())
+	if found != len(names) {
+		return 0, errors.Join(fmt.Errorf("%d of the metrics %s", found, strings.Join(names, ", ")), lines.Err())
+	}
+	return sum, lines.Err()
 }
 
 // timeOf is the timestamp of the batch with an offset, in milliseconds.
