@@ -317,9 +317,10 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]bool{}
+	got, gauges := map[string]bool{}, map[string]float64{}
 	for _, f := range families {
 		got[f.GetName()] = true
+		gauges[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
 		if !strings.HasPrefix(f.GetName(), "firn_segment_") {
 			t.Errorf("metric %s", f.GetName())
 		}
@@ -327,6 +328,17 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{"append_bytes_total", "sync_seconds", "rolls_total", "open_logs", "disk_offline"} {
 		if !got["firn_segment_"+want] {
 			t.Errorf("metric %s is missing", want)
+		}
+	}
+	u, err := d.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]float64{
+		"log_bytes": float64(l.Size()), "disk_size_bytes": float64(u.Total), "disk_free_bytes": float64(u.Free), "disk_fullness": float64(u.Fullness),
+	} {
+		if v, ok := gauges["firn_segment_"+name]; !ok || v != want {
+			t.Errorf("%s is %v, want %v", name, v, want)
 		}
 	}
 	_ = d.Close(true)

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"math"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,14 +55,37 @@ func newMetrics(reg prometheus.Registerer, d *Disk) *metrics {
 	gauge := func(name, help string, fn func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "firn_segment_" + name, Help: help}, fn)
 	}
+	usage := func(name, help string, part func(Usage) float64) prometheus.Collector {
+		return gauge(name, help, func() float64 {
+			u, err := d.Usage()
+			if err != nil {
+				return math.NaN() // not known, which is neither full nor empty
+			}
+			return part(u)
+		})
+	}
 	if reg != nil {
 		reg.MustRegister(m.appends, m.batches, m.bytes, m.appendErrors, m.syncs, m.syncErrors, m.checkpoints, m.rolls,
 			m.recoveries, m.verified, m.torn, m.corrupt, m.indexErrors, m.dropped, m.offline,
 			gauge("open_logs", "Logs open.", func() float64 { return float64(len(d.openLogs())) }),
+			gauge("log_bytes", "Bytes of record batches in all logs open.", d.logBytes),
+			usage("disk_size_bytes", "Size of the disk.", func(u Usage) float64 { return float64(u.Total) }),
+			usage("disk_free_bytes", "Free space of the disk.", func(u Usage) float64 { return float64(u.Free) }),
+			usage("disk_fullness", "0 roomy, 1 low (archived local copies go early), 2 very low (uploads go first), 3 full (appends are refused).",
+				func(u Usage) float64 { return float64(u.Fullness) }),
 			gauge("open_sealed_segments", "Sealed segments whose files are open.", func() float64 { return float64(d.sealed.count()) }),
 		)
 	}
 	return m
+}
+
+// logBytes is the size of all logs open.
+func (d *Disk) logBytes() float64 {
+	var n int64
+	for _, l := range d.openLogs() {
+		n += l.Size()
+	}
+	return float64(n)
 }
 
 func (m *metrics) appended(size int64, batches int) {
