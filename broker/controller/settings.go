@@ -42,8 +42,8 @@ type AlterSettings struct {
 // AlterSettings changes settings; one error (or nil) per entry. The settings of a topic or broker change all
 // together or not at all.
 //
-// Errors: ErrNotController, ErrUnknownTopic, ErrRequest, ErrConfig, *topic.Error, what CheckBrokerSettings
-// returns, and metadata's.
+// Errors: ErrNotController, ErrUnknownTopic, ErrRequest, ErrConfig, also around what CheckBrokerSettings returns,
+// *topic.Error, and metadata's.
 func (c *Controller) AlterSettings(ctx context.Context, alter []AlterSettings, validateOnly bool) []error {
 	return c.verb(ctx, "alter_settings", len(alter), func(ctx context.Context, errs []error) {
 		img := c.store.Image()
@@ -101,15 +101,24 @@ func (c *Controller) planSettings(img *metadata.Image, a AlterSettings) (txn met
 	case a.Topic != "":
 		err = c.checkTopicSettings(img, next.Values)
 	default:
-		if err = checkText(next.Values); err == nil {
-			err = c.opts.CheckBrokerSettings(max(a.Broker, -1), next.Values)
-		}
+		err = c.checkBroker(max(a.Broker, -1), next.Values)
 	}
 	txn.If = append(txn.If, metadata.ModIs(key, now.Rev))
 	if op := c.keys.PutSettings(key, next); now.Rev != 0 || !op.Delete {
 		txn.Then = []metadata.Op{op}
 	}
 	return txn, key, err
+}
+
+// checkBroker validates the run-time settings of a broker, or of all.
+func (c *Controller) checkBroker(id int32, values map[string]string) error {
+	if err := checkText(values); err != nil {
+		return err
+	}
+	if err := c.opts.CheckBrokerSettings(id, values); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return nil
 }
 
 // topicList says what a list setting of a topic is without an override.

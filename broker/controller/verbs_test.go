@@ -309,7 +309,7 @@ func TestAlterSettings(t *testing.T) {
 	if err := alter(AlterSettings{Broker: -1, Changes: []SettingChange{set("k", "v")}}); err != nil {
 		t.Error(err)
 	}
-	if err := alter(AlterSettings{Broker: 1, Changes: []SettingChange{set("bad", "v")}}); !errors.Is(err, badBroker) {
+	if err := alter(AlterSettings{Broker: 1, Changes: []SettingChange{set("bad", "v")}}); !errors.Is(err, badBroker) || !errors.Is(err, ErrConfig) {
 		t.Error(err)
 	}
 	img := m.store.Image()
