@@ -9,6 +9,7 @@ import (
 
 	"firn/metadata"
 	"firn/metadata/etcd"
+	"firn/metadata/topic"
 )
 
 // TestOnEtcd starts a broker's metadata on an empty embedded etcd and makes a topic, then restarts it with a
@@ -71,6 +72,7 @@ func TestOnEtcd(t *testing.T) {
 				}
 			}
 			t.Logf("%d topics made in %v", partitions, time.Since(start))
+			makeLargeTopics(ctx, t, ctl, store)
 		}
 		stop()
 		run.Wait()
@@ -82,4 +84,33 @@ func TestOnEtcd(t *testing.T) {
 		t.Logf("round %d: closed in %v", round, time.Since(start))
 		cancel()
 	}
+}
+
+// makeLargeTopics makes topics that take many requests' worth of what etcd allows in one, and each at once.
+func makeLargeTopics(ctx context.Context, t *testing.T, ctl *Controller, store *metadata.Store) {
+	t.Helper()
+	start := time.Now()
+	for _, n := range []int32{2000, maxPartitions} {
+		name := fmt.Sprint("large", n)
+		got := ctl.CreateTopics(ctx, []NewTopic{{Name: name, Partitions: n, ReplicationFactor: 1, Settings: map[string]string{"retention.ms": "1"}}}, false)[0]
+		if got.Err != nil {
+			t.Fatalf("%s: %v", name, got.Err)
+		}
+		if err := ctl.CreatePartitions(ctx, []MorePartitions{{Name: name, Total: n + maxPartitions}}, false)[0]; err != nil {
+			t.Fatalf("%s, grown: %v", name, err)
+		}
+		img := store.Image()
+		for i := range n + maxPartitions {
+			if p, ok := img.Partition(topic.Partition{ID: got.Topic.ID, Index: i}); !ok || p.Leader != 1 {
+				t.Fatalf("%s: partition %d is %+v", name, i, p)
+			}
+		}
+		if err := ctl.DeleteTopics(ctx, []topic.ID{got.Topic.ID})[0]; err != nil {
+			t.Fatalf("%s, deleted: %v", name, err)
+		}
+		if err := store.PurgeTopic(ctx, got.Topic.ID); err != nil {
+			t.Fatalf("%s, purged: %v", name, err)
+		}
+	}
+	t.Logf("large topics made, grown and deleted in %v", time.Since(start))
 }
