@@ -27,8 +27,9 @@ const (
 	embedElection = 100 * time.Millisecond
 	// embedQuota is the most that etcd's authors suggest; the default is 2 GiB.
 	embedQuota = 8 << 30
-	// embedHistory is how long old revisions are kept. A watch that was away for longer lists anew.
-	embedHistory = "5m"
+	// embedHistory is how long old revisions are kept, so that what is written over gives its space back for good. A
+	// watch that was away for longer lists anew.
+	embedHistory = 5 * time.Minute
 	// Raft entries kept in memory for members that lag, of which there are none.
 	embedSnapshot, embedCatchUp = 5000, 100
 	// maxSocketPath is what every system we build for takes, less a little.
@@ -40,6 +41,7 @@ const (
 type Server struct {
 	etcd     *embed.Etcd
 	endpoint string
+	history  time.Duration // embedHistory, but for tests
 	logger   *slog.Logger
 	cleanup  []func()
 	once     sync.Once
@@ -58,7 +60,7 @@ func Embed(ctx context.Context, dir string, logger *slog.Logger) (*Server, error
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("embed etcd: %w", err)
 	}
-	s := &Server{logger: logger}
+	s := &Server{logger: logger, history: embedHistory}
 	if err := s.start(ctx, dir); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("embed etcd in %s: %w", dir, err)
@@ -89,7 +91,7 @@ func (s *Server) start(ctx context.Context, dir string) error {
 	cfg.InitialCluster = cfg.InitialClusterFromName(embedName)
 	cfg.TickMs, cfg.ElectionMs = uint(embedTick.Milliseconds()), uint(embedElection.Milliseconds())
 	cfg.QuotaBackendBytes = embedQuota
-	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, embedHistory
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = embed.CompactorModePeriodic, s.history.String()
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = embedSnapshot, embedCatchUp
 	cfg.EnableGRPCGateway = false
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZap(s.logger))
