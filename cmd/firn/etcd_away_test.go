@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -185,6 +186,8 @@ type commits struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	failed  atomic.Bool
+	// restarts says that the broker may be away for a while.
+	restarts atomic.Bool
 }
 
 func newCommits(t *testing.T, p *brokertest.Process) *commits {
@@ -222,6 +225,12 @@ func (c *commits) codes() string {
 	return fmt.Sprint(c.seen)
 }
 
+// lineBroke reports whether an error is not one that a broker answered with.
+func lineBroke(err error) bool {
+	var answer *kerr.Error
+	return !errors.As(err, &answer)
+}
+
 func (c *commits) run(ctx context.Context) {
 	stored := int64(-1)
 	pace := time.NewTicker(20 * time.Millisecond)
@@ -236,7 +245,7 @@ func (c *commits) run(ctx context.Context) {
 		case err == nil:
 			stored = next
 			c.stored.Add(1)
-		case slices.ContainsFunc(retriable, func(k *kerr.Error) bool { return err == k }):
+		case slices.ContainsFunc(retriable, func(k *kerr.Error) bool { return err == k }), c.restarts.Load() && lineBroke(err):
 			c.refused.Add(1)
 			c.note(err.Error())
 		default:

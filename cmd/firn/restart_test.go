@@ -222,3 +222,33 @@ func parkJoin(ctx context.Context, cl *kgo.Client) error {
 	}
 	return nil
 }
+
+// Members of a group that is at rest keep their partitions over a stop and over a kill of the broker, and no commit
+// goes back.
+func TestMembersOutliveARestart(t *testing.T) {
+	t.Parallel()
+	p := brokertest.Start(t)
+	r := newPacedRig(t, p, 2*time.Millisecond)
+	g := joinGroup(t, p)
+	c := newCommits(t, p)
+	c.restarts.Store(true)
+	c.await("a commit succeeds", func() bool { return c.stored.Load() > 3 })
+	for _, end := range []struct {
+		name string
+		do   func()
+	}{{"stop", p.Stop}, {"kill", p.Kill}} {
+		stored := c.stored.Load()
+		end.do()
+		began := time.Now()
+		p.Restart()
+		c.await("commits succeed again", func() bool { return c.stored.Load() > stored+3 })
+		t.Logf("commits again %v after the %s", time.Since(began), end.name)
+		polled := g.records.Load()
+		p.Eventually("members go on reading, for several heartbeats", func() (bool, error) {
+			return g.records.Load() > polled+2000, nil
+		})
+		g.check()
+	}
+	c.stop()
+	r.finish()
+}
