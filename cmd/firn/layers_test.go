@@ -43,13 +43,14 @@ broker/partition, broker/group, broker/txn, broker/controller, broker/auth, brok
 NONE < broker/console
 broker/api, broker/server, broker/replication, broker/console, gc, metadata/etcd, tiering/objstore/open < broker
 broker < broker/brokertest
+NONE < broker/brokertest/history < broker/brokertest/history/drive
 broker/wire, tiering < bench
 broker, bench < cmd/firn
 `
 
 // exams are packages for tests only; any test may import them and they may import what they examine.
 var exams = []string{
-	"segment/vfs/vfstest", "metadata/kvtest", "tiering/objstore/objtest", "broker/wire/wiretest", "broker/wire/randmsg", "broker/brokertest", "tiering/tiertest",
+	"segment/vfs/vfstest", "metadata/kvtest", "tiering/objstore/objtest", "broker/wire/wiretest", "broker/wire/randmsg", "broker/brokertest", "broker/brokertest/history", "broker/brokertest/history/drive", "tiering/tiertest",
 	"deploy/tools/toolbox", "metadata/memkv", "metadata/etcd", "tiering/objstore/mem", "tiering/objstore/faulty",
 	"segment/vfs/faultfs",
 }
