@@ -204,7 +204,8 @@ func (a *applier) setTierHead(r *partition.Replica, im *metadata.Image, log *slo
 	r.SetTierHead(&head)
 }
 
-// archive starts, changes or ends the archiving of a partition; a nil config ends it.
+// archive starts, changes or ends the archiving of a partition; a nil config ends it. A partition that is not archived
+// any more, but was, keeps its Upload: retention and the trash go on for what lies in the bucket.
 func (a *applier) archive(r *partition.Replica, epoch int32, config *topic.Config) {
 	if a.b.uploader == nil {
 		return
@@ -213,7 +214,7 @@ func (a *applier) archive(r *partition.Replica, epoch int32, config *topic.Confi
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u := a.uploads[tp]
-	wanted := config != nil && config.Tier.Enabled
+	wanted := config != nil && (config.Tier.Enabled || hasObjects(r.TierHead()))
 	if u != nil && (!wanted || u.epoch != epoch) {
 		r.SetUpload(nil)
 		u.Close()
@@ -231,6 +232,11 @@ func (a *applier) archive(r *partition.Replica, epoch int32, config *topic.Confi
 	u = &upload{epoch: epoch, Upload: a.b.uploader.Register(tp, epoch, newSource(r), limits)}
 	a.uploads[tp] = u
 	r.SetUpload(u.Upload)
+}
+
+// hasObjects reports whether a tier head stands for anything in the bucket, if it is only trash.
+func hasObjects(h *manifest.Head) bool {
+	return h != nil && (len(h.Tail) > 0 || !h.Root.IsZero())
 }
 
 // evict stops hosting a partition that is no longer this broker's, and deletes its local data.

@@ -44,7 +44,7 @@ func (b *Broker) collectTargets() []gc.Target {
 			continue
 		}
 		list = append(list, gc.Target{
-			Archive: u.Archive(), Policy: gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes}, Untiered: u.Status().LagBytes,
+			Archive: u.Archive(), Policy: gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes}, Untiered: u.Status().Untiered,
 		})
 	}
 	return list

@@ -98,7 +98,10 @@ func (b *Broker) topicConfig(im *metadata.Image, id topic.ID) (topic.Config, err
 }
 
 func uploadLimits(c *topic.Config) tiering.Limits {
-	return tiering.Limits{MaxLag: time.Duration(c.Tier.MaxLagMs) * time.Millisecond, MinBytes: c.Tier.MinBytes, Paused: c.Tier.CopyDisabled}
+	return tiering.Limits{
+		MaxLag: time.Duration(c.Tier.MaxLagMs) * time.Millisecond, MinBytes: c.Tier.MinBytes,
+		Paused: c.Tier.CopyDisabled, Ended: !c.Tier.Enabled,
+	}
 }
 
 // bootID names the running kernel: another one means that the page cache was lost. Empty where the

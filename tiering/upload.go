@@ -19,6 +19,9 @@ type Limits struct {
 	MinBytes int64         // tier.min.bytes
 	// Paused stops new uploads (remote.log.copy.disable).
 	Paused bool
+	// Ended stops them for good: the topic is not archived any more (remote.storage.enable), and what is
+	// local only is no lag. The Upload then stands for the manifest of what was archived before.
+	Ended bool
 }
 
 // defaultMaxLag is tier.max.lag.ms where nothing is said; smallLag is how long fewer than MinBytes wait.

@@ -38,7 +38,8 @@ type UploadStatus struct {
 	RawBytes    int64 // in the tier, before block compression
 	StoredBytes int64 // in the tier, as objects
 	Segments    int64 // in the tier
-	LagBytes    int64
+	Untiered    int64 // bytes that are local only
+	LagBytes    int64 // of those, what is to be archived
 	Lag         time.Duration // age of the oldest byte that is not in the tier, as far as known
 	Fenced      bool
 	Failures    int   // in a row
@@ -54,11 +55,14 @@ func (p *Upload) Status() UploadStatus {
 		s.LogStart, s.RawBytes, s.StoredBytes, s.Segments = h.LogStart, h.RawBytes, h.StoredBytes, h.Segments
 		from = max(from, h.TierEnd)
 	}
-	s.LagBytes = p.src.Bytes(from)
+	s.Untiered = p.src.Bytes(from)
 	p.note()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.Failures, s.Err, s.RetryAt = p.mu.failures, p.mu.err, p.mu.retryAt
+	if !p.mu.limits.Ended {
+		s.LagBytes = s.Untiered
+	}
 	if s.LagBytes > 0 {
 		for i, m := range p.mu.marks {
 			if i == 0 || m.offset <= from {

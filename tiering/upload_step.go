@@ -29,7 +29,7 @@ func (p *Upload) step() (more bool, err error) {
 		return false, err
 	}
 	p.forgetMarks(head.TierEnd)
-	if limits.Paused {
+	if limits.Paused || limits.Ended {
 		return false, nil
 	}
 	if start := p.src.Start(); head.TierEnd < start {
