@@ -104,6 +104,11 @@ func (c *checkpointer) open(d *Disk) (map[Ref]entry, error) {
 			return nil, fmt.Errorf("open checkpoint: %w", err)
 		}
 		c.mu.files[i] = f
+		if !d.clean { // the other file is about to be written over: this one must not be in memory only
+			if err := f.Sync(); err != nil {
+				return nil, fmt.Errorf("open checkpoint: %w", err)
+			}
+		}
 		generation, entries, err := readCheckpoint(d, path)
 		if err != nil {
 			return nil, err

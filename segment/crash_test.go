@@ -99,14 +99,17 @@ func (c *crasher) crash(op faultfs.Op, name string) {
 	c.mu.crashes++
 	percent := []int{0, 30, 70, 95, 100}[c.mu.rng.IntN(5)]
 	seed := c.mu.rng.Uint64()
-	clone := c.mem.CrashClone(seed, percent)
+	what, clone := fmt.Sprintf("power cut, %d%% of unsynced kept,", percent), c.mem.CrashClone(seed, percent)
+	if percent == 100 {
+		what, clone = "kill", c.mem.KillClone()
+	}
 	if err := c.verify(clone, percent == 100); err != nil {
-		c.mu.failure = fmt.Errorf("%s: crash before %s %s, %d%% of unsynced kept: %w", c.step, op, name, percent, err)
+		c.mu.failure = fmt.Errorf("%s: %s before %s %s: %w", c.step, what, op, name, err)
 	}
 }
 
-// verify opens the file system left by a crash three times: the first recovery must not live on what
-// the second does not find, and what is appended after it must be there the third time. The first
+// verify opens the file system left by a crash three times, each time after a power cut that keeps
+// nothing which is not synced: the first recovery must not live on what the second does not find, and what is appended after it must be there the third time. The first
 // recovery may itself be cut short by a crash.
 func (c *crasher) verify(fsys *vfs.Mem, kill bool) error {
 	var next int64
@@ -143,12 +146,19 @@ func (c *crasher) verify(fsys *vfs.Mem, kill bool) error {
 	return nil
 }
 
-func (c *crasher) verifyOnce(fsys vfs.FS) error {
-	d, l, state, err := c.recover(fsys)
-	if err != nil {
-		return err
+// verifyOnce is for what a crash within the first recovery leaves: recovered again, also after a power cut behind that.
+func (c *crasher) verifyOnce(fsys *vfs.Mem) error {
+	for range 2 {
+		d, l, state, err := c.recover(fsys)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(c.compare(l, state, false), d.Close(false)); err != nil {
+			return err
+		}
+		fsys = fsys.CrashClone(1, 0)
 	}
-	return errors.Join(c.compare(l, state, false), d.Close(false))
+	return nil
 }
 
 func (c *crasher) recover(fsys vfs.FS) (*Disk, *Log, *counter, error) {
@@ -173,7 +183,7 @@ func (c *crasher) compare(l *Log, state *counter, kill bool) error {
 	return nil
 }
 
-// interrupted is a file system that is crash-cloned before one of the changes made to it.
+// interrupted is a file system that is crash-cloned, or kill-cloned, before one of the changes made to it.
 type interrupted struct {
 	fs    vfs.FS
 	clone *vfs.Mem
@@ -183,13 +193,18 @@ type interrupted struct {
 func (c *crasher) crashIn(fsys *vfs.Mem) *interrupted {
 	var inject faultfs.Injector
 	i := &interrupted{fs: faultfs.Wrap(fsys, &inject)}
-	seed, percent, left := c.mu.rng.Uint64(), c.mu.rng.IntN(101), c.mu.rng.IntN(20)
+	seed, percent, left := c.mu.rng.Uint64(), c.mu.rng.IntN(150), c.mu.rng.IntN(20)
 	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, name string) {
 		if !op.Changes() {
 			return
 		}
-		if left--; left == 0 {
-			i.clone, i.at = fsys.CrashClone(seed, percent), fmt.Sprint(op, " ", name)
+		if left--; left != 0 {
+			return
+		}
+		if i.at = fmt.Sprint(op, " ", name); percent > 100 {
+			i.clone = fsys.KillClone()
+		} else {
+			i.clone = fsys.CrashClone(seed, percent)
 		}
 	}})
 	return i

@@ -101,6 +101,9 @@ func (d *Disk) load(o DiskOptions) error {
 		return err
 	}
 	d.touched.Store(!d.clean)
+	if err := settle(d.fs, d.dir, d.clean); err != nil {
+		return err
+	}
 	if d.mu.entries, err = d.checkpoint.open(d); err != nil {
 		return err
 	}

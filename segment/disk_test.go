@@ -195,9 +195,15 @@ func TestRemoveCrash(t *testing.T) {
 		if !op.Changes() {
 			return
 		}
-		for seed := range uint64(3) {
+		for seed := range uint64(20) {
 			n.Add(1)
-			after := openDisk(t, mem.CrashClone(seed, int(seed)*50))
+			left := mem.CrashClone(seed, int(seed)*50)
+			if seed > 2 { // a kill, and a power cut once the next process has deleted what it found
+				left = mem.KillClone()
+				_ = openDisk(t, left).Close(false)
+				left = left.CrashClone(seed, 50)
+			}
+			after := openDisk(t, left)
 			l, err := after.Open(testID, 0, Options{})
 			if err != nil {
 				t.Errorf("crash before %s %s: %v", op, name, err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"firn/segment/vfs"
 )
 
 // Open makes the partition's log or recovers it: what it then holds is durable and verified past the
@@ -106,6 +108,9 @@ func (l *Log) recover(known *entry) (dirty bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := settle(l.disk.fs, l.dir, l.disk.clean); err != nil {
+		return false, err
+	}
 	st, err := readStateFile(l.disk.fs, l.path(stateName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && known == nil && l.allEmpty(f):
@@ -131,6 +136,19 @@ func (l *Log) recover(known *entry) (dirty bool, err error) {
 	l.recovered = l.hw.Load()
 	l.commits.reported = l.Durable()
 	return dirty, nil
+}
+
+// settle makes durable what files a directory holds, unless the run before ended in order: a process that was killed
+// between replacing a file and making that durable leaves one that a power cut would still take back, after others were
+// built on it.
+func settle(fsys vfs.FS, dir string, clean bool) error {
+	if clean {
+		return nil
+	}
+	if err := fsys.SyncDir(dir); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	return nil
 }
 
 // create makes a new log that begins at offset 0.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // witness is a file system that notes what is done to log files.
@@ -127,5 +128,51 @@ func TestRecoveryReadsOnlyPastTheCheckpoint(t *testing.T) {
 				t.Errorf("%s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// A process is killed at each step of making a log directory. What the next one acknowledges there survives a power cut,
+// and a batch that the cut tears is cut off and not taken for damage.
+func TestKilledWhileADiskIsMade(t *testing.T) {
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	var left []*vfs.Mem
+	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, _ string) {
+		if op.Changes() {
+			left = append(left, mem.KillClone())
+		}
+	}})
+	d := openDisk(t, faultfs.Wrap(mem, &inject))
+	if err := d.SetBrokerEpoch(1); err != nil {
+		t.Fatal(err)
+	}
+	openLog(t, d, Options{})
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	for i, mem := range left {
+		for seed := range uint64(5) {
+			mem := mem.KillClone()
+			d := openDisk(t, mem)
+			l := openLog(t, d, Options{})
+			fill(t, l, 10, 5, 3000)
+			if err := l.sync(); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, l, 20, 5, 3000)
+			cut := mem.CrashClone(seed, 50)
+			_ = d.Close(false)
+			d = openDisk(t, cut)
+			after, err := d.Open(testID, 0, Options{})
+			if err != nil {
+				t.Errorf("step %d, seed %d: %v", i, seed, err)
+			} else if after.Next() < 10 {
+				t.Errorf("step %d, seed %d: ends at %d, 10 was durable", i, seed, after.Next())
+			}
+			_ = d.Close(false)
+		}
+	}
+	if len(left) < 10 {
+		t.Errorf("%d steps", len(left))
 	}
 }

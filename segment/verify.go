@@ -80,10 +80,10 @@ func (r *recovery) verify(s *segment) (size, next int64, err error) {
 	if size < r.from.size {
 		return 0, 0, &CorruptionError{Path: r.log.Name(), Offset: size, Err: fmt.Errorf("%w: %d bytes, %d were durable", errNoData, size, r.from.size)}
 	}
-	if size > r.from.size {
-		// A killed process leaves bytes that only memory holds. They are brought to disk and read back
-		// from it, before anything is said of them.
-		r.changed = true
+	// A killed process leaves bytes of which only memory knows that they are there, or that they were cut
+	// off. That is brought to disk and read back from it, before anything is said of them.
+	r.changed = r.changed || size > r.from.size
+	if r.changed || !r.l.disk.clean {
 		if err := r.log.Sync(); err != nil {
 			return 0, 0, r.l.disk.fail(fmt.Errorf("sync %s: %w", r.log.Name(), err))
 		}

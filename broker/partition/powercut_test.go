@@ -7,8 +7,56 @@ import (
 	"testing"
 	"time"
 
+	"firn/metadata/topic"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
+
+// The process is killed before a batch is synced: only the page cache has it. The broker that comes after acknowledges the
+// retry, and then the power fails: the batch is there, once, and nobody was told of it too early.
+func TestRetryAnsweredAfterAKillSurvivesThePowerCut(t *testing.T) {
+	for name, conf := range map[string]topic.Config{"durable": durableConfig(), "made durable": relaxedConfig()} {
+		t.Run(name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			var inject faultfs.Injector
+			conf.Flush.Ms = 3600_000
+			g := newRig(t, faultfs.Wrap(mem, &inject))
+			r := g.lead(conf)
+			syncs := holdSyncs(&inject)
+			defer syncs.release()
+			original := start(r, AcksAll, idempotent(t, 1, 0, 0, 3, "v"))
+			if conf.Flush.Durable() {
+				<-syncs.in
+				if !original.pending() {
+					t.Fatal("acknowledged before the sync")
+				}
+			}
+			killed := mem.KillClone()
+
+			g = newRig(t, killed)
+			conf = durableConfig()
+			r = g.lead(conf)
+			for _, acks := range []int16{AcksAll, AcksLeader} {
+				if a := start(r, acks, idempotent(t, 1, 0, 0, 3, "v")).wait(t); a.Err != nil || a.BaseOffset != 0 {
+					t.Errorf("retry with acks=%d: %v at %d", acks, a.Err, a.BaseOffset)
+				}
+			}
+			cut := killed.CrashClone(2, 0)
+
+			g = newRig(t, cut)
+			r = g.lead(conf)
+			if got := values(t, g, r, 0); len(got) != 3 {
+				t.Errorf("after the power cut: %v", got)
+			}
+			if base := appendOK(t, r, idempotent(t, 1, 0, 0, 3, "v")); base != 0 {
+				t.Errorf("a retry after that is at %d", base)
+			}
+			if base := appendOK(t, r, idempotent(t, 1, 0, 3, 1, "w")); base != 3 {
+				t.Errorf("the next is at %d", base)
+			}
+		})
+	}
+}
 
 // ledger is what a test's producers know: what was acknowledged, and what each one sent last.
 type ledger struct {

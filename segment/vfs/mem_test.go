@@ -64,8 +64,15 @@ func TestCrashAgainstModel(t *testing.T) {
 		if d := diff(s.current(), snapshot(t, s.mem.CrashClone(seed, 100), "/d")); d != "" {
 			t.Fatalf("seed %d: everything kept: %s", seed, d)
 		}
+		killed := s.mem.KillClone()
+		if d := diff(s.current(), snapshot(t, killed, "/d")); d != "" {
+			t.Fatalf("seed %d: after a kill: %s", seed, d)
+		}
 		for crash := range uint64(5) {
 			clone := s.mem.CrashClone(crash, 50)
+			if d := diff(snapshot(t, clone, "/d"), snapshot(t, killed.CrashClone(crash, 50), "/d")); d != "" {
+				t.Fatalf("seed %d: a crash after a kill differs from one without: %s", seed, d)
+			}
 			after := snapshot(t, clone, "/d")
 			if d := diff(after, snapshot(t, s.mem.CrashClone(crash, 50), "/d")); d != "" {
 				t.Fatalf("seed %d: the same crash differs: %s", seed, d)
@@ -75,10 +82,28 @@ func TestCrashAgainstModel(t *testing.T) {
 				t.Fatalf("seed %d: what survived a crash did not survive the next: %s", seed, d)
 			}
 		}
+		ruin(t, killed, "/d")
 		if d := diff(s.current(), snapshot(t, s.mem, "/d")); d != "" {
-			t.Fatalf("seed %d: a crash clone changed the original: %s", seed, d)
+			t.Fatalf("seed %d: a clone changed the original: %s", seed, d)
+		}
+		if d := diff(s.durable(), snapshot(t, s.mem.CrashClone(seed, 0), "/d")); d != "" {
+			t.Fatalf("seed %d: a clone changed what is durable of the original: %s", seed, d)
 		}
 	}
+}
+
+// ruin writes over every file of dir and removes it.
+func ruin(t *testing.T, fsys FS, dir string) {
+	t.Helper()
+	names, err := fsys.ReadDir(dir)
+	mustDo(t, err)
+	for _, n := range names {
+		f, err := fsys.OpenRW(dir + "/" + n.Name())
+		mustDo(t, err)
+		_, err = f.WriteAt(make([]byte, 3*memPage), 1)
+		mustDo(t, errors.Join(err, f.Sync(), f.Close(), fsys.Remove(dir+"/"+n.Name())))
+	}
+	mustDo(t, fsys.SyncDir(dir))
 }
 
 func diff(want, got map[string]string) string {
