@@ -25,11 +25,12 @@ const (
 type client struct {
 	app       *app
 	bootstrap string
+	waiting   *waiting
 }
 
 // clientFlags adds the flags of client commands to cmd and all below it.
 func clientFlags(a *app, cmd *cobra.Command) *client {
-	c := &client{app: a}
+	c := &client{app: a, waiting: &waiting{app: a}}
 	cmd.PersistentFlags().StringVar(&c.bootstrap, "bootstrap-server", a.env("FIRN_BOOTSTRAP_SERVER", defaultBootstrap),
 		"`HOST:PORT` of a broker, more with commas between; also FIRN_BOOTSTRAP_SERVER")
 	return c
@@ -44,7 +45,7 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 			return nil, usagef("--bootstrap-server %q: want HOST:PORT", c.bootstrap)
 		}
 	}
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("firn")}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("firn"), kgo.WithHooks(c.waiting)}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
@@ -57,6 +58,7 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 		}
 		return nil, fmt.Errorf("no broker answers at %s: %w", c.bootstrap, err)
 	}
+	c.waiting.begin()
 	return cl, nil
 }
 

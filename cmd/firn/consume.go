@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -122,10 +123,11 @@ func (a *app) consume(ctx context.Context, c *client, o consumeOptions) error {
 	if o.count == 0 {
 		return nil
 	}
-	r := &reader{app: a, opts: o, wake: func() {}, parts: map[int32]*part{}}
+	r := &reader{app: a, opts: o, waiting: c.waiting, wake: func() {}, parts: map[int32]*part{}}
 	opts := []kgo.Opt{
 		kgo.FetchMaxPartitionBytes(4 << 20),
 		kgo.KeepControlRecords(), // they may be the last ones before the end
+		kgo.KeepRetryableFetchErrors(),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 	}
 	if o.group != "" {
@@ -197,6 +199,32 @@ func (r *reader) run(ctx context.Context) error {
 	return nil
 }
 
+// refusalsTold is how long fetches are refused before it is worth a word: a change of leaders takes less.
+const refusalsTold = 3 * time.Second
+
+// refused decides about an error that a fetch came back with: whether it is one of the command, or one that the
+// client tries again after.
+func (r *reader) refused(e kgo.FetchError) error {
+	if !kerr.IsRetriable(e.Err) {
+		return e.Err
+	}
+	now := r.app.now()
+	if now.Sub(r.refusals.last) > 10*refusalsTold {
+		r.refusals.since = time.Time{}
+	}
+	r.refusals.last = now
+	switch {
+	case r.refusals.since.IsZero():
+		r.refusals.since = now
+	case now.Sub(r.refusals.since) < refusalsTold:
+	case errors.Is(e.Err, kerr.UnknownTopicID): // the topic was deleted, and what has its name now is another one
+		return e.Err
+	default:
+		r.waiting.tell(fmt.Sprintf("fetch %s-%d", e.Topic, e.Partition), e.Err)
+	}
+	return nil
+}
+
 // commitEvery bounds how much a group reads twice after a crash, while it reads without a pause.
 const commitEvery = time.Second
 
@@ -206,11 +234,14 @@ func (r *reader) write(fetches kgo.Fetches) error {
 		if errors.Is(e.Err, context.Canceled) {
 			continue // woken
 		}
-		return fmt.Errorf("fetch %s-%d: %w", e.Topic, e.Partition, brokerError(e.Err, ""))
+		if err := r.refused(e); err != nil {
+			return fmt.Errorf("fetch %s-%d: %w", e.Topic, e.Partition, brokerError(err, ""))
+		}
 	}
 	r.io.Lock()
 	defer r.io.Unlock()
 	for it := fetches.RecordIter(); !it.Done(); {
+		r.refusals.since = time.Time{}
 		rec := it.Next()
 		want, full := r.take(rec)
 		if full {

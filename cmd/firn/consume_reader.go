@@ -26,6 +26,10 @@ type reader struct {
 	line []byte // memory for one formatted record
 	bar  *progress
 
+	waiting *waiting
+	// refusals are the fetches refused since the last record, or since a while without any. Only run uses it.
+	refusals struct{ since, last time.Time }
+
 	// What plan has found out; fixed once consuming begins.
 	from   offsets // where partitions begin, for a group those without a commit
 	starts offsets // log starts

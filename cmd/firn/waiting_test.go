@@ -1,0 +1,78 @@
+package main
+
+import (
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A consumer whose broker refuses for a while, as one whose bucket is away, says so and goes on.
+func TestConsumeSaysWhatItWaitsFor(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	seed(t, addr, "t", 1, 3, time.Now())
+	var refuse atomic.Bool
+	refuse.Store(true)
+	c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if !refuse.Load() {
+			return nil, nil, false
+		}
+		r := req.(*kmsg.FetchRequest)
+		resp := r.ResponseKind().(*kmsg.FetchResponse)
+		for _, t := range r.Topics {
+			rt := kmsg.NewFetchResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewFetchResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, kerr.KafkaStorageError.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	out, errOut := newSyncBuffer(), newSyncBuffer()
+	a := testApp(addr, nil, out, errOut)
+	var clock atomic.Int64
+	a.now = func() time.Time { return time.Unix(clock.Add(1), 0) } // each look at the clock is a second
+	background(t, a, "consume", "t")
+	errOut.waitFor(t, "firn: fetch t-0: ")
+	errOut.waitFor(t, "(KAFKA_STORAGE_ERROR); trying again\n")
+	refuse.Store(false)
+	out.waitFor(t, "0\n1\n2\n")
+}
+
+// That a broker cannot be reached is told now and then, but not before one has answered.
+func TestWaitingIsToldNowAndThen(t *testing.T) {
+	errOut := newSyncBuffer()
+	a := testApp("", nil, nil, errOut)
+	var clock atomic.Int64
+	a.now = func() time.Time { return time.Unix(clock.Load(), 0) }
+	w := &waiting{app: a}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: net.ErrClosed}
+	meta := kgo.BrokerMetadata{Host: "h", Port: 1}
+	w.OnBrokerConnect(meta, 0, nil, refused)
+	if errOut.String() != "" {
+		t.Errorf("told before a cluster answered: %q", errOut)
+	}
+	w.begin()
+	w.OnBrokerConnect(meta, 0, nil, nil)
+	w.OnBrokerConnect(meta, 0, nil, refused)
+	clock.Store(5)
+	w.OnBrokerConnect(meta, 0, nil, refused)
+	const line = "firn: connect to h:1: dial tcp: use of closed network connection; trying again\n"
+	if errOut.String() != line {
+		t.Errorf("got %q, want one line", errOut)
+	}
+	clock.Store(20)
+	w.OnBrokerConnect(meta, 0, nil, refused)
+	if errOut.String() != line+line {
+		t.Errorf("got %q, want two lines", errOut)
+	}
+}
