@@ -35,11 +35,11 @@ type UploadStatus struct {
 	LeaderEpoch int32
 	TierEnd     int64 // proven by a read; -1 before the first
 	LogStart    int64
-	RawBytes    int64 // in the tier, before block compression
-	StoredBytes int64 // in the tier, as objects
-	Segments    int64 // in the tier
-	Untiered    int64 // bytes that are local only
-	LagBytes    int64 // of those, what is to be archived
+	RawBytes    int64         // in the tier, before block compression
+	StoredBytes int64         // in the tier, as objects
+	Segments    int64         // in the tier
+	Untiered    int64         // bytes that are local only
+	LagBytes    int64         // of those, what is to be archived
 	Lag         time.Duration // age of the oldest byte that is not in the tier, as far as known
 	Fenced      bool
 	Failures    int   // in a row
