@@ -2,8 +2,8 @@ package broker
 
 import "strings"
 
-// KafkaOnly reports whether key is a broker setting of Kafka 4.1 that Firn does not have, so that it is
-// worth a warning and not an error.
+// KafkaOnly reports whether key is a broker setting of Kafka 4.1, or one that Kafka 3 still had, and that Firn
+// does not have, so that it is worth a warning and not an error.
 func KafkaOnly(key string) bool {
 	for _, prefix := range kafkaPrefixes {
 		if strings.HasPrefix(key, prefix) {
@@ -13,13 +13,13 @@ func KafkaOnly(key string) bool {
 	return kafkaOnly[key]
 }
 
-// kafkaPrefixes begin keys whose rest a user makes up: settings of one listener and of remote storage
-// plug-ins.
-var kafkaPrefixes = []string{"listener.name.", "rsm.config.", "rlmm.config."}
+// kafkaPrefixes begin keys whose rest a user makes up, settings of one listener and of remote storage plug-ins,
+// and those of what Kafka has left behind.
+var kafkaPrefixes = []string{"listener.name.", "rsm.config.", "rlmm.config.", "zookeeper.", "password.encoder."}
 
 var kafkaOnly = func() map[string]bool {
 	m := map[string]bool{}
-	for _, k := range strings.Fields(kafkaOnlyNames) {
+	for _, k := range strings.Fields(kafkaOnlyNames + kafkaGoneNames) {
 		m[k] = true
 	}
 	return m
@@ -119,3 +119,11 @@ const kafkaOnlyNames = `
 	transaction.state.log.replication.factor transaction.state.log.segment.bytes transaction.two.phase.commit.enable
 	transactional.id.expiration.ms unclean.leader.election.interval.ms unstable.api.versions.enable
 	unstable.feature.versions.enable`
+
+// kafkaGoneNames are the broker settings of Kafka 3 that Kafka 4 has dropped; many files still have them.
+const kafkaGoneNames = `
+	auto.include.jmx.reporter broker.id.generation.enable control.plane.listener.name controlled.shutdown.max.retries
+	controlled.shutdown.retry.backoff.ms delegation.token.master.key group.coordinator.new.enable
+	inter.broker.protocol.version leader.imbalance.per.broker.percentage log.message.downconversion.enable
+	log.message.format.version log.message.timestamp.difference.max.ms offsets.commit.required.acks
+	reserved.broker.max.id`

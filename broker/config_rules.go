@@ -193,6 +193,15 @@ func words(allowed string, field func(*Config) *[]string) rule {
 	}
 }
 
+// each is a list whose members ok accepts.
+func each(ok func(string) bool, r rule) rule {
+	inner := r.set
+	r.set = func(c *Config, v string) bool {
+		return inner(c, v) && !slices.ContainsFunc(splitList(v), func(s string) bool { return !ok(s) })
+	}
+	return r
+}
+
 // splitList cuts a comma-separated list and trims its members; an empty text is an empty list.
 func splitList(v string) []string {
 	if v = strings.TrimSpace(v); v == "" {

@@ -180,7 +180,7 @@ func etcdSettings() []Setting {
 	password.Sensitive, password.Type = true, topic.Password
 	return []Setting{
 		setting("etcd.endpoints", "", "The etcd cluster that holds the metadata.",
-			words("a comma-separated list of HOST:PORT, http://…, https://… or unix:///…", func(c *Config) *[]string { return &c.Etcd.Endpoints })),
+			each(endpoint, words("a comma-separated list of HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:///PATH", func(c *Config) *[]string { return &c.Etcd.Endpoints }))),
 		setting("etcd.embed.dir", "", "Instead of etcd.endpoints: run a one-member etcd in this process with its data in this directory.",
 			text("a directory", func(c *Config) *string { return &c.Etcd.EmbedDir })),
 		setting("etcd.username", "", "User name for etcd.",

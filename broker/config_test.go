@@ -111,6 +111,9 @@ func TestSetValues(t *testing.T) {
 		{"default.replication.factor", map[string]string{"3": "3"}, []string{"0", "32768"}, "1 or more"},
 		{"auto.create.topics.enable", map[string]string{"FALSE": "false"}, []string{"no"}, "true or false"},
 		{"http.listen", map[string]string{"none": "none", "[::1]:80": "[::1]:80"}, []string{"9644", "a:b", "a:99999"}, "HOST:PORT or none"},
+		{"etcd.endpoints", map[string]string{
+			"": "", "a:2379, b:2379": "a:2379,b:2379", "https://[::1]:1/": "https://[::1]:1/", "unix:///s": "unix:///s",
+		}, []string{"a", "a:b", "a:1,", "http://a", "unix://s", "ftp://a:1", "http://"}, "HOST:PORT"},
 		{"tier.url", map[string]string{
 			"none": "none", "file:///srv/tier": "file:///srv/tier", "s3://b/p?region=x": "s3://b/p?region=x", "minio://h:1/b": "minio://h:1/b",
 		}, []string{"/srv/tier", "file://srv/tier", "file:tier", "s3://", "minio://h:1/", "http://x", "%"}, "file:///DIR"},
@@ -236,6 +239,52 @@ setting http.listen="x" (flag --http): allowed is HOST:PORT or none`
 	}
 	if _, _, err := LoadConfig(DefaultConfig(), Layers{File: big}); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("huge file: %v", err)
+	}
+}
+
+// The file of a Kafka broker can be tried as it is, one of Kafka 3 as well as one of Kafka 4: what Firn does not have
+// is a warning for each line, and the rest is taken.
+func TestKafkasOwnFileIsTaken(t *testing.T) {
+	for name, own := range map[string][]string{
+		"4": {
+			"process.roles=broker,controller", "controller.quorum.bootstrap.servers=localhost:9093", "inter.broker.listener.name=PLAINTEXT",
+			"controller.listener.names=CONTROLLER", "num.network.threads=3", "num.io.threads=8", "socket.send.buffer.bytes=102400",
+			"socket.receive.buffer.bytes=102400", "num.recovery.threads.per.data.dir=1", "offsets.topic.replication.factor=1",
+			"share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
+			"transaction.state.log.replication.factor=1", "transaction.state.log.min.isr=1", "log.dir.failure.timeout.ms=1",
+		},
+		"3": {
+			"broker.id=0", "zookeeper.connect=localhost:2181", "zookeeper.connection.timeout.ms=18000", "inter.broker.protocol.version=3.0",
+			"log.message.format.version=3.0", "leader.imbalance.per.broker.percentage=10", "password.encoder.secret=x",
+		},
+	} {
+		t.Run("Kafka "+name, func(t *testing.T) {
+			shared := []string{
+				"listeners=PLAINTEXT://:9092,CONTROLLER://:9093", "advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093",
+				"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL", "log.dirs=/tmp/kafka-logs", "num.partitions=2",
+				"log.retention.hours=168", "log.segment.bytes=1073741824", "log.retention.check.interval.ms=300000",
+			}
+			file := filepath.Join(t.TempDir(), "server.properties")
+			if err := os.WriteFile(file, []byte(strings.Join(append(shared, own...), "\n")), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			c, warnings, err := LoadConfig(DefaultConfig(), Layers{File: file})
+			if err != nil || len(warnings) != len(own) || c.Topics.NumPartitions != 2 {
+				t.Fatalf("%d warnings of %d: %q, %v", len(warnings), len(own), warnings, err)
+			}
+			mustSet(t, &c, "node.id", "0", "etcd.endpoints", "h:1")
+			if err := c.Validate(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A password under a misspelt name is not shown.
+func TestMisspeltPasswordIsNotShown(t *testing.T) {
+	_, _, err := LoadConfig(DefaultConfig(), Layers{Env: []string{"FIRN_ETCD_PASSWROD=hush", "FIRN_ETCD_PASSWD=hush"}})
+	if err == nil || strings.Contains(err.Error(), "hush") || strings.Count(err.Error(), "did you mean etcd.password?") != 2 {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -35,6 +35,9 @@ func (e *SettingError) Error() string {
 }
 
 func unknownSetting(key, value string, from Origin) *SettingError {
+	if strings.Contains(strings.ToLower(key), "pass") {
+		value = "[hidden]" // likely the right value under a wrong name
+	}
 	e := &SettingError{Key: key, Value: value, From: from, Unknown: true}
 	names := make([]string, len(Settings))
 	for i := range Settings {
@@ -138,6 +141,19 @@ func hostPort(v string) bool {
 	}
 	_, err = strconv.ParseUint(port, 10, 16)
 	return err == nil
+}
+
+// endpoint reports whether v is an address of etcd: host:port, or a URL with one, or the path of a socket.
+func endpoint(v string) bool {
+	if path, ok := strings.CutPrefix(v, "unix://"); ok {
+		return strings.HasPrefix(path, "/")
+	}
+	for _, scheme := range []string{"http://", "https://"} {
+		if rest, ok := strings.CutPrefix(v, scheme); ok {
+			v = strings.TrimSuffix(rest, "/")
+		}
+	}
+	return v != "" && hostPort(v)
 }
 
 // tierURL reports whether v is "" or names object storage in one of the known ways. What is in the URL
