@@ -199,7 +199,10 @@ func TestAutoCreationIsBehindTheAnswer(t *testing.T) {
 }
 
 func TestAutoCreationThatIsNotAllowed(t *testing.T) {
+	hold := make(chan struct{}) // a creation that begins does not end
+	defer close(hold)
 	client := newCluster(t)
+	client.ctl.hold = hold
 	req := kmsg.NewPtrMetadataRequest()
 	req.Version = 4
 	rt := kmsg.NewMetadataRequestTopic()
@@ -209,6 +212,7 @@ func TestAutoCreationThatIsNotAllowed(t *testing.T) {
 	wantCode(t, "client forbids", resp.Topics[0].ErrorCode, kerr.UnknownTopicOrPartition)
 
 	broker := newCluster(t, func(d *AdminDeps) { d.AutoCreate = false })
+	broker.ctl.hold = hold
 	req.AllowAutoTopicCreation = true
 	resp = call[*kmsg.MetadataResponse](t, broker.api, req)
 	wantCode(t, "broker forbids", resp.Topics[0].ErrorCode, kerr.UnknownTopicOrPartition)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/partition"
+	"firn/broker/wire"
 	"firn/metadata"
 	"firn/metadata/topic"
 	"firn/segment"
@@ -360,6 +361,23 @@ func TestFetchErrors(t *testing.T) {
 	}
 	if len(p) != 2 || good != 1 {
 		t.Errorf("%+v", p)
+	}
+}
+
+// Clients that ask by a version before 6 take a storage error for one that is final, so they hear of another leader.
+func TestFetchStorageErrorByVersion(t *testing.T) {
+	for v := int16(4); v <= 18; v++ {
+		want := kerr.KafkaStorageError.Code
+		if v < 6 {
+			want = kerr.NotLeaderForPartition.Code
+		}
+		c := &fetchCall{req: &wire.Request{Version: v}}
+		if got := c.fetchCode(partition.ErrDiskFull); got != want {
+			t.Errorf("v%d: %v", v, kerr.ErrorForCode(got))
+		}
+		if got := c.fetchCode(partition.ErrFencedEpoch); got != kerr.FencedLeaderEpoch.Code {
+			t.Errorf("v%d: %v", v, kerr.ErrorForCode(got))
+		}
 	}
 }
 
