@@ -39,6 +39,7 @@ type fetchCall struct {
 	committed bool // isolation level
 	session   *fetchSession
 	keys      []fetchKey // of each part
+	first     int        // the part that the answer begins with: parts are read in turn, but answered in order
 	fetch     partition.Fetch
 	resp      wire.FetchResponse
 }
@@ -74,9 +75,9 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 		return
 	}
 	if c.session = session; session != nil {
-		session.each(func(p *sessionPart) { c.add(p.key, p.asked) })
+		c.first = session.each(func(p *sessionPart) { c.add(p.key, p.asked) })
 	} else {
-		c.addAll(body, a.data.rotation.Add(1))
+		c.first = c.addAll(body, a.data.rotation.Add(1))
 	}
 	c.fetch.MaxBytes = min(a.data.FetchMaxBytes, int(max(body.MaxBytes, 0)))
 	c.fetch.MinBytes = min(int(body.MinBytes), c.fetch.MaxBytes)
@@ -114,14 +115,14 @@ type asked struct {
 }
 
 // addAll adds the partitions of a request without a session, beginning with another one each time: a client that asks
-// in a fixed order must get to its last partition, too.
-func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) {
+// in a fixed order must get to its last partition, too. It returns which part is the request's first.
+func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) (first int) {
 	total := 0
 	for i := range body.Topics {
 		total += len(body.Topics[i].Partitions)
 	}
 	if total == 0 {
-		return
+		return 0
 	}
 	start := int(rotation % uint32(total))
 	for _, wrapped := range [2]bool{false, true} {
@@ -136,6 +137,7 @@ func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) {
 			}
 		}
 	}
+	return (total - start) % total
 }
 
 func requestKey(version int16, t *kmsg.FetchRequestTopic, j int) fetchKey {
@@ -174,10 +176,12 @@ func (c *fetchCall) add(k fetchKey, want asked) {
 	c.keys = append(c.keys, k)
 }
 
-// done builds the answer.
+// done builds the answer. A topic's partitions stand together in it, as they do in the request: there are clients who
+// of a topic that is there twice only keep the second.
 func (c *fetchCall) done(*partition.Fetch) {
 	h := hints{dir: c.dir, listener: c.req.Conn.Listener}
-	for i := range c.fetch.Parts {
+	for n := range c.fetch.Parts {
+		i := (c.first + n) % len(c.fetch.Parts)
 		p, k := &c.fetch.Parts[i], c.keys[i]
 		out := c.answer(p, k, &h)
 		if c.session != nil && !c.session.changed(k, &out, p.Bytes) {

@@ -286,14 +286,18 @@ func compareKeys(a, b fetchKey) int {
 	return int(a.index) - int(b.index)
 }
 
-// each calls fn for every partition, from the next start on.
-func (s *fetchSession) each(fn func(*sessionPart)) {
+// each calls fn for every partition, from the next start on, and returns which call was for the first in order.
+func (s *fetchSession) each(fn func(*sessionPart)) (first int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.parts)
 	for i := range n {
 		fn(&s.parts[(s.start+i)%n])
 	}
+	if n == 0 {
+		return 0
+	}
+	return (n - s.start%n) % n
 }
 
 // changed reports whether a partition's answer has anything that the client was not told, and notes that it is told

@@ -114,6 +114,40 @@ func TestFetchSessionRotates(t *testing.T) {
 	}
 }
 
+// Wherever the reading begins, the answer has each topic once: sarama forgets what it had of a topic that comes again.
+func TestFetchAnswersEachTopicOnce(t *testing.T) {
+	d := newDataTest(t)
+	const round = 6
+	session := d.fetchRequest(12, "a", 0, 0, "a", 1, 0, "c", 0, 0)
+	session.SessionEpoch = 0
+	var id int32
+	for n := range round {
+		for _, at := range []struct {
+			name  string
+			index int
+		}{{"a", 0}, {"a", 1}, {"c", 0}} {
+			d.fill(at.name, at.index, 1)
+		}
+		plain := d.fetchRequest(12, "a", 0, 0, "a", 1, 0, "c", 0, 0)
+		plain.MaxBytes = 1 // so that the next request begins elsewhere
+		merged := plain.Topics[0]
+		merged.Partitions = append(merged.Partitions, plain.Topics[1].Partitions...)
+		plain.Topics = append(plain.Topics[:0], merged, plain.Topics[2])
+		session.SessionID, session.MaxBytes = id, 1
+		for kind, req := range map[string]*kmsg.FetchRequest{"plain": plain, "session": session} {
+			resp := call[*kmsg.FetchResponse](t, d.api, req)
+			if len(resp.Topics) != 2 || resp.Topics[0].Topic != "a" || len(parts(resp)) != 3 || parts(resp)[0].Partition != 0 {
+				t.Errorf("%s, request %d: %+v", kind, n, resp.Topics)
+			}
+			if kind == "session" {
+				id = resp.SessionID
+			}
+		}
+		session = d.fetchRequest(12)
+		session.SessionEpoch = int32(n) + 1
+	}
+}
+
 func sessionRequest(partitions int) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.Version, req.SessionEpoch = 12, initialEpoch
