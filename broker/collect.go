@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -62,9 +63,8 @@ type topicKeeper struct {
 	cancel  context.CancelFunc
 	retries sync.WaitGroup
 
-	mu     sync.Mutex
-	loaded bool                // known holds what the bucket says
-	known  map[topic.ID]string // what the catalog says of a topic, by catalogued
+	mu    sync.Mutex
+	known map[topic.ID]string // what the catalog says of a topic, by catalogued; empty if nothing
 }
 
 const (
@@ -148,7 +148,7 @@ func (k *topicKeeper) describe(ctx context.Context, im *metadata.Image, t *metad
 	if k.catalog == nil {
 		return nil
 	}
-	if err := k.load(ctx); err != nil {
+	if err := k.load(ctx, t.ID); err != nil {
 		return err
 	}
 	entry := gc.Topic{Name: t.Name, ID: t.ID, Partitions: t.Partitions, Settings: im.TopicOverrides(t.ID), Revision: im.Rev()}
@@ -168,21 +168,29 @@ func (k *topicKeeper) describe(ctx context.Context, im *metadata.Image, t *metad
 	return nil
 }
 
-// load reads what the bucket says of all topics, once, so that a restart writes only what has changed.
-func (k *topicKeeper) load(ctx context.Context) error {
+// load reads what the bucket says of a topic, once, so that a restart writes only what has changed. One entry that is
+// damaged is written anew, and keeps no topic from being archived.
+func (k *topicKeeper) load(ctx context.Context, id topic.ID) error {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.loaded {
+	_, loaded := k.known[id]
+	k.mu.Unlock()
+	if loaded {
 		return nil
 	}
-	topics, err := k.catalog.Topics(ctx)
-	if err != nil {
+	print := ""
+	switch t, ok, err := k.catalog.Topic(ctx, id); {
+	case errors.Is(err, gc.ErrDamaged):
+		k.log.Warn("catalog entry is written anew", "topic_id", id, "error", err)
+	case err != nil:
 		return err
+	case ok:
+		print = catalogued(t)
 	}
-	for _, t := range topics {
-		k.known[t.ID] = catalogued(t)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, loaded := k.known[id]; !loaded {
+		k.known[id] = print
 	}
-	k.loaded = true
 	return nil
 }
 

@@ -123,6 +123,30 @@ func (c *Catalog) dropOlder(ctx context.Context, id topic.ID) error {
 	return nil
 }
 
+// ErrDamaged says that an entry of the catalog is not what was written. What it said is best written anew.
+var ErrDamaged = errors.New("gc: damaged catalog entry")
+
+// Topic returns the newest state of one topic; ok is false if the catalog has none.
+func (c *Catalog) Topic(ctx context.Context, id topic.ID) (t Topic, ok bool, err error) {
+	newest := ""
+	err = c.bucket.List(ctx, c.topicPrefix(id), "", func(i objstore.Info) error {
+		newest = i.Key // keys come in order
+		return nil
+	})
+	if err != nil {
+		return Topic{}, false, fmt.Errorf("list topic %s in the catalog: %w", id, err)
+	}
+	if newest == "" {
+		return Topic{}, false, nil
+	}
+	t, err = read[Topic](ctx, c.bucket, newest, id)
+	if errors.Is(err, objstore.ErrNotFound) { // just replaced
+		return Topic{}, false, nil
+	}
+	t.ID = id
+	return t, err == nil, err
+}
+
 // Topics returns the newest state of every topic that the catalog knows, deleted ones excepted once they
 // are purged.
 func (c *Catalog) Topics(ctx context.Context) ([]Topic, error) {
@@ -241,13 +265,13 @@ func read[T any](ctx context.Context, bucket objstore.Bucket, key string, id top
 func decode[T any](key string, b []byte, id topic.ID) (body T, err error) {
 	var d document[T]
 	if err := json.Unmarshal(b, &d); err != nil {
-		return body, fmt.Errorf("catalog entry %s: %w", key, err)
+		return body, fmt.Errorf("%w: %s: %w", ErrDamaged, key, err)
 	}
 	if d.Version > catalogVersion {
 		return body, fmt.Errorf("catalog entry %s is of version %s, this build reads up to %d", key, strconv.Itoa(d.Version), catalogVersion)
 	}
 	if d.ID != id.String() {
-		return body, fmt.Errorf("catalog entry %s is of topic %q", key, d.ID)
+		return body, fmt.Errorf("%w: %s is of topic %q", ErrDamaged, key, d.ID)
 	}
 	return d.Body, nil
 }

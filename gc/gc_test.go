@@ -421,6 +421,35 @@ func TestCatalog(t *testing.T) {
 	}
 }
 
+func TestCatalogOfOneTopic(t *testing.T) {
+	w := newTier(t, tp, 0)
+	ctx := context.Background()
+	c := gc.NewCatalog(w.bucket, cluster)
+	one := gc.Topic{Name: "one", ID: topic.ID{1}, Partitions: 3, Settings: map[string]string{"retention.ms": "5"}, Revision: 7}
+	if _, ok, err := c.Topic(ctx, one.ID); ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if err := c.Put(ctx, one); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Put(ctx, gc.Topic{Name: "two", ID: topic.ID{1, 1}, Partitions: 1, Revision: 8}); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok, err := c.Topic(ctx, one.ID); !ok || err != nil || cmp.Diff(one, got) != "" {
+		t.Errorf("%v %v %s", ok, err, cmp.Diff(one, got))
+	}
+	// A damaged entry is told from one of a newer version, which must not be overwritten.
+	for body, damaged := range map[string]bool{`{`: true, `{"version":2,"id":"` + one.ID.String() + `"}`: false} {
+		key := "_catalog/" + cluster + "/topics/" + one.ID.Hex() + "/00000000000000000009.json"
+		if _, err := w.raw.Put(ctx, key, strings.NewReader(body), objstore.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := c.Topic(ctx, one.ID); ok || err == nil || errors.Is(err, gc.ErrDamaged) != damaged {
+			t.Errorf("%s: %v %v", body, ok, err)
+		}
+	}
+}
+
 func TestCatalogRefusesWhatItDoesNotUnderstand(t *testing.T) {
 	id := topic.ID{1}
 	for name, body := range map[string]string{
