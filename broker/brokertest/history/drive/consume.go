@@ -1,0 +1,133 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"firn/broker/brokertest/history"
+)
+
+const (
+	maxPoll  = 500                    // records
+	pollWait = 500 * time.Millisecond // so that a consumer notices its end
+)
+
+// poll is one operation: what the client gives within a while. It returns the offsets after what was read.
+func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via string) (next map[int32]int64, n int) {
+	op := d.rec.Invoke(history.Op{Process: process, Func: history.Poll, Via: via})
+	wait, cancel := context.WithTimeout(ctx, pollWait)
+	fs := cl.PollRecords(wait, maxPoll)
+	cancel()
+	end := history.Op{Outcome: history.OK}
+	for _, e := range fs.Errors() {
+		if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
+			end.Err = name(e.Err)
+		}
+	}
+	next = map[int32]int64{}
+	end.Reads = make([]history.Record, 0, fs.NumRecords())
+	fs.EachRecord(func(r *kgo.Record) {
+		end.Reads = append(end.Reads, history.Record{Key: history.Key(r.Partition), Offset: r.Offset, Value: number(r.Value)})
+		next[r.Partition] = r.Offset + 1
+	})
+	d.rec.Complete(op, end)
+	for p, o := range next {
+		d.known(history.Key(p), o-1)
+	}
+	return next, len(end.Reads)
+}
+
+// assigned makes a consumer of all partitions, from positions on. No other is ever taken for one that is out of range.
+func (d *Driver) assigned(ctx context.Context, process int32, from []int64) (*kgo.Client, error) {
+	at := map[int32]kgo.Offset{}
+	op := history.Op{Process: process, Func: history.Assign}
+	for p, o := range from {
+		at[int32(p)] = kgo.NewOffset().At(o)
+		op.Positions = append(op.Positions, history.Position{Key: history.Key(p), Offset: o})
+	}
+	n := d.rec.Invoke(op)
+	cl, err := d.client(ctx, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{d.o.Topic: at}), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(pollWait))
+	d.rec.Complete(n, outcome(err, false))
+	return cl, err
+}
+
+// read reads all partitions, each from somewhere below what is known to be there: its end, its beginning or in between.
+func (d *Driver) read(_ context.Context, l *lifetime) error {
+	from := d.ends()
+	for p, end := range from {
+		switch l.rng.IntN(3) {
+		case 0:
+			from[p] = 0
+		case 1:
+			from[p] = l.rng.Int64N(end + 1)
+		}
+	}
+	cl, err := d.assigned(l.ends, l.process, from)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for l.ends.Err() == nil {
+		d.poll(l.ends, cl, l.process, "")
+	}
+	return nil
+}
+
+func (d *Driver) ends() []int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]int64{}, d.mu.next...)
+}
+
+// ReadAll reads every partition from offset 0 until it has seen its end and every offset that was acknowledged or read
+// before, and returns the number of records. Via says in the history what they were read from. If something of that cannot be
+// had it tries until ctx ends.
+func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
+	process := d.process.Add(1)
+	want := d.ends()
+	cl, err := d.assigned(ctx, process, make([]int64, d.o.Partitions))
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	for listed := false; !listed; {
+		got, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, d.o.Topic)
+		if ctx.Err() != nil {
+			return 0, fmt.Errorf("ask for the ends of %s: %w", d.o.Topic, errors.Join(err, ctx.Err()))
+		}
+		listed = err == nil && got.Error() == nil && len(got[d.o.Topic]) == len(want)
+		got.Each(func(o kadm.ListedOffset) {
+			if o.Err == nil && listed {
+				want[o.Partition] = max(want[o.Partition], o.Offset)
+			}
+		})
+	}
+	at := make([]int64, d.o.Partitions)
+	total := 0
+	for !reached(at, want) {
+		next, n := d.poll(ctx, cl, process, via)
+		for p, o := range next {
+			at[p] = o
+		}
+		total += n
+		if ctx.Err() != nil {
+			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, ctx.Err())
+		}
+	}
+	return total, nil
+}
+
+func reached(at, want []int64) bool {
+	for p := range at {
+		if at[p] < want[p] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,316 @@
+package drive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
+
+	"firn/broker/brokertest/history"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = time.Minute
+
+// rig is a driver at work at a cluster in this process, which can be made to lie.
+type rig struct {
+	*Driver
+	t       *testing.T
+	cluster *kfake.Cluster
+	lines   bytes.Buffer
+}
+
+func newRig(t *testing.T, change func(*Options)) *rig {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(3, "work"), kfake.SleepOutOfOrder(),
+		kfake.GroupMinSessionTimeout(100*time.Millisecond), kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	seed := uint64(time.Now().UnixNano())
+	if v := os.Getenv("FIRN_SEED"); v != "" {
+		if seed, err = strconv.ParseUint(v, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("seed %d (FIRN_SEED)", seed)
+	r := &rig{t: t, cluster: cluster}
+	o := Options{
+		Bootstrap: cluster.ListenAddrs(), Topic: "work", Partitions: 3, Group: "g", Gap: time.Millisecond,
+		Producers: 2, Readers: 1, Members: 2, Lifetime: 0, Seed: seed, Lines: &r.lines,
+	}
+	if change != nil {
+		change(&o)
+	}
+	r.Driver = Start(o)
+	t.Cleanup(func() { _, _ = r.Close() })
+	return r
+}
+
+// until waits for what the clients have come to.
+func (r *rig) until(what string, is func() bool) {
+	r.t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !is() {
+		select {
+		case <-limit.C:
+			r.t.Fatalf("not within %v: %s; %d acknowledged, %d polled", patience, what, r.Acked(), r.Polled())
+		case <-tick.C:
+		}
+	}
+}
+
+// work lets so many more records be acknowledged, and polled if members can.
+func (r *rig) work(n int64) {
+	r.t.Helper()
+	acked, polled := r.Acked(), r.Polled()
+	r.until(fmt.Sprintf("%d more records", n), func() bool { return r.Acked() >= acked+n && r.Polled() >= polled+n/2 })
+}
+
+// judge ends the work and judges it. What cannot be read is no error here.
+func (r *rig) judge(limit time.Duration) *history.Report {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.Stop(ctx); err != nil {
+		r.t.Fatal(err)
+	}
+	for _, via := range []string{"hot", "cold"} {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		if _, err := r.ReadAll(ctx, via); err != nil {
+			r.t.Log(err)
+		}
+		cancel()
+	}
+	h, err := r.Close()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	report := history.Check(h)
+	back, err := history.Read(&r.lines)
+	if err != nil || history.Check(back).Summary() != report.Summary() {
+		r.t.Errorf("by its lines the history is something else: %v", err)
+	}
+	r.t.Log(report.Summary())
+	return report
+}
+
+// Clients that crash and begin anew, and connections that break, leave a history in which nothing is wrong and in which
+// everything happened that can.
+func TestDriveCorrectCluster(t *testing.T) {
+	var requests atomic.Int64
+	r := newRig(t, func(o *Options) { o.Lifetime, o.Session = time.Second, time.Second })
+	r.cluster.Control(func(kmsg.Request) (kmsg.Response, error, bool) {
+		r.cluster.KeepControl()
+		cut := requests.Add(1)%61 == 0
+		return nil, errors.New("cut off"), cut
+	})
+	r.until("clients crash and begin anew", func() bool {
+		return r.process.Load() > 18 && r.Acked() > 1000 && r.Polled() > 100
+	})
+	report := r.judge(patience)
+	if !report.Valid {
+		t.Error(report)
+	}
+	for _, f := range []history.Func{history.Send, history.Poll, history.Assign, history.Rebalance, history.Commit, history.Committed} {
+		if report.Stats.Events[f][history.OK] < 3 {
+			t.Errorf("%d of %s", report.Stats.Events[f][history.OK], f)
+		}
+	}
+	if t.Failed() {
+		t.Log(report)
+	}
+}
+
+// lie lets the cluster answer requests of a kind by itself, from now on, where answer does so.
+func (r *rig) lie(key kmsg.Key, answer func(kmsg.Request) kmsg.Response) {
+	var mu sync.Mutex
+	r.cluster.ControlKey(key.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		r.cluster.KeepControl()
+		resp := answer(req)
+		return resp, nil, resp != nil
+	})
+}
+
+func (r *rig) topic() (id [16]byte) { return r.cluster.TopicInfo("work").TopicID }
+
+// A cluster that acknowledges what it does not keep is found out.
+func TestDriveDroppedRecords(t *testing.T) {
+	r := newRig(t, nil)
+	r.work(100)
+	dropped := 0
+	r.lie(kmsg.Produce, func(req kmsg.Request) kmsg.Response {
+		produce := req.(*kmsg.ProduceRequest)
+		if dropped >= 3 || len(produce.Topics) != 1 || len(produce.Topics[0].Partitions) != 1 {
+			return nil
+		}
+		p := produce.Topics[0].Partitions[0]
+		dropped++
+		resp := produce.ResponseKind().(*kmsg.ProduceResponse)
+		rt, rp := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
+		rt.Topic, rt.TopicID, rp.Partition = produce.Topics[0].Topic, produce.Topics[0].TopicID, p.Partition
+		rp.BaseOffset = r.cluster.PartitionInfo("work", p.Partition).HighWatermark
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp
+	})
+	r.until("records are dropped", func() bool { return dropped > 0 })
+	r.work(100)
+	report := r.judge(patience)
+	if report.Found(history.Unseen) == 0 || report.Found(history.LostWrite) == 0 && report.Found(history.InconsistentOffsets) == 0 {
+		t.Error(report)
+	}
+}
+
+// A record that is there twice is found out.
+func TestDriveDuplicatedRecords(t *testing.T) {
+	r := newRig(t, nil)
+	r.work(100)
+	copyRecord(t, r.cluster.ListenAddrs())
+	r.work(100)
+	if report := r.judge(patience); report.Found(history.Duplicate) != 1 {
+		t.Error(report)
+	}
+}
+
+// copyRecord sends again what lies at the beginning of a partition.
+func copyRecord(t *testing.T, addrs []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"work": {0: kgo.NewOffset().At(0)}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	fs := cl.PollRecords(ctx, 1)
+	if err := fs.Err(); err != nil {
+		t.Fatal(err)
+	}
+	first := fs.Records()[0]
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "work", Partition: 0, Value: first.Value}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A coordinator that forgets what a group has committed is found out, also if nobody is told so but an observer.
+func TestDriveForgottenCommits(t *testing.T) {
+	for name, offset := range map[string]int64{"nothing": -1, "zero": 0} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil)
+			r.work(200)
+			forgot := make(chan struct{})
+			once := sync.OnceFunc(func() { close(forgot) })
+			r.lie(kmsg.OffsetFetch, func(req kmsg.Request) kmsg.Response {
+				ask := req.(*kmsg.OffsetFetchRequest)
+				resp := ask.ResponseKind().(*kmsg.OffsetFetchResponse)
+				g := kmsg.NewOffsetFetchResponseGroup()
+				g.Group = "g"
+				rt := kmsg.NewOffsetFetchResponseGroupTopic()
+				rt.Topic, rt.TopicID = "work", r.topic()
+				for p := range int32(3) {
+					rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+					rp.Partition, rp.Offset = p, offset
+					rt.Partitions = append(rt.Partitions, rp)
+				}
+				g.Topics = append(g.Topics, rt)
+				resp.Groups = append(resp.Groups, g)
+				once()
+				return resp
+			})
+			<-forgot
+			r.work(50)
+			if report := r.judge(patience); report.Found(history.CommittedReset) == 0 {
+				t.Error(report)
+			}
+		})
+	}
+}
+
+// A broker that leaves a batch out of what it serves, as one does whose index is wrong, is found out.
+func TestDriveSkippingConsumers(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Members = 0; o.Producers = 1 })
+	r.until("records", func() bool { return r.Acked() > 200 })
+	r.lie(kmsg.Fetch, func(req kmsg.Request) kmsg.Response {
+		ask := req.(*kmsg.FetchRequest)
+		for i := range ask.Topics {
+			for j := range ask.Topics[i].Partitions {
+				if p := &ask.Topics[i].Partitions[j]; p.FetchOffset < 5 {
+					p.FetchOffset = 5
+				}
+			}
+		}
+		return nil
+	})
+	report := r.judge(2 * time.Second)
+	if report.Found(history.PollSkip) == 0 {
+		t.Error(report)
+	}
+}
+
+// Records whose bytes were changed are none that were sent.
+func TestPayload(t *testing.T) {
+	for _, size := range []int{0, 1, 100} {
+		b := payload(7_000_000_003, size)
+		if got := number(b); got != 7_000_000_003 {
+			t.Errorf("%d bytes: number %d", size, got)
+		}
+		for i := range b {
+			b[i] ^= 4
+			if got := number(b); got >= 0 && !(i >= 12 && got == 7_000_000_003) {
+				t.Errorf("byte %d of %d changed: number %d", i, len(b), got)
+			}
+			b[i] ^= 4
+		}
+		if got := number(b[:len(b)-1]); got >= 0 {
+			t.Errorf("cut short: number %d", got)
+		}
+	}
+	if number(nil) >= 0 {
+		t.Error("an empty record has a number")
+	}
+}
+
+func TestErrorNames(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		name string
+	}{
+		{nil, ""},
+		{fmt.Errorf("commit: %w", kerr.IllegalGeneration), "ILLEGAL_GENERATION"},
+		{&kgo.ErrDataLoss{}, "data loss"},
+		{kgo.ErrClientClosed, "closed"},
+		{context.Canceled, "closed"},
+		{context.DeadlineExceeded, "timeout"},
+		{kgo.ErrRecordTimeout, "timeout"},
+		{kgo.ErrMaxBuffered, "buffer full"},
+		{fmt.Errorf("%0200d", 1), fmt.Sprintf("%0120d", 0)},
+	} {
+		if got := name(c.err); got != c.name {
+			t.Errorf("%v: %q, want %q", c.err, got, c.name)
+		}
+	}
+	if got := outcome(kerr.IllegalGeneration, true).Outcome; got != history.Info {
+		t.Errorf("a commit that was tried twice: %s", got)
+	}
+}
