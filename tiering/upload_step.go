@@ -170,6 +170,9 @@ func (p *Upload) probe() error {
 	return nil
 }
 
+// deleteFailedTimeout bounds the clean-up after a failed upload, which holds one of few places.
+const deleteFailedTimeout = 2 * time.Second
+
 // put stores the object, within a time that even a slow store keeps.
 func (p *Upload) put(s manifest.Segment, o *object) error {
 	limit := time.Minute + time.Duration(o.Size())*time.Second/(1<<20)
@@ -190,8 +193,9 @@ func (p *Upload) put(s manifest.Segment, o *object) error {
 		}
 		return fmt.Errorf("put %s: %w", key, err) // not ours: leave it
 	}
-	// Whatever it left was never named and never will be.
-	dctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+	// Whatever it left was never named and never will be. A store that is away keeps nobody waiting for this: the
+	// scrubber finds what stays.
+	dctx, cancel := context.WithTimeout(p.ctx, deleteFailedTimeout)
 	defer cancel()
 	if derr := p.u.o.Bucket.Delete(dctx, key); derr != nil {
 		p.log.Debug("delete after a failed upload", "key", key, "error", derr)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,101 +47,110 @@ func byName(t *testing.T, p *brokertest.Process) *kgo.Client {
 // what is in the bucket alone are answered with an error that clients try again after. When it is back, uploads and
 // reads go on by themselves.
 func TestBucketAway(t *testing.T) {
-	urls := map[string]func(s *objtest.Server) (url string, env []string){
-		"minio": func(s *objtest.Server) (string, []string) {
-			return "minio://" + s.Host + "/" + s.Bucket + "/x?tls=false", []string{"MINIO_ACCESS_KEY=" + s.AccessKey, "MINIO_SECRET_KEY=" + s.SecretKey}
-		},
-		"s3": func(s *objtest.Server) (string, []string) {
-			return "s3://" + s.Bucket + "/x?endpoint=" + s.Endpoint + "&region=us-east-1&path-style=true",
-				[]string{"AWS_ACCESS_KEY_ID=" + s.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.SecretKey}
-		},
-	}
-	for name, url := range urls {
+	for name, url := range bucketURLs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := objtest.StartMinIO(t)
-			tier, env := url(store)
-			p := brokertest.StartDev(t, brokertest.Options{Env: env, Args: []string{
-				"--tier", tier, "--set", "log.retention.check.interval.ms=200", "--set", "tier.cache.bytes=0",
-			}})
-			r := newPacedRig(t, p, 2*time.Millisecond)
-			r.awaitArchive()
-			cl := byName(t, p)
-			ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
-			defer cancel()
-
-			store.Kill()
-			before, err := p.Tiers("kill")
-			if err != nil {
-				t.Fatal(err)
-			}
-			failures, err := p.Metric("firn_tiering_upload_failures_total")
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Eventually("lag grows and is told with its reason", func() (bool, error) {
-				now, err := p.Tiers("kill")
-				for i, tr := range now {
-					if tr.LagBytes < 256<<10 || tr.Failures == 0 || tr.Error == "" || tr.LagSeconds <= 0 || tr.LocalSegments < 2 {
-						return false, fmt.Errorf("partition %d: %+v", i, tr)
-					}
-				}
-				return true, err
-			})
-			if now, err := p.Metric("firn_tiering_upload_failures_total"); err != nil || now <= failures {
-				t.Errorf("upload failures were %v and are %v, %v", failures, now, err)
-			}
-			if lag, err := p.Metric("firn_tiering_lag_bytes"); err != nil || lag < 1<<20 {
-				t.Errorf("lag is %v bytes, %v", lag, err)
-			}
-			for part := range int32(2) {
-				began := time.Now()
-				_, err := rawFetch(ctx, cl, "kill", part, 0, 500*time.Millisecond)
-				if !errors.Is(err, kerr.KafkaStorageError) {
-					// A read that the driver still tries again is no answer yet; a later one tells.
-					p.Eventually("a cold read fails", func() (bool, error) {
-						_, err = rawFetch(ctx, cl, "kill", part, 0, 500*time.Millisecond)
-						return err != nil, nil
-					})
-				}
-				if !errors.Is(err, kerr.KafkaStorageError) {
-					t.Errorf("fetch of what is in the bucket alone: %v, want KAFKA_STORAGE_ERROR", err)
-				}
-				t.Logf("partition %d: %v after %v", part, err, time.Since(began))
-			}
-			replayed := make(chan error, 1)
-			go func() {
-				_, err := r.replay(ctx)
-				replayed <- err
-			}()
-			away, err := p.Tiers("kill")
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, tr := range away {
-				if tr.LocalStart > before[i].TieredEnd || tr.TieredEnd > before[i].TieredEnd || tr.LocalStart > tr.TieredEnd {
-					t.Errorf("partition %d: tier ended at %d, now %+v: local bytes are gone that are in no bucket", i, before[i].TieredEnd, tr)
-				}
-			}
-			store.Restart()
-			returned := time.Now()
-			p.Eventually("all is archived", func() (bool, error) {
-				now, err := p.Tiers("kill")
-				for i, tr := range now {
-					if tr.Failures > 0 || tr.TieredEnd < away[i].End || tr.LocalStart < away[i].LocalStart+1 {
-						return false, fmt.Errorf("partition %d: %+v", i, tr)
-					}
-				}
-				return true, err
-			})
-			t.Logf("%v after the bucket's return all was archived", time.Since(returned))
-			if limit := 45 * time.Second; time.Since(returned) > limit {
-				t.Errorf("more than %v", limit)
-			}
-			if err := <-replayed; err != nil {
-				t.Errorf("replay that began while the bucket was away: %v", err)
-			}
-			r.finish()
+			bucketAway(t, url, func(s *objtest.Server) func() { s.Kill(); return s.Restart })
 		})
 	}
+}
+
+// bucketURLs name a bucket for each driver of stores that are servers, with the credentials for it.
+var bucketURLs = map[string]func(s *objtest.Server) (url string, env []string){
+	"minio": func(s *objtest.Server) (string, []string) {
+		return "minio://" + s.Host + "/" + s.Bucket + "/x?tls=false", []string{"MINIO_ACCESS_KEY=" + s.AccessKey, "MINIO_SECRET_KEY=" + s.SecretKey}
+	},
+	"s3": func(s *objtest.Server) (string, []string) {
+		return "s3://" + s.Bucket + "/x?endpoint=" + s.Endpoint + "&region=us-east-1&path-style=true",
+			[]string{"AWS_ACCESS_KEY_ID=" + s.AccessKey, "AWS_SECRET_ACCESS_KEY=" + s.SecretKey}
+	},
+}
+
+// bucketAway takes the bucket away from a broker at work and brings it back.
+func bucketAway(t *testing.T, url func(*objtest.Server) (string, []string), begin func(*objtest.Server) (back func())) {
+	t.Helper()
+	store := objtest.StartMinIO(t)
+	tier, env := url(store)
+	p := brokertest.StartDev(t, brokertest.Options{Env: env, Args: []string{
+		"--tier", tier, "--set", "log.retention.check.interval.ms=200", "--set", "tier.cache.bytes=0",
+	}})
+	r := newPacedRig(t, p, 2*time.Millisecond)
+	r.awaitArchive()
+	cl := byName(t, p)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testTimeout)
+	defer cancel()
+
+	back := sync.OnceFunc(begin(store))
+	t.Cleanup(back)
+	before, err := p.Tiers("kill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures, err := p.Metric("firn_tiering_upload_failures_total")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Eventually("lag grows and is told with its reason", func() (bool, error) {
+		now, err := p.Tiers("kill")
+		for i, tr := range now {
+			if tr.LagBytes < 256<<10 || tr.Failures == 0 || tr.Error == "" || tr.LagSeconds <= 0 || tr.LocalSegments < 2 {
+				return false, fmt.Errorf("partition %d: %+v", i, tr)
+			}
+		}
+		return true, err
+	})
+	if now, err := p.Metric("firn_tiering_upload_failures_total"); err != nil || now <= failures {
+		t.Errorf("upload failures were %v and are %v, %v", failures, now, err)
+	}
+	if lag, err := p.Metric("firn_tiering_lag_bytes"); err != nil || lag < 1<<20 {
+		t.Errorf("lag is %v bytes, %v", lag, err)
+	}
+	for part := range int32(2) {
+		began := time.Now()
+		_, err := rawFetch(ctx, cl, "kill", part, 0, 500*time.Millisecond)
+		if !errors.Is(err, kerr.KafkaStorageError) {
+			// A read that the driver still tries again is no answer yet; a later one tells.
+			p.Eventually("a cold read fails", func() (bool, error) {
+				_, err = rawFetch(ctx, cl, "kill", part, 0, 500*time.Millisecond)
+				return err != nil, nil
+			})
+		}
+		if !errors.Is(err, kerr.KafkaStorageError) {
+			t.Errorf("fetch of what is in the bucket alone: %v, want KAFKA_STORAGE_ERROR", err)
+		}
+		t.Logf("partition %d: %v after %v", part, err, time.Since(began))
+	}
+	replayed := make(chan error, 1)
+	go func() {
+		_, err := r.replay(ctx)
+		replayed <- err
+	}()
+	away, err := p.Tiers("kill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, tr := range away {
+		if tr.LocalStart > before[i].TieredEnd || tr.TieredEnd > before[i].TieredEnd || tr.LocalStart > tr.TieredEnd {
+			t.Errorf("partition %d: tier ended at %d, now %+v: local bytes are gone that are in no bucket", i, before[i].TieredEnd, tr)
+		}
+	}
+	back()
+	returned := time.Now()
+	p.Eventually("all is archived", func() (bool, error) {
+		now, err := p.Tiers("kill")
+		for i, tr := range now {
+			if tr.Failures > 0 || tr.TieredEnd < away[i].End || tr.LocalStart < away[i].LocalStart+1 {
+				return false, fmt.Errorf("partition %d: %+v", i, tr)
+			}
+		}
+		return true, err
+	})
+	t.Logf("%v after the bucket's return all was archived", time.Since(returned))
+	if limit := 45 * time.Second; time.Since(returned) > limit {
+		t.Errorf("more than %v", limit)
+	}
+	if err := <-replayed; err != nil {
+		t.Errorf("replay that began while the bucket was away: %v", err)
+	}
+	r.finish()
 }

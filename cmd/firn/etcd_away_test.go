@@ -41,68 +41,75 @@ func TestEtcdAway(t *testing.T) {
 	for name, begin := range outages {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := kvtest.StartEtcd(t)
-			between := startProxy(t, e.Endpoint())
-			p := brokertest.StartBroker(t, between.addr(), brokertest.Options{Args: []string{
-				"--set", "broker.session.timeout.ms=2000", "--set", "tier.url=file://" + t.TempDir(),
-				"--set", "log.retention.check.interval.ms=200", "--set", "group.initial.rebalance.delay.ms=0",
-			}})
-			r := newPacedRig(t, p, 2*time.Millisecond)
-			r.awaitArchive()
-			replays, stopReplays := r.keepReplaying()
-			g := joinGroup(t, p)
-			c := newCommits(t, p)
-			c.await("a commit succeeds", func() bool { return c.stored.Load() > 3 })
-
-			back := sync.OnceFunc(begin(e, between))
-			t.Cleanup(back) // or the broker could not stop
-			away := time.NewTimer(time.Duration(envInt(t, "FIRN_TEST_OUTAGE_MS", 8000)) * time.Millisecond)
-			p.Eventually("the broker knows that its lease has lapsed", func() (bool, error) { return !ready(p), nil })
-			atLapse, replaysAtLapse, pollsAtLapse := r.acked(), replays.Load(), g.records.Load()
-			if name != "slow" {
-				c.await("a commit is refused", func() bool { return c.refused.Load() > 0 })
-			}
-			p.Eventually("producing and reading go on", func() (bool, error) {
-				n := r.acked()
-				return n > atLapse+500 && replays.Load() > replaysAtLapse+1 && g.records.Load() > pollsAtLapse+500,
-					fmt.Errorf("%d acknowledged, %d replays, %d polled", n-atLapse, replays.Load()-replaysAtLapse, g.records.Load()-pollsAtLapse)
-			})
-			<-away.C
-			back()
-			returned := time.Now()
-			stored := c.stored.Load()
-			c.await("commits succeed again", func() bool { return c.stored.Load() > stored+3 })
-			commitsAfter := time.Since(returned)
-			p.Eventually("the broker is ready again", func() (bool, error) { return ready(p), nil })
-			readyAfter := time.Since(returned)
-			createTopic(t, p, "after", 3)
-			t.Logf("after etcd's return: commits after %v, ready after %v, a topic made after %v; %d commits stored, %d refused (%v)",
-				commitsAfter, readyAfter, time.Since(returned), c.stored.Load(), c.refused.Load(), c.codes())
-			if limit := 10 * time.Second; time.Since(returned) > limit {
-				t.Errorf("it took more than %v", limit)
-			}
-			atReturn, err := p.Tiers("kill")
-			if err != nil {
-				t.Fatal(err)
-			}
-			p.Eventually("archiving goes on", func() (bool, error) {
-				now, err := p.Tiers("kill")
-				for i, tr := range now {
-					if tr.TieredEnd < atReturn[i].HighWatermark {
-						return false, fmt.Errorf("partition %d: %+v", i, tr)
-					}
-				}
-				return true, err
-			})
-			t.Logf("what was written meanwhile was archived %v after the return", time.Since(returned))
-			last := r.acked()
-			p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+500, nil })
-			c.stop()
-			g.check()
-			stopReplays()
-			r.finish()
+			etcdAway(t, begin, name != "slow")
 		})
 	}
+}
+
+// etcdAway takes an etcd away from a broker at work and brings it back. Unless commits are refused meanwhile, they may
+// just be slow.
+func etcdAway(t *testing.T, begin func(*kvtest.Etcd, *proxy) (back func()), refused bool) {
+	t.Helper()
+	e := kvtest.StartEtcd(t)
+	between := startProxy(t, e.Endpoint())
+	p := brokertest.StartBroker(t, between.addr(), brokertest.Options{Args: []string{
+		"--set", "broker.session.timeout.ms=2000", "--set", "tier.url=file://" + t.TempDir(),
+		"--set", "log.retention.check.interval.ms=200", "--set", "group.initial.rebalance.delay.ms=0",
+	}})
+	r := newPacedRig(t, p, 2*time.Millisecond)
+	r.awaitArchive()
+	replays, stopReplays := r.keepReplaying()
+	g := joinGroup(t, p)
+	c := newCommits(t, p)
+	c.await("a commit succeeds", func() bool { return c.stored.Load() > 3 })
+
+	back := sync.OnceFunc(begin(e, between))
+	t.Cleanup(back) // or the broker could not stop
+	away := time.NewTimer(time.Duration(envInt(t, "FIRN_TEST_OUTAGE_MS", 8000)) * time.Millisecond)
+	p.Eventually("the broker knows that its lease has lapsed", func() (bool, error) { return !ready(p), nil })
+	atLapse, replaysAtLapse, pollsAtLapse := r.acked(), replays.Load(), g.records.Load()
+	if refused {
+		c.await("a commit is refused", func() bool { return c.refused.Load() > 0 })
+	}
+	p.Eventually("producing and reading go on", func() (bool, error) {
+		n := r.acked()
+		return n > atLapse+500 && replays.Load() > replaysAtLapse+1 && g.records.Load() > pollsAtLapse+500,
+			fmt.Errorf("%d acknowledged, %d replays, %d polled", n-atLapse, replays.Load()-replaysAtLapse, g.records.Load()-pollsAtLapse)
+	})
+	<-away.C
+	back()
+	returned := time.Now()
+	stored := c.stored.Load()
+	c.await("commits succeed again", func() bool { return c.stored.Load() > stored+3 })
+	commitsAfter := time.Since(returned)
+	p.Eventually("the broker is ready again", func() (bool, error) { return ready(p), nil })
+	readyAfter := time.Since(returned)
+	createTopic(t, p, "after", 3)
+	t.Logf("after etcd's return: commits after %v, ready after %v, a topic made after %v; %d commits stored, %d refused (%v)",
+		commitsAfter, readyAfter, time.Since(returned), c.stored.Load(), c.refused.Load(), c.codes())
+	if limit := 10 * time.Second; time.Since(returned) > limit {
+		t.Errorf("it took more than %v", limit)
+	}
+	atReturn, err := p.Tiers("kill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Eventually("archiving goes on", func() (bool, error) {
+		now, err := p.Tiers("kill")
+		for i, tr := range now {
+			if tr.TieredEnd < atReturn[i].HighWatermark {
+				return false, fmt.Errorf("partition %d: %+v", i, tr)
+			}
+		}
+		return true, err
+	})
+	t.Logf("what was written meanwhile was archived %v after the return", time.Since(returned))
+	last := r.acked()
+	p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+500, nil })
+	c.stop()
+	g.check()
+	stopReplays()
+	r.finish()
 }
 
 func ready(p *brokertest.Process) bool {

@@ -106,8 +106,9 @@ func newCrashRig(t *testing.T, p *brokertest.Process) *crashRig {
 	return newPacedRig(t, p, 0)
 }
 
-// newPacedRig is newCrashRig with producers that each send a record per gap, to leave the machine room for more.
-func newPacedRig(t *testing.T, p *brokertest.Process, gap time.Duration) *crashRig {
+// newPacedRig is newCrashRig with producers that each send a record per gap, to leave the machine room for more, and
+// have more options.
+func newPacedRig(t *testing.T, p *brokertest.Process, gap time.Duration, opts ...kgo.Opt) *crashRig {
 	t.Helper()
 	seed := uint64(envInt(t, "FIRN_SEED", int(time.Now().UnixNano()&0x7fffffff)))
 	t.Logf("seed %d (FIRN_SEED)", seed)
@@ -116,9 +117,11 @@ func newPacedRig(t *testing.T, p *brokertest.Process, gap time.Duration) *crashR
 	r := &crashRig{t: t, p: p, rng: rand.New(rand.NewPCG(seed, 0)), stop: stop}
 	t.Cleanup(stop)
 	for id := range killProducers {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(p.Bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-			kgo.ProducerLinger(0), kgo.MaxBufferedRecords(500), kgo.StopProducerOnDataLossDetected(), kgo.AlwaysRetryEOF(), kgo.ProducerBatchMaxBytes(64<<10),
-			kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.MetadataMinAge(50*time.Millisecond))
+		cl, err := kgo.NewClient(append([]kgo.Opt{
+			kgo.SeedBrokers(p.Bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+			kgo.ProducerLinger(0), kgo.MaxBufferedRecords(500), kgo.StopProducerOnDataLossDetected(), kgo.AlwaysRetryEOF(), kgo.ProducerBatchMaxBytes(64 << 10),
+			kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.MetadataMinAge(50 * time.Millisecond),
+		}, opts...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# The tests that need root: power cuts and full disks on loop-mounted file systems of their own. Says at once
-# what is missing.
+# The tests that need root: power cuts and full disks on loop-mounted file systems of their own, and cut networks, in a
+# network that nobody else is in. Says at once what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 missing=()
 [ "$(id -u)" = 0 ] || missing+=("root")
-for need in go mount umount mkfs.ext4 mkfs.xfs xfs_io; do
+for need in go mount umount mkfs.ext4 mkfs.xfs xfs_io unshare ip nft; do
   command -v "$need" >/dev/null || missing+=("$need")
 done
 if [ ${#missing[@]} -gt 0 ]; then
-  echo "test-root: not to be had here: ${missing[*]} (Debian: xfsprogs e2fsprogs mount)" >&2
+  echo "test-root: not to be had here: ${missing[*]} (Debian: xfsprogs e2fsprogs mount iproute2 nftables)" >&2
   exit 1
 fi
-go test -tags root -count=1 -timeout 20m -run 'TestPowerCuts|TestFullDisk' "$@" ./cmd/firn
+# Built first: the network of the tests reaches no module.
+export FIRN_BIN=$PWD/bin/firn-under-test FIRN_TEST_OWN_NETWORK=true
+go build -o "$FIRN_BIN" ./cmd/firn
+go test -tags root -c -o bin/root.test ./cmd/firn
+cd cmd/firn
+exec unshare --net sh -c 'ip link set lo up && exec ../../bin/root.test -test.v -test.timeout 20m \
+  -test.run "TestPowerCuts|TestFullDisk|TestNetworkCuts" "$@"' root.sh "$@"

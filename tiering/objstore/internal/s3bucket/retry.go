@@ -8,20 +8,27 @@ import (
 
 const (
 	// tries bounds how often one request is sent. What outlasts about two seconds is for the
-	// caller, who knows how long it can wait.
+	// caller, who knows how long it can wait: a request whose tries take that long each, because
+	// packets are lost or the store stands still, is sent twice, on another connection.
 	tries       = 4
+	slowTries   = 2
+	slow        = 2 * time.Second
 	retryFirst  = 100 * time.Millisecond
 	retryFactor = 3
 )
 
 // retry calls fn until it succeeds, fails for good, has failed too often, or ctx is done.
 func retry(ctx context.Context, fn func() error) error {
+	began := time.Now()
 	for pause, try := retryFirst, 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		err := fn()
 		if err == nil || try == tries || !transient(err) {
+			return err
+		}
+		if try >= slowTries && time.Since(began) > slow*time.Duration(try) {
 			return err
 		}
 		// Between half and all of it, so that those who failed together do not return together.
