@@ -47,7 +47,7 @@ test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kca
 	@$(INSTALL) minio etcd
 	broker/compat/run.sh
 
-test-root: ## power cuts, full disks and cut networks (needs root and xfsprogs)
+test-root: ## power cuts, full disks and cut networks (needs root, xfsprogs and nftables)
 	@$(INSTALL) minio etcd
 	deploy/tests/root.sh
 

@@ -135,8 +135,6 @@ func init() {
 	mapErrors(metadata.ErrUnknown, kerr.RequestTimedOut)
 	mapErrors(metadata.ErrUnavailable, kerr.RequestTimedOut)
 	mapErrors(metadata.ErrClosed, kerr.RequestTimedOut)
-	mapErrors(context.DeadlineExceeded, kerr.RequestTimedOut)
-	mapErrors(context.Canceled, kerr.RequestTimedOut)
 }
 
 const (

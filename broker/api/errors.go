@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -38,8 +39,12 @@ func kafkaError(err error) *kerr.Error {
 		}
 	}
 	var setting *topic.Error
-	if errors.As(err, &setting) {
+	switch {
+	case errors.As(err, &setting):
 		return kerr.InvalidConfig
+	// Last, for what a network's time-out made of an error is this, too, and rows know better.
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return kerr.RequestTimedOut
 	}
 	return kerr.UnknownServerError
 }

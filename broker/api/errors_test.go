@@ -1,11 +1,13 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"firn/broker/controller"
+	"firn/broker/partition"
 	"firn/metadata/topic"
 )
 
@@ -38,6 +41,20 @@ func TestEverySentinelHasARow(t *testing.T) {
 			if reason, ok := neverAnswered[name]; ok != !rows[name] {
 				t.Errorf("%s: has a row: %v, needs none: %v %s", name, rows[name], ok, reason)
 			}
+		}
+	}
+}
+
+// What cannot be read from the tier because a network's time ran out is an unavailable tier: consumers stop for good at a
+// REQUEST_TIMED_OUT in the answer to a fetch.
+func TestTimeoutOfTheTiersNetworkIsAStorageError(t *testing.T) {
+	away := fmt.Errorf("%w: %w", partition.ErrTierUnavailable, &net.OpError{Op: "dial", Err: context.DeadlineExceeded})
+	for err, want := range map[error]*kerr.Error{
+		away:                     kerr.KafkaStorageError,
+		context.DeadlineExceeded: kerr.RequestTimedOut,
+	} {
+		if got := kafkaError(err); got != want {
+			t.Errorf("%v is %v, want %v", err, got, want)
 		}
 	}
 }

@@ -82,10 +82,6 @@ func bucketAway(t *testing.T, url func(*objtest.Server) (string, []string), begi
 
 	back := sync.OnceFunc(begin(store))
 	t.Cleanup(back)
-	before, err := p.Tiers("kill")
-	if err != nil {
-		t.Fatal(err)
-	}
 	failures, err := p.Metric("firn_tiering_upload_failures_total")
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +95,10 @@ func bucketAway(t *testing.T, url func(*objtest.Server) (string, []string), begi
 		}
 		return true, err
 	})
+	before, err := p.Tiers("kill") // only now: what was stored in the last moment has been committed
+	if err != nil {
+		t.Fatal(err)
+	}
 	if now, err := p.Metric("firn_tiering_upload_failures_total"); err != nil || now <= failures {
 		t.Errorf("upload failures were %v and are %v, %v", failures, now, err)
 	}
