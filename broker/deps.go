@@ -27,8 +27,16 @@ func (b *Broker) adminDeps() api.AdminDeps {
 func (b *Broker) dataDeps() api.DataDeps {
 	return api.DataDeps{
 		Partitions: b.set, Directory: func() api.Directory { return b.store.Image() }, ProducerIDs: b.store,
-		FetchMaxBytes: int(b.cfg.Network.FetchMaxBytes), FetchSessions: int(b.cfg.Network.FetchSessions),
+		FetchMaxBytes: int(b.cfg.Network.FetchMaxBytes), FetchSessions: b.fetchSessions(),
 	}
+}
+
+// fetchSessions is the bound of fetch sessions as api takes it, where 0 is the default.
+func (b *Broker) fetchSessions() int {
+	if n := int(b.cfg.Network.FetchSessions); n > 0 {
+		return n
+	}
+	return -1
 }
 
 func (b *Broker) brokerSettings(im *metadata.Image) []api.BrokerSetting {

@@ -40,6 +40,19 @@ func timeKnown(ts int64, version int16) bool {
 	return ts >= 0 || ts > -int64(len(specialSince)) && version >= specialSince[-ts]
 }
 
+// repeated returns the partitions that are there more than once; nil for none.
+func repeated(parts []kmsg.ListOffsetsRequestTopicPartition) map[int32]bool {
+	if len(parts) < 2 {
+		return nil
+	}
+	seen := make(map[int32]bool, len(parts)) // true once it was seen again
+	for i := range parts {
+		_, again := seen[parts[i].Partition]
+		seen[parts[i].Partition] = again
+	}
+	return seen
+}
+
 func (a *API) listOffsets(req *wire.Request, body *kmsg.ListOffsetsRequest) {
 	timeout := tierTimeout
 	if body.Version >= 10 && body.TimeoutMillis > 0 {
@@ -57,16 +70,15 @@ func (a *API) listOffsets(req *wire.Request, body *kmsg.ListOffsetsRequest) {
 		rt := &resp.Topics[i]
 		rt.Topic = bt.Topic
 		rt.Partitions = make([]kmsg.ListOffsetsResponseTopicPartition, len(bt.Partitions))
-		seen := make(map[int32]struct{}, len(bt.Partitions))
+		twice := repeated(bt.Partitions)
 		for j := range bt.Partitions {
 			bp, rp := &bt.Partitions[j], &rt.Partitions[j]
 			*rp = kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition = bp.Partition
-			if _, twice := seen[bp.Partition]; twice {
+			if twice[bp.Partition] {
 				rp.ErrorCode = kerr.InvalidRequest.Code
 				continue
 			}
-			seen[bp.Partition] = struct{}{}
 			r, err := a.findReplica(t, terr, bp.Partition)
 			if !timeKnown(bp.Timestamp, body.Version) {
 				err = kerr.UnsupportedVersion

@@ -471,6 +471,29 @@ func TestListOffsetsVersions(t *testing.T) {
 	}
 }
 
+func TestListOffsetsOfAPartitionTwice(t *testing.T) {
+	d := newDataTest(t)
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version = 5
+	rt := kmsg.NewListOffsetsRequestTopic()
+	rt.Topic = "a"
+	for _, p := range []int32{0, 1, 0} {
+		rp := kmsg.NewListOffsetsRequestTopicPartition()
+		rp.Partition, rp.Timestamp = p, -1
+		rt.Partitions = append(rt.Partitions, rp)
+	}
+	req.Topics = append(req.Topics, rt)
+	for i, p := range call[*kmsg.ListOffsetsResponse](t, d.api, req).Topics[0].Partitions {
+		want, offset := kerr.InvalidRequest.Code, int64(-1)
+		if p.Partition == 1 {
+			want, offset = 0, 0
+		}
+		if p.ErrorCode != want || p.Offset != offset {
+			t.Errorf("entry %d: %+v", i, p)
+		}
+	}
+}
+
 func TestDeleteRecordsVersions(t *testing.T) {
 	d := newDataTest(t)
 	d.fill("a", 0, 3)

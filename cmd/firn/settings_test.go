@@ -86,3 +86,25 @@ func TestBrokerSettingsAtRunTime(t *testing.T) {
 		}
 	}
 }
+
+// Without room for fetch sessions there are none, not as many as by default.
+func TestNoFetchSessions(t *testing.T) {
+	t.Parallel()
+	p := brokertest.Start(t, "--set", "max.incremental.fetch.session.cache.slots=0")
+	createTopic(t, p, "t", 1)
+	awaitLed(t, p, "t", 1)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	req := kmsg.NewPtrFetchRequest()
+	rt, rp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+	rt.Topic, rp.PartitionMaxBytes = "t", 1000
+	rt.Partitions = append(rt.Partitions, rp)
+	req.SessionEpoch, req.Topics = 0, append(req.Topics, rt)
+	resp, err := byName(t, p).SeedBrokers()[0].Request(ctx, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := resp.(*kmsg.FetchResponse); r.ErrorCode != 0 || r.SessionID != 0 || len(r.Topics) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
