@@ -34,7 +34,7 @@ func (f Finding) String() string {
 // An error is one that kept Check from going on; what is wrong with the data goes to report.
 func Check(fsys vfs.FS, dir string, report func(Finding)) error {
 	if _, err := fsys.Stat(filepath.Join(dir, metaName)); err != nil {
-		return fmt.Errorf("check %s: not a disk's directory: %w", dir, err)
+		return fmt.Errorf("check %s: not a log directory, one of log.dirs: %w", dir, err)
 	}
 	lock, err := fsys.Lock(filepath.Join(dir, lockName))
 	if errors.Is(err, vfs.ErrLocked) {

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -170,7 +171,7 @@ func (a *API) outcome(err error, doing string, name string) (int16, *string) {
 		return 0, nil
 	}
 	ke := kafkaError(err)
-	text := err.Error()
+	text := strings.ReplaceAll(err.Error(), "\n", "; ") // several errors are one message
 	if errors.Is(ke, kerr.UnknownServerError) {
 		a.log.Error("request failed", "doing", doing, "name", name, "error", err)
 		text = ke.Description

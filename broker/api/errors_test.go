@@ -17,6 +17,7 @@ import (
 
 	"firn/broker/controller"
 	"firn/broker/partition"
+	"firn/metadata"
 	"firn/metadata/topic"
 )
 
@@ -141,5 +142,14 @@ func TestCodes(t *testing.T) {
 		{errors.New("what is this"), kerr.UnknownServerError},
 	} {
 		wantCode(t, fmt.Sprint(tt.err), code(tt.err), tt.want)
+	}
+}
+
+// Clients print a message as one line, so several errors are told in one.
+func TestMessagesAreOneLine(t *testing.T) {
+	a := &API{}
+	code, text := a.outcome(errors.Join(metadata.ErrUnavailable, errors.New("deadline")), "create topic", "x")
+	if code != kerr.RequestTimedOut.Code || text == nil || *text != "metadata: unavailable; deadline" {
+		t.Errorf("code %d, message %v", code, text)
 	}
 }

@@ -27,7 +27,7 @@ func newCheck(a *app) *cobra.Command {
 		Short: "Verify log directories that no broker has open",
 		Long: `Verify every batch, index and snapshot in log directories. Nothing is changed. What the broker
 mends by itself when it starts is called harmless; anything else makes the exit code 1.`,
-		Example: "  firn check ~/.local/share/firn/dev/log\n  firn check /srv/firn/* --json",
+		Example: "  firn check ~/.local/share/firn/dev/log          # where firn dev keeps it\n  firn check /srv/firn/* --json",
 		Args:    argCount(1, -1, "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			found := []finding{}

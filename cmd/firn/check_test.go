@@ -83,7 +83,7 @@ func TestCheck(t *testing.T) {
 	if r.fails(t, exitError, "damage"); !strings.Contains(r.out, file) {
 		t.Errorf("found %q", r.out)
 	}
-	firn(t, "", "", "check", t.TempDir()).fails(t, exitError, "not a disk's directory")
+	firn(t, "", "", "check", t.TempDir()).fails(t, exitError, "not a log directory, one of log.dirs: ")
 }
 
 func TestCheckInUse(t *testing.T) {
