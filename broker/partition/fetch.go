@@ -61,7 +61,7 @@ type FetchPart struct {
 
 	fetch      *Fetch
 	given      bool // Err was set by the caller
-	waiting    bool // there is nothing to read yet
+	waiting    bool // there is nothing more to read yet
 	more       bool // the tier read brought less than there is, so waiting would be for nothing
 	listed     bool // in the replica's list of waiting fetches
 	next, prev *FetchPart
@@ -149,7 +149,7 @@ func (f *Fetch) wake() {
 	}
 }
 
-// enter puts f into the lists of all partitions that have nothing yet, and takes into account what has happened since
+// enter puts f into the lists of all partitions that may have more soon, and takes into account what has happened since
 // they were read.
 func (f *Fetch) enter() {
 	for i := range f.Parts {
@@ -291,7 +291,8 @@ func (p *FetchPart) read(limit int, first bool) {
 // readHot reads from the local log, across its segments. It asks to be called again if the log's start has just passed
 // the offset.
 func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again bool) {
-	for at := p.Offset; at < hw; {
+	at := p.Offset
+	for at < hw {
 		run := newFileRun()
 		ext, err := r.log.Read(at, hw, max(limit-p.Bytes, 0), first && p.Bytes == 0)
 		run.ext = ext
@@ -315,6 +316,7 @@ func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again 
 		}
 	}
 	r.set.met.hotBytes.Add(float64(p.Bytes))
+	p.waiting = p.waiting || at >= hw // what comes now is more than there was
 	return false
 }
 

@@ -30,14 +30,22 @@ func TestFetchWaitsForMinBytes(t *testing.T) {
 			appendOK(t, r, records(t, 1, "old"))
 			size := len(records(t, 1, "new"))
 			f := fetchWait(g, 2*size, time.Hour, part(r, 1))
+			all := fetchWait(g, 3*size, time.Hour, part(r, 0)) // has some already, and gets it once
 			appendOK(t, r, records(t, 1, "new"))
-			if !f.pending() {
-				t.Fatal("answered with half of what was asked for")
+			if !f.pending() || !all.pending() {
+				t.Fatal("answered with less than was asked for")
 			}
 			appendOK(t, r, records(t, 1, "new"))
 			f.wait(t)
 			if got := f.batches(t, 0); len(got) != 2 || f.Parts[0].HighWatermark != 3 {
 				t.Errorf("%d batches, high watermark %d", len(got), f.Parts[0].HighWatermark)
+			}
+			all.wait(t)
+			if n := all.Parts[0].Bytes; n != 3*size {
+				t.Errorf("%d bytes, want %d", n, 3*size)
+			}
+			if got := all.batches(t, 0); len(got) != 3 {
+				t.Errorf("%d batches from the beginning", len(got))
 			}
 			if r.waiters.fetches.head != nil || g.set.wheel.mu.count != 0 {
 				t.Error("something still waits")
