@@ -73,6 +73,63 @@ func TestRetentionOfUntieredTopics(t *testing.T) {
 	}
 }
 
+// What is not on all in-sync replicas yet does not expire.
+func TestRetentionStopsAtTheHighWatermark(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	conf := durableConfig()
+	conf.Segment.Bytes, conf.MinInsync = 100, 2
+	r := g.open(testTP, conf)
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if a := start(r, AcksLeader, aged(t, 1000, 1000)).wait(t); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	conf.Retention.Ms, conf.Retention.Bytes = 1, 1
+	r.SetConfig(conf)
+	r.maintain(time.Now())
+	if o := r.Offsets(); o.HighWatermark != 0 || o.LocalStart != 0 {
+		t.Errorf("%+v", o)
+	}
+}
+
+// told counts what an upload is told.
+type told struct{ sealed, watermarks int }
+
+func (u *told) Sealed()             { u.sealed++ }
+func (u *told) HighWatermark(int64) { u.watermarks++ }
+
+// The upload learns of every segment that is sealed, for whatever reason.
+func TestUploadIsToldOfSealedSegments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newRig(t, vfs.NewMem())
+		defer g.close(false)
+		conf := relaxedConfig()
+		conf.Segment.Bytes, conf.Segment.Ms = 1500, 60_000
+		r := g.lead(conf)
+		var u told
+		r.SetUpload(&u)
+		appendOK(t, r, aged(t, nowMs(), 1000))
+		if u.sealed != 0 {
+			t.Errorf("told %d times of nothing", u.sealed)
+		}
+		appendOK(t, r, aged(t, nowMs(), 1000))
+		if u.sealed != 1 {
+			t.Errorf("told %d times, want once for the size", u.sealed)
+		}
+		time.Sleep(2 * time.Minute)
+		r.maintain(time.Now())
+		if u.sealed != 2 {
+			t.Errorf("told %d times, want once more for the age", u.sealed)
+		}
+		if u.watermarks == 0 {
+			t.Error("not told of the high watermark")
+		}
+	})
+}
+
 func TestLocalRetentionStopsAtTheTier(t *testing.T) {
 	w := newTieredRig(t)
 	c := tieredConfig()
