@@ -123,6 +123,7 @@ func (r *Replica) appendGroupLocked(done *doneList) {
 		ap.group[i] = nil
 		a.LogStart = logStart
 		if err := r.admit(ro, conf, a); err != nil {
+			r.producers.miss(a.batch)
 			r.refuse(a, err, done)
 			continue
 		}
@@ -207,6 +208,9 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 	if err != nil {
 		err = r.storageError("append", err)
 		ap.next = r.log.Next()
+		for _, b := range ap.batches {
+			r.producers.miss(b)
+		}
 	} else {
 		r.takeInLocked(end, conf)
 	}

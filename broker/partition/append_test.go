@@ -8,11 +8,13 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"firn/metadata/topic"
 	"firn/segment/batch"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 func TestAppendAndFetchKeepBytesAndOffsets(t *testing.T) {
@@ -155,6 +157,62 @@ func claiming(t *testing.T, n uint32) []byte {
 	binary.BigEndian.PutUint32(b[23:], n-1)
 	binary.BigEndian.PutUint32(b[57:], n)
 	return reCRC(b)
+}
+
+// A producer's first batch cannot be taken for now. Those that were in flight behind it are refused too, so that its retry
+// comes first; once it did they follow.
+func TestNothingOvertakesAFirstBatchThatWasRefused(t *testing.T) {
+	refusals := map[string]func(t *testing.T, r *Replica, inject *faultfs.Injector) (undo func()){
+		"no space": func(_ *testing.T, _ *Replica, inject *faultfs.Injector) func() {
+			return inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Err: syscall.ENOSPC}).Remove
+		},
+		"too few in sync": func(t *testing.T, r *Replica, _ *faultfs.Injector) func() {
+			conf := durableConfig()
+			conf.MinInsync = 2
+			r.SetConfig(conf)
+			if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1}}); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := r.BecomeLeader(alone(1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"not led": func(t *testing.T, r *Replica, _ *faultfs.Injector) func() {
+			if err := r.BecomeFollower(State{Leader: 2, LeaderEpoch: 2}); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := r.BecomeLeader(alone(3)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+	}
+	for name, refuse := range refusals {
+		t.Run(name, func(t *testing.T) {
+			var inject faultfs.Injector
+			g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+			r := g.lead(durableConfig())
+			undo := refuse(t, r, &inject)
+			if a := start(r, AcksAll, idempotent(t, 1, 0, 0, 2, "first")).wait(t); a.Err == nil {
+				t.Fatal("taken")
+			}
+			undo()
+			if a := start(r, AcksAll, idempotent(t, 1, 0, 2, 1, "second")).wait(t); !errors.Is(a.Err, ErrOutOfOrderSequence) {
+				t.Errorf("the second overtakes: %v at %d", a.Err, a.BaseOffset)
+			}
+			if base := appendOK(t, r, idempotent(t, 2, 0, 7, 1, "other")); base != 0 {
+				t.Errorf("another producer is at %d", base)
+			}
+			for i, recs := range [][]byte{idempotent(t, 1, 0, 0, 2, "first"), idempotent(t, 1, 0, 2, 1, "second")} {
+				if base := appendOK(t, r, recs); base != int64(1+2*i) {
+					t.Errorf("batch %d is at %d", i, base)
+				}
+			}
+		})
+	}
 }
 
 // queued is how many appends ever entered the queue.

@@ -29,7 +29,13 @@ type producers struct {
 	index map[int64]int32 // by producer id, into slots
 	slots []producer
 	free  []int32
+	// missed are unknown producers whose first batch could not be taken for now, with their epochs: those in flight
+	// behind it must not be taken in its place. Whoever is pushed out by too many is unknown again, as to Kafka.
+	missed map[int64]int16
 }
+
+// maxMissed bounds producers.missed.
+const maxMissed = 1000
 
 // producer is one producer id's state. The first n of batches are valid, oldest first, all of the same epoch.
 type producer struct {
@@ -70,6 +76,9 @@ func (p *producers) check(b batch.Batch, maxTotal int64) (dup produced, isDup bo
 		if p.total.Load() >= maxTotal {
 			return produced{}, false, ErrTooManyProducers
 		}
+		if e, missed := p.missed[id]; missed && e == epoch && first != 0 {
+			return produced{}, false, fmt.Errorf("%w: producer %d sent sequence %d, and 0 was not taken", ErrOutOfOrderSequence, id, first)
+		}
 		// Whatever its sequence: what this producer wrote before has been forgotten or deleted.
 		return produced{}, false, nil
 	}
@@ -93,6 +102,23 @@ func (p *producers) check(b batch.Batch, maxTotal int64) (dup produced, isDup bo
 		return produced{}, false, fmt.Errorf("%w: producer %d sent sequence %d after %d", ErrOutOfOrderSequence, id, first, last)
 	}
 	return produced{}, false, nil
+}
+
+// miss notes that b, which was fit to be appended, was not and may come again.
+func (p *producers) miss(b batch.Batch) {
+	id := b.ProducerID()
+	if id < 0 || b.BaseSequence() != 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, known := p.index[id]; known {
+		return
+	}
+	if p.missed == nil || len(p.missed) >= maxMissed {
+		p.missed = map[int64]int16{}
+	}
+	p.missed[id] = b.ProducerEpoch()
 }
 
 // Apply implements segment.ProducerState.
@@ -131,6 +157,7 @@ func (p *producers) entryLocked(id int64) *producer {
 		}
 		p.slots[slot] = producer{id: id}
 		p.index[id] = slot
+		delete(p.missed, id)
 		p.total.Add(1)
 	}
 	return &p.slots[slot]
@@ -146,7 +173,7 @@ func (p *producers) Reset() {
 func (p *producers) resetLocked() {
 	p.total.Add(-int64(len(p.index)))
 	clear(p.index)
-	p.slots, p.free = nil, nil
+	p.slots, p.free, p.missed = nil, nil, nil
 }
 
 // expire forgets producers silent since before the time given in ms.
