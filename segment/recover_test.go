@@ -131,6 +131,28 @@ func TestRecoveryReadsOnlyPastTheCheckpoint(t *testing.T) {
 	}
 }
 
+// What was relaxed may be lost, and the log end before the high watermark that a checkpoint tells of.
+func TestRecoveredHighWatermarkIsWithinTheLog(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{Settings: Settings{FlushInterval: time.Hour}})
+	fill(t, l, 10, 5, 50)
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, 20, 5, 50)
+	l.SetHighWatermark(20)
+	d.timedCheckpoint()
+	cut := mem.CrashClone(1, 0)
+	_ = d.Close(false)
+	d = openDisk(t, cut)
+	defer func() { _ = d.Close(false) }()
+	l = openLog(t, d, Options{})
+	if hw := l.RecoveredHighWatermark(); hw != 10 || l.Next() != 10 {
+		t.Errorf("high watermark %d of a log that ends at %d", hw, l.Next())
+	}
+}
+
 // A process is killed at each step of making a log directory. What the next one acknowledges there survives a power cut,
 // and a batch that the cut tears is cut off and not taken for damage.
 func TestKilledWhileADiskIsMade(t *testing.T) {

@@ -159,6 +159,22 @@ func claiming(t *testing.T, n uint32) []byte {
 	return reCRC(b)
 }
 
+// What one write takes is bounded, in bytes and in batches, but never nothing.
+func TestGroupsAreBounded(t *testing.T) {
+	var q appendQueue
+	for _, size := range []int{maxGroupBytes + 1, maxGroupBytes / 2, maxGroupBytes / 2, 1000} {
+		q.push(&Append{batch: make(batch.Batch, size)})
+	}
+	for range maxGroupBatches {
+		q.push(&Append{batch: make(batch.Batch, batch.HeaderLen)})
+	}
+	for i, want := range []int{1, 2, maxGroupBatches, 1, 0} {
+		if got := len(q.take(nil)); got != want {
+			t.Errorf("group %d has %d batches, want %d", i, got, want)
+		}
+	}
+}
+
 // A producer's first batch cannot be taken for now. Those that were in flight behind it are refused too, so that its retry
 // comes first; once it did they follow.
 func TestNothingOvertakesAFirstBatchThatWasRefused(t *testing.T) {

@@ -206,6 +206,7 @@ func TestProducersSurviveRestart(t *testing.T) {
 			}
 			g := newRig(t, fs)
 			r := g.lead(conf)
+			r.maintain(time.Now()) // which forgets those that were silent for long
 			for i := 10; i < 20; i++ {
 				if base := appendOK(t, r, idempotent(t, int64(i%2), 0, int32(i/2), 1, name(i))); base != int64(i) {
 					t.Errorf("retry of %d was appended at %d", i, base)
