@@ -58,11 +58,11 @@ var bothers = []bother{
 	{"nothing", false, func(*rand.Rand) []byte { return nil }},
 }
 
-// Thousands of connections that send garbage, announce what never comes, or say nothing: each gets its connection
+// Ten thousand connections that send garbage, announce what never comes, or say nothing: each gets its connection
 // closed or waits, memory stays bounded, and a client that behaves is served as before.
 func TestGarbageConnections(t *testing.T) {
 	t.Parallel()
-	count := envInt(t, "FIRN_TEST_CONNECTIONS", 2000)
+	count := envInt(t, "FIRN_TEST_CONNECTIONS", 10_000)
 	seed := uint64(envInt(t, "FIRN_SEED", int(time.Now().UnixNano()&0x7fffffff)))
 	t.Logf("seed %d (FIRN_SEED), %d connections", seed, count)
 	p := brokertest.Start(t)
@@ -92,18 +92,19 @@ func TestGarbageConnections(t *testing.T) {
 					t.Errorf("connection %d: %v", i, err)
 					continue
 				}
-				open <- c
 				if _, err := c.Write(b.send(rand.New(rand.NewPCG(seed, uint64(i))))); err != nil && !b.closed {
 					t.Errorf("%s: %v", b.name, err)
 				}
 				if !b.closed {
 					waiting.Add(1)
+					open <- c
 					continue
 				}
 				_ = c.SetReadDeadline(time.Now().Add(testTimeout))
 				if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("%s: the connection stays open", b.name)
 				}
+				_ = c.Close()
 				refused.Add(1)
 			}
 		})
