@@ -20,6 +20,8 @@ import (
 // If it fails it answers with the error and no topics, in version 1 with the error for each partition: some
 // clients look at partitions alone, and would take an offset of -1 beside an error for a group without commits.
 //
+// A group, topic or partition named twice is answered once.
+//
 //   - v2: null topics ask for all that is committed; an error for the whole request.
 //   - v5: leader epochs. v8: many groups. v10: topic ids; an unknown one is UNKNOWN_TOPIC_ID.
 //   - v7's require_stable holds back nothing: there are no transactions whose offsets could be pending.
@@ -33,6 +35,7 @@ func (a *API) offsetFetch(req *wire.Request, body *kmsg.OffsetFetchRequest) {
 	if body.Version < 8 {
 		groups = []kmsg.OffsetFetchRequestGroup{groupOf(body)}
 	}
+	groups = firsts(groups, func(g *kmsg.OffsetFetchRequestGroup) string { return g.Group })
 	im := a.groups.Image()
 	resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(groups))
 	each(len(groups), func(i int, done func()) {
@@ -79,6 +82,12 @@ func flatten(resp *kmsg.OffsetFetchResponse) {
 	}
 }
 
+// offsetTopic names a topic, by one or the other.
+type offsetTopic struct {
+	name string
+	id   topic.ID
+}
+
 func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetchRequestGroup, done func(kmsg.OffsetFetchResponseGroup)) {
 	out := kmsg.NewOffsetFetchResponseGroup()
 	out.Group = g.Group
@@ -94,7 +103,9 @@ func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetch
 	}
 	var want []topic.Partition
 	var at []*kmsg.OffsetFetchResponseGroupTopicPartition
+	g.Topics = firsts(g.Topics, func(t *kmsg.OffsetFetchRequestGroupTopic) offsetTopic { return offsetTopic{t.Topic, t.TopicID} })
 	for _, t := range g.Topics {
+		t.Partitions = firsts(t.Partitions, itself)
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		rt.Partitions = make([]kmsg.OffsetFetchResponseGroupTopicPartition, len(t.Partitions))

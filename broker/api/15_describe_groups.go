@@ -11,13 +11,14 @@ import (
 // DescribeGroups (key 15), versions 0-6.
 //
 // A group that does not exist is described as Dead, from version 6 with GROUP_ID_NOT_FOUND. Metadata and
-// assignments are shown while the group is Stable.
+// assignments are shown while the group is Stable. A group named twice is described once.
 //
 //   - v3: authorized operations, if asked for. v4: instance ids. v6: error messages.
 func init() { register(kmsg.DescribeGroups, 0, 6, (*API).describeGroups) }
 
 func (a *API) describeGroups(req *wire.Request, body *kmsg.DescribeGroupsRequest) {
 	resp := kmsg.NewPtrDescribeGroupsResponse()
+	body.Groups = firsts(body.Groups, itself)
 	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(body.Groups))
 	each(len(body.Groups), func(i int, done func()) {
 		a.groups.Coordinator.Describe(body.Groups[i], body.Version, func(g *kmsg.DescribeGroupsResponseGroup, err error) {

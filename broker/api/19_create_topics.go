@@ -20,12 +20,25 @@ import (
 //
 //   - v5: the answer says partitions, replicas and all settings in force. v7: the topic's id.
 //   - A name given twice is INVALID_REQUEST for that name, a setting without a value INVALID_CONFIG.
+//   - More than maxCreatedPartitions in one request are POLICY_VIOLATION for each topic, as in Kafka.
 //   - On a broker that is not the controller: NOT_CONTROLLER.
 //   - What is not done within timeout_ms (at least one second) is REQUEST_TIMED_OUT and may still come.
 func init() { registerBlocking(kmsg.CreateTopics, 2, 7, (*API).createTopics) }
 
+// maxCreatedPartitions bounds what one request makes, or has described as if it did.
+const maxCreatedPartitions = 10_000
+
+// partitionsAsked is about how many partitions a request is to make.
+func partitionsAsked(body *kmsg.CreateTopicsRequest) (n int) {
+	for i := range body.Topics {
+		n += max(1, int(body.Topics[i].NumPartitions), len(body.Topics[i].ReplicaAssignment))
+	}
+	return n
+}
+
 func (a *API) createTopics(req *wire.Request, body *kmsg.CreateTopicsRequest) {
 	resp := kmsg.NewPtrCreateTopicsResponse()
+	tooMany := partitionsAsked(body) > maxCreatedPartitions
 	times := map[string]int{}
 	for i := range body.Topics {
 		times[body.Topics[i].Topic]++
@@ -43,7 +56,9 @@ func (a *API) createTopics(req *wire.Request, body *kmsg.CreateTopicsRequest) {
 		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Topic, -1, -1
 		rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 		nt, err := newTopic(t)
-		if times[t.Topic] < 0 {
+		if tooMany {
+			err = refusal(kerr.PolicyViolation, fmt.Sprintf("more than %d partitions in one request", maxCreatedPartitions))
+		} else if times[t.Topic] < 0 {
 			err = refusal(kerr.InvalidRequest, "this topic is in the request more than once")
 		}
 		if err == nil {

@@ -22,12 +22,16 @@ import (
 // never told.
 //
 //   - v3: types and documentation.
-//   - A broker resource must name the broker that is asked, else INVALID_REQUEST.
+//   - A broker resource must name the broker that is asked, else INVALID_REQUEST. A resource that is there twice is
+//     described once.
 func init() { register(kmsg.DescribeConfigs, 1, 4, (*API).describeConfigs) }
 
 func (a *API) describeConfigs(req *wire.Request, body *kmsg.DescribeConfigsRequest) {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
 	im := a.admin.Image()
+	body.Resources = firsts(body.Resources, func(r *kmsg.DescribeConfigsRequestResource) resource {
+		return resource{kind: r.ResourceType, name: r.ResourceName}
+	})
 	for i := range body.Resources {
 		r := &body.Resources[i]
 		rr := kmsg.NewDescribeConfigsResponseResource()

@@ -15,16 +15,17 @@ import (
 // and timestamp of each. There are no transactions yet: the start of the current one is -1, and so is
 // the epoch of its coordinator.
 //
-// A partition that this broker does not lead is NOT_LEADER_OR_FOLLOWER.
+// A partition that this broker does not lead is NOT_LEADER_OR_FOLLOWER. One named twice is described once.
 func init() { register(kmsg.DescribeProducers, 0, 0, (*API).describeProducers) }
 
 func (a *API) describeProducers(req *wire.Request, body *kmsg.DescribeProducersRequest) {
 	im := a.admin.Image()
 	resp := kmsg.NewPtrDescribeProducersResponse()
+	body.Topics = firsts(body.Topics, func(t *kmsg.DescribeProducersRequestTopic) string { return t.Topic })
 	for i := range body.Topics {
 		rt := kmsg.NewDescribeProducersResponseTopic()
 		rt.Topic = body.Topics[i].Topic
-		for _, index := range body.Topics[i].Partitions {
+		for _, index := range firsts(body.Topics[i].Partitions, itself) {
 			rt.Partitions = append(rt.Partitions, a.describedPartition(im, rt.Topic, index))
 		}
 		resp.Topics = append(resp.Topics, rt)

@@ -23,7 +23,7 @@ func brokerResource(name string) (int32, error) {
 		return allBrokers, nil
 	}
 	id, err := strconv.ParseInt(name, 10, 32)
-	if err != nil || id < 0 {
+	if err != nil || id < 0 || strconv.FormatInt(id, 10) != name { // one broker has one name
 		return 0, refusal(kerr.InvalidRequest, fmt.Sprintf("%q is no broker id", name))
 	}
 	return int32(id), nil

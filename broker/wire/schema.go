@@ -12,6 +12,9 @@ const (
 	costTag    = 64 // an entry in that map
 	costString = 32 // a string header, and the pointer to it if it may be null
 	costSlice  = 24
+	// costEntry is what an element of an array costs beyond its decoded form: what a handler makes of it, and its part
+	// of the answer.
+	costEntry = 128
 )
 
 type opKind uint8
@@ -145,11 +148,11 @@ func (p *schemaParser) field() (o op, least, cost int) {
 	case '*':
 		p.pos++
 		elem, l, c := p.field()
-		return op{kind: opArray, n: l, cost: c, elem: []op{elem}}, p.lenBytes(4), costSlice
+		return op{kind: opArray, n: l, cost: c + costEntry, elem: []op{elem}}, p.lenBytes(4), costSlice
 	case '[':
 		p.pos++
 		ops, l, c := p.structure("]")
-		return op{kind: opArray, n: l, cost: c, elem: ops}, p.lenBytes(4), costSlice
+		return op{kind: opArray, n: l, cost: c + costEntry, elem: ops}, p.lenBytes(4), costSlice
 	case '?':
 		p.pos += 2
 		ops, _, c := p.structure(")")

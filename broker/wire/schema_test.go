@@ -128,6 +128,18 @@ func TestDecodeBoundsElements(t *testing.T) {
 	}
 }
 
+// Numbers cost next to nothing to decode, but much where an answer has a struct for each.
+func TestNumbersCountForWhatIsMadeOfThem(t *testing.T) {
+	for n, want := range map[int]bool{maxDecoded/costEntry/2 + 1: true, maxDecoded/costEntry + 1: false} {
+		payload := []byte{0, 0, 0, 0, 0, 1, 0, 0} // a group, and one topic of
+		payload = binary.BigEndian.AppendUint32(payload, uint32(n))
+		payload = append(payload, make([]byte, 4*n)...)
+		if err := rawRequest(9, 1, payload).Decode(); (err == nil) != want {
+			t.Errorf("%d partitions: %v", n, err)
+		}
+	}
+}
+
 // The estimate that is charged is at least what decoding takes.
 func TestWalkCostIsWhatDecodingTakes(t *testing.T) {
 	req := kmsg.NewPtrFetchRequest()
@@ -143,6 +155,7 @@ func TestWalkCostIsWhatDecodingTakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cost -= 2000 * costEntry // which are for others
 	again := kmsg.NewPtrFetchRequest()
 	again.Version = 4
 	got := allocated(func() { _ = again.UnsafeReadFrom(b) })

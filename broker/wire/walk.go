@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// maxDecoded bounds the memory that the structs of one decoded request may take: a million topics in
-// a Metadata request, while records and strings cost next to nothing because they stay in the frame.
+// maxDecoded bounds the memory that the structs of one decoded request may take, and what is made of them: 300,000 topics
+// in a Metadata request, while records and strings cost next to nothing because they stay in the frame.
 const maxDecoded = 64 << 20
 
 // walker steps over a message without allocating, so that what comes after may trust its counts.

@@ -1,0 +1,90 @@
+package api
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// What a request names again and again is answered once: a small request has no huge answer.
+func TestRepetitionsAreAnsweredOnce(t *testing.T) {
+	c := newWhole(t)
+	const times = 1000
+
+	configs := kmsg.NewPtrDescribeConfigsRequest()
+	configs.Version = 4
+	groups := kmsg.NewPtrDescribeGroupsRequest()
+	groups.Version = 5
+	offsets := kmsg.NewPtrOffsetFetchRequest()
+	offsets.Version = 8
+	producers := kmsg.NewPtrDescribeProducersRequest()
+	pt := kmsg.NewDescribeProducersRequestTopic()
+	pt.Topic = "t"
+	one := kmsg.NewOffsetFetchRequestGroup()
+	ot := kmsg.NewOffsetFetchRequestGroupTopic()
+	ot.Topic = "t"
+	for range times {
+		for kind, name := range map[kmsg.ConfigResourceType]string{kmsg.ConfigResourceTypeTopic: "t", kmsg.ConfigResourceTypeBroker: "2"} {
+			r := kmsg.NewDescribeConfigsRequestResource()
+			r.ResourceType, r.ResourceName = kind, name
+			configs.Resources = append(configs.Resources, r)
+		}
+		groups.Groups = append(groups.Groups, "g")
+		pt.Partitions = append(pt.Partitions, 0)
+		ot.Partitions = append(ot.Partitions, 0)
+		producers.Topics = append(producers.Topics, pt)
+	}
+	one.Group, one.Topics = "g", []kmsg.OffsetFetchRequestGroupTopic{ot, ot}
+	all := kmsg.NewOffsetFetchRequestGroup()
+	all.Group = "all"
+	offsets.Groups = append(offsets.Groups, one, all, one, all)
+
+	if r := call[*kmsg.DescribeConfigsResponse](t, c.api, configs); len(r.Resources) != 2 || len(r.Resources[0].Configs) == 0 {
+		t.Errorf("%d resources", len(r.Resources))
+	}
+	if r := call[*kmsg.DescribeGroupsResponse](t, c.api, groups); len(r.Groups) != 1 || r.Groups[0].Group != "g" {
+		t.Errorf("groups: %+v", r.Groups)
+	}
+	if r := call[*kmsg.DescribeProducersResponse](t, c.api, producers); len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
+		t.Errorf("producers of %d topics", len(r.Topics))
+	}
+	r := call[*kmsg.OffsetFetchResponse](t, newGroups(t).api, offsets)
+	if len(r.Groups) != 2 || len(r.Groups[0].Topics) != 1 || len(r.Groups[0].Topics[0].Partitions) != 1 || r.Groups[1].Group != "all" {
+		t.Errorf("offsets: %+v", r.Groups)
+	}
+}
+
+// A broker has one name: "02" and "+2" would be as many answers as there are ways to write a number.
+func TestBrokerResourceHasOneName(t *testing.T) {
+	for name, want := range map[string]int32{"": allBrokers, "0": 0, "2": 2, "2147483647": 1<<31 - 1} {
+		if id, err := brokerResource(name); err != nil || id != want {
+			t.Errorf("%q: %d %v", name, id, err)
+		}
+	}
+	for _, name := range []string{"02", "+2", "-1", "-0", "2147483648", "x", " 2"} {
+		if id, err := brokerResource(name); code(err) != kerr.InvalidRequest.Code {
+			t.Errorf("%q: %d %v", name, id, err)
+		}
+	}
+}
+
+// Topics that are only to be validated have answers as long as those that are made, so they are bounded likewise.
+func TestCreateTopicsBoundsPartitions(t *testing.T) {
+	for many, want := range map[int]*kerr.Error{maxCreatedPartitions: nil, maxCreatedPartitions + 1: kerr.PolicyViolation} {
+		c := newCluster(t)
+		req := kmsg.NewPtrCreateTopicsRequest()
+		req.Version, req.ValidateOnly = 7, true
+		for i := range many / 10 {
+			req.Topics = append(req.Topics, newTopicReq(fmt.Sprint("t", i), 10, 1))
+		}
+		if rest := many % 10; rest > 0 {
+			req.Topics = append(req.Topics, newTopicReq("rest", int32(rest), -1))
+		}
+		resp := call[*kmsg.CreateTopicsResponse](t, c.api, req)
+		for _, i := range []int{0, len(resp.Topics) - 1} {
+			wantCode(t, fmt.Sprint(many, " partitions"), resp.Topics[i].ErrorCode, want)
+		}
+	}
+}
