@@ -288,6 +288,45 @@ func TestScrubBesideACommit(t *testing.T) {
 	}
 }
 
+// A commit that was sent, was not answered and arrives after the scrubber has looked finds that it is too late, not that
+// its object is gone.
+func TestScrubBesideACommitOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 3)
+		seg := manifest.Segment{Base: 30, End: 39, LeaderEpoch: 1, LastEpoch: 1, BrokerEpoch: 3, Attempt: 5, Size: 500, FooterLen: 100, MaxTimeBase: 30}
+		key := tiering.Keys{Cluster: cluster}.Segment(tp, seg)
+		w.put(key)
+		late := &lateAnchor{Anchor: w.anchor}
+		archives := tiering.NewArchives(tiering.ArchiveOptions{Bucket: w.bucket, Anchor: late, Cluster: cluster})
+		defer archives.Close()
+		if err := archives.Archive(tp, 1).Commit(t.Context(), seg); err == nil || len(late.swaps) == 0 {
+			t.Fatalf("committed: %v, %d swaps", err, len(late.swaps))
+		}
+		s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster})
+		if n, err := s.Scrub(t.Context(), w.archive, time.Now().Add(48*time.Hour)); n != 1 || err != nil {
+			t.Errorf("%d deleted, %v", n, err)
+		}
+		for _, arrive := range late.swaps {
+			arrive()
+		}
+		h, err := w.archive.Refresh(t.Context())
+		if err != nil || h.TierEnd != 30 || w.keys("")[key] {
+			t.Errorf("tier ends at %d, object is there: %v, %v", h.TierEnd, w.keys("")[key], err)
+		}
+	})
+}
+
+// lateAnchor answers no swap and keeps each for later.
+type lateAnchor struct {
+	tiering.Anchor
+	swaps []func()
+}
+
+func (a *lateAnchor) Swap(_ context.Context, tp topic.Partition, rev int64, epoch int32, head []byte) (int64, bool, error) {
+	a.swaps = append(a.swaps, func() { _, _, _ = a.Anchor.Swap(context.Background(), tp, rev, epoch, head) })
+	return 0, false, errors.New("no answer")
+}
+
 type listHook struct {
 	objstore.Bucket
 	after func()

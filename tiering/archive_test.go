@@ -290,6 +290,33 @@ func TestFoldWithTheBucketAway(t *testing.T) {
 	}
 }
 
+// A fold whose head write may still happen keeps the objects that this head would name.
+func TestAnOpenFoldKeepsItsObjects(t *testing.T) {
+	tp := partition(0)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a := w.archives().Archive(tp, 1)
+		for i := range int64(3) {
+			if err := a.Commit(t.Context(), segmentAt(i*10, i*10+9, 1, uint32(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.anchor.SetFaults(0, 0, 100, 0) // every write is late, what is read is from before
+		if err := a.Fold(t.Context(), time.Now()); err == nil {
+			t.Fatal("folded though no write arrived")
+		}
+		w.anchor.Land()
+		h := w.head(tp)
+		if h.Root.Seq != 1 || len(h.Tail) != 0 {
+			t.Fatalf("head %+v", h)
+		}
+		names, _, err := w.archives().Archive(tp, 2).References(t.Context())
+		if err != nil || len(names) != 4 { // three segments and the root
+			t.Errorf("%v %v", names, err)
+		}
+	})
+}
+
 // An edit that was left open is decided before a segment is called an orphan.
 func TestOpenEditBeforeAnOrphan(t *testing.T) {
 	tp := partition(0)
