@@ -137,6 +137,7 @@ func (r *Replica) BecomeFollower(st State) error {
 	r.append.Unlock()
 	r.failWaiters(ErrNotLeader, false, &done)
 	done.complete()
+	r.set.kick(r)
 	if old.leads {
 		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
 	}

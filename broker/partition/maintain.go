@@ -67,9 +67,9 @@ func (r *Replica) activeExpired(conf *topic.Config, now time.Time) bool {
 	return active.Size > 0 && active.End <= r.hw.Load() && expiry(active.MaxTime, conf.Retention.Ms) < now.UnixMilli()
 }
 
-// tiered reports whether local bytes are a copy of what the tier has or will have.
+// tiered reports whether local bytes are a copy of what the tier has or will have. What nobody uploads expires here.
 func (r *Replica) tiered(conf *topic.Config) bool {
-	return conf.Tier.Enabled || archived(r.head.Load())
+	return conf.Tier.Enabled && !conf.Tier.CopyDisabled || archived(r.head.Load())
 }
 
 // expiry is when a segment expires, in ms since 1970. Records without timestamps never do.
@@ -82,6 +82,9 @@ func expiry(maxTime, retentionMs int64) int64 {
 
 // retain drops the local segments that nobody needs here any more.
 func (r *Replica) retain(conf *topic.Config, now time.Time) {
+	if r.role.Load().epoch < 0 {
+		return // just opened: what the tier has of it is told before its role
+	}
 	all := r.log.Segments()
 	if len(all) == 0 {
 		return // closed meanwhile

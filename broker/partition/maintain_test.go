@@ -43,6 +43,9 @@ func TestRetentionOfUntieredTopics(t *testing.T) {
 		"tiered, not yet archived": {func(c *topic.Config) {
 			c.Retention.Ms, c.Tier = day, topic.Tier{Enabled: true, LocalMs: 0, LocalBytes: 0}
 		}, 0},
+		"tiered, but not copied": {func(c *topic.Config) {
+			c.Retention.Ms, c.Tier = 5*day+day/2, topic.Tier{Enabled: true, CopyDisabled: true, LocalMs: -1, LocalBytes: -1}
+		}, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mem := vfs.NewMem()
@@ -70,6 +73,34 @@ func TestRetentionOfUntieredTopics(t *testing.T) {
 				t.Errorf("after a power cut: %+v, %d records", r.Offsets(), len(got))
 			}
 		})
+	}
+}
+
+// Right after a start, before it is known what the tier has, nothing is dropped.
+func TestNoRetentionBeforeTheTierHeadIsKnown(t *testing.T) {
+	mem := vfs.NewMem()
+	g := newRig(t, mem)
+	conf := durableConfig()
+	conf.Segment.Bytes = 100
+	r := g.lead(conf)
+	now := time.Now()
+	for range 10 {
+		appendOK(t, r, aged(t, now.UnixMilli()-1000, 1000))
+	}
+	conf.Retention.Ms = 10
+	g.close(true)
+	r = newRig(t, mem).open(testTP, conf)
+	r.maintain(now)
+	if o := r.Offsets(); o.LocalStart != 0 || o.HighWatermark != 10 {
+		t.Fatalf("%+v", o)
+	}
+	r.SetTierHead(&manifest.Head{TierEnd: 5})
+	if err := r.BecomeLeader(alone(2)); err != nil {
+		t.Fatal(err)
+	}
+	r.maintain(now)
+	if o := r.Offsets(); o.LocalStart > 5 || o.LogStart != 0 {
+		t.Errorf("%+v", o)
 	}
 }
 
