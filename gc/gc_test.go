@@ -62,6 +62,15 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// Whatever is said of the oldest segments, nothing expires that the head does not call uploaded.
+func TestPlanStopsAtTheTiersEnd(t *testing.T) {
+	segments := []manifest.Segment{{Base: 0, End: 9, RawBytes: 100, MaxTime: 5}, {Base: 10, End: 19, RawBytes: 100, MaxTime: 5}}
+	head := manifest.Head{TierEnd: 15, RawBytes: 200}
+	if got := gc.Plan(head, segments, 0, gc.Policy{RetentionMs: 0, RetentionBytes: 0}, time.UnixMilli(10_000)); got != 10 {
+		t.Errorf("log start %d, want 10", got)
+	}
+}
+
 // tier is a bucket with committed segments of ten offsets, a kilobyte and a second each.
 type tier struct {
 	t       *testing.T

@@ -290,6 +290,40 @@ func TestFoldWithTheBucketAway(t *testing.T) {
 	}
 }
 
+// Trash that could not be deleted stays in the manifest until it can be.
+func TestTrashThatIsNotDeletedStays(t *testing.T) {
+	w := newWorld(t)
+	tp, ctx, now := partition(0), context.Background(), time.Now()
+	a := w.archives().Archive(tp, 1)
+	for i := range int64(3) {
+		s := segmentAt(i*10, i*10+9, 1, uint32(i))
+		if _, err := w.raw.Put(ctx, tiering.Keys{Cluster: cluster}.Segment(tp, s), source("x"), objstore.Condition{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Commit(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.SetLogStart(ctx, 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Fold(ctx, now); err != nil {
+		t.Fatal(err)
+	}
+	remove := w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Fail(nil)})
+	later := now.Add(2 * tiering.DefaultGrace)
+	if err := a.Fold(ctx, later); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.EmptyTrash(ctx, later); !errors.Is(err, faulty.ErrInjected) {
+		t.Errorf("emptied: %v", err)
+	}
+	remove()
+	if n, err := a.EmptyTrash(ctx, later); err != nil || n != 2 {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+}
+
 // A fold whose head write may still happen keeps the objects that this head would name.
 func TestAnOpenFoldKeepsItsObjects(t *testing.T) {
 	tp := partition(0)
