@@ -99,6 +99,10 @@ func TestPowerCuts(t *testing.T) {
 // records again once there is room.
 func TestFullDisk(t *testing.T) {
 	d := newDisk(t, "ext4", 512<<20)
+	ballast := filepath.Join(d.dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 64<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p := brokertest.StartIn(t, filepath.Join(d.dir, "firn"), "--tier", "none",
 		"--set", "disk.free.low=25%,128MiB", "--set", "disk.free.very.low=20%,96MiB", "--set", "disk.free.full=15%,64MiB",
 		"--set", "log.retention.check.interval.ms=100")
@@ -134,6 +138,20 @@ func TestFullDisk(t *testing.T) {
 	p.Restart()
 	if got := countRecords(ctx, t, p, "full", value, acked); got != acked {
 		t.Fatalf("%d records readable after a restart, %d acknowledged", got, acked)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	cl, err = kgo.NewClient(kgo.SeedBrokers(p.Bootstrap), kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "full", Value: value}).FirstErr(); err != nil {
+		t.Fatalf("there is room, but: %v", err)
+	}
+	if got := countRecords(ctx, t, p, "full", value, acked+1); got != acked+1 {
+		t.Fatalf("%d records readable, %d acknowledged", got, acked+1)
 	}
 }
 
