@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,8 @@ const (
 	// keeps others from trying the same.
 	coldKeep      = 3 * time.Second
 	coldKeepError = time.Second
+	// coldReportGap is how often it is logged that the bucket cannot be read.
+	coldReportGap = 30 * time.Second
 )
 
 // coldTable is the tier reads that are under way, or finished and not fetched yet. A fetch that may not wait any
@@ -29,6 +32,8 @@ type coldTable struct {
 	ctx    context.Context //nolint:containedctx // ends with the table, which owns the reads
 	cancel context.CancelFunc
 	group  sync.WaitGroup
+
+	reported atomic.Int64 // Unix time of the last failure logged
 
 	mu struct {
 		sync.Mutex
@@ -112,10 +117,23 @@ func (t *coldTable) read(c *coldRead, head *manifest.Head, maxBytes int) {
 	if err != nil {
 		met.coldFailures.Inc()
 		data, err = tiering.Data{}, r.tierError("read", c.key.offset, err)
+		t.report(r, c.key.offset, err)
 	} else {
 		met.coldReads.Inc()
 	}
 	t.finish(c, data, err)
+}
+
+// report logs that the bucket cannot be read, at most once in coldReportGap for all partitions: clients try again
+// without end while it is away.
+func (t *coldTable) report(r *Replica, offset int64, err error) {
+	if t.ctx.Err() != nil || !errors.Is(err, ErrTierUnavailable) {
+		return
+	}
+	now, last := time.Now().Unix(), t.reported.Load()
+	if now-last >= int64(coldReportGap.Seconds()) && t.reported.CompareAndSwap(last, now) {
+		r.logger.Warn("read of the tier failed", "offset", offset, "error", err)
+	}
 }
 
 // finish makes a read's outcome known to whoever waits for it.

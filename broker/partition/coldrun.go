@@ -29,11 +29,14 @@ func (r *Replica) readCold(p *FetchPart, limit int, first bool) {
 	}
 	data, ok, err := t.result(c)
 	if p.cold = c; !ok {
-		p.waiting = true
+		// A read that failed before is the answer still, or a client whose MaxWait always ends in the next
+		// try would never hear why it gets nothing.
+		p.Err, p.waiting = p.refused, true
 		return
 	}
 	if err != nil {
 		p.Err, p.waiting = err, persistent(err)
+		p.refused = err
 		return
 	}
 	p.takeCold(c, data, limit, first)

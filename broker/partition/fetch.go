@@ -67,6 +67,7 @@ type FetchPart struct {
 	next, prev *FetchPart
 	seen       uint64 // the replica's visible when it was read
 	changes    uint64 // the replica's changes when it was read
+	refused    error  // why a tier read failed while the fetch waited; told unless another one brings something
 	cold       *coldRead
 }
 

@@ -366,6 +366,29 @@ func TestColdFetchErrors(t *testing.T) {
 	}
 }
 
+// A fetch that saw its read fail says so, even if the next try is under way when it may wait no longer.
+func TestColdFetchTellsAnErrorBetweenTwoTries(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 20)
+	away := errors.New("connection refused")
+	w.gate.set(nil, away)
+	w.set.cold.get(r, r.head.Load(), 3, 1<<20)
+	w.set.cold.group.Wait()
+	f := fetchWait(w.rig, 1, 300*time.Millisecond, part(r, 3))
+	gate := make(chan struct{})
+	w.gate.set(gate, nil)
+	w.set.cold.mu.Lock()
+	for _, d := range slices.Clone(w.set.cold.mu.done) {
+		w.set.cold.dropLocked(d)
+	}
+	w.set.cold.mu.Unlock()
+	f.wait(t)
+	if err := f.Parts[0].Err; !errors.Is(err, ErrTierUnavailable) || !errors.Is(err, away) {
+		t.Errorf("got %v", err)
+	}
+	close(gate)
+}
+
 // A gap between the tiers is an error at its first offset, never skipped.
 func TestFetchFromAGapIsAnError(t *testing.T) {
 	w := newTieredRig(t)
