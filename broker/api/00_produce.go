@@ -21,6 +21,9 @@ import (
 // acknowledged in timeout_ms is answered with REQUEST_TIMED_OUT and may still be committed. A retry of an idempotent
 // producer gets its batch's first offset, once that batch is acknowledged itself.
 //
+// The records within a batch are taken on its checksum. They are looked into only where a setting of the topic asks for it:
+// compaction for their keys, message.timestamp.before.max.ms for their times, compression.type for another codec.
+//
 //   - v5: log_start_offset. v7: zstd, before it UNSUPPORTED_COMPRESSION_TYPE. v8: record_errors, error_message.
 //   - v10: current_leader and node_endpoints with NOT_LEADER_OR_FOLLOWER.
 //   - v13: topic ids; an unknown one is UNKNOWN_TOPIC_ID. An invalid name is UNKNOWN_TOPIC_OR_PARTITION.

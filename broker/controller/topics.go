@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"unicode/utf8"
 
@@ -156,9 +157,15 @@ func (c *Controller) checkTopicSettings(img *metadata.Image, values map[string]s
 	return topic.Validate(values, d)
 }
 
+// maxSettingLen is the longest value of a setting in bytes, as in Kafka. All settings of a topic are one value in etcd.
+const maxSettingLen = math.MaxInt16
+
 // checkText refuses what cannot be stored.
 func checkText(values map[string]string) error {
 	for _, k := range slices.Sorted(maps.Keys(values)) {
+		if len(values[k]) > maxSettingLen {
+			return fmt.Errorf("%w: %.100q has a value of %d bytes, at most %d are allowed", ErrConfig, k, len(values[k]), maxSettingLen)
+		}
 		if !utf8.ValidString(k) || !utf8.ValidString(values[k]) {
 			return fmt.Errorf("%w: %q is not valid UTF-8", ErrConfig, k)
 		}

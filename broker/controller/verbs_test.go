@@ -46,6 +46,9 @@ func TestCreateTopics(t *testing.T) {
 		{"assignment to a stranger", NewTopic{Name: "a", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1, 9}}}, ErrAssignment},
 		{"setting of no meaning", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{"no.such": "1"}}, new(topic.Error)},
 		{"setting out of range", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{"retention.ms": "-5"}}, new(topic.Error)},
+		{"setting that is too long", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{
+			"leader.replication.throttled.replicas": strings.Repeat("1:1,", maxSettingLen/4) + "10:1",
+		}}, ErrConfig},
 		{"setting that is no text", NewTopic{Name: "a", Partitions: 1, ReplicationFactor: 1, Settings: map[string]string{"retention.ms": "\xff"}}, ErrConfig},
 	} {
 		for _, validateOnly := range []bool{true, false} {
