@@ -37,7 +37,7 @@ const benchKeep = 4 * DefaultSegmentBytes
 
 func dropOld(b *testing.B, l *Log) {
 	if l.Size() > benchKeep {
-		if _, err := l.DropBefore(l.Next() - 1); err != nil {
+		if _, err := l.DropBefore(l.Next()-1, l.Next()-1); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -397,7 +397,7 @@ func (c *crasher) drop() {
 			m.batches = m.batches[1:]
 		}
 	}, func() error {
-		_, err := c.log.DropBefore(at)
+		_, err := c.log.DropBefore(at, at)
 		return err
 	})
 }

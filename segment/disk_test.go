@@ -305,7 +305,7 @@ func TestFullness(t *testing.T) {
 	if u, _ := d.Usage(); u.Free < 1<<20 {
 		t.Errorf("%d bytes are free", u.Free)
 	}
-	if _, err := l.DropBefore(l.Next()); err != nil {
+	if _, err := l.DropBefore(l.Next(), l.Next()); err != nil {
 		t.Fatal(err)
 	}
 	mustAppend(t, l, makeBatch(t, l.Next(), 10, 5000, 0))

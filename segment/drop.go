@@ -8,8 +8,11 @@ import (
 
 // DropBefore deletes the sealed segments that lie wholly below offset and returns their bytes. Readers
 // keep what they hold. It is durable on return.
-func (l *Log) DropBefore(offset int64) (bytes int64, err error) {
-	dropped, err := l.unlist(offset)
+//
+// The epochs of what others still have, from offset keep on, stay known: where they ended is what tells a reader of that
+// whether it was cut off.
+func (l *Log) DropBefore(offset, keep int64) (bytes int64, err error) {
+	dropped, err := l.unlist(offset, keep)
 	for _, s := range dropped {
 		_, size := s.bounds()
 		bytes += size
@@ -34,8 +37,8 @@ func (l *Log) DropBefore(offset int64) (bytes int64, err error) {
 	return bytes, err
 }
 
-// unlist takes the segments below offset out of the state and the view and returns them.
-func (l *Log) unlist(offset int64) ([]*segment, error) {
+// unlist takes the segments below offset out of the state and the view and returns them; epochs stay from keep on.
+func (l *Log) unlist(offset, keep int64) ([]*segment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
@@ -52,7 +55,7 @@ func (l *Log) unlist(offset int64) ([]*segment, error) {
 	st := l.st.clone()
 	st.start = max(st.start, st.sealed[n-1].End)
 	st.sealed = st.sealed[n:]
-	st.epochs = epochList(st.epochs).from(st.start - 1) // a log that ends at its start has a last epoch too
+	st.epochs = epochList(st.epochs).from(min(keep, st.start-1)) // a log that ends at its start has a last epoch too
 	err := l.writeState(st)
 	if errors.Is(err, syscall.ENOSPC) {
 		err = l.makeRoom(st)

@@ -87,6 +87,32 @@ func TestReadAgainstModel(t *testing.T) {
 	}
 }
 
+// What is dropped here and kept elsewhere keeps its epochs; what is gone for good takes them along.
+func TestDropKeepsEpochs(t *testing.T) {
+	d := openDisk(t, vfs.NewMem())
+	defer func() { _ = d.Close(true) }()
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 500}})
+	for epoch := range int32(3) { // 0-29, 30-59, 60-89
+		if err := l.AssignEpoch(epoch); err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			mustAppend(t, l, makeBatch(t, l.Next(), 5, 100, epoch))
+		}
+	}
+	for _, c := range []struct {
+		keep  int64
+		first Epoch
+	}{{0, Epoch{0, 0}}, {40, Epoch{1, 30}}} {
+		if _, err := l.DropBefore(l.Start()+20, c.keep); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Epochs(); got[0] != c.first || got[len(got)-1].Epoch != 2 {
+			t.Errorf("start %d, kept from %d: %v, want %v first", l.Start(), c.keep, got, c.first)
+		}
+	}
+}
+
 func TestReadRange(t *testing.T) {
 	d := openDisk(t, vfs.NewMem())
 	defer func() { _ = d.Close(true) }()
@@ -95,7 +121,7 @@ func TestReadRange(t *testing.T) {
 		t.Errorf("read of an empty log: %+v %v", e, err)
 	}
 	fill(t, l, 100, 5, 20)
-	if _, err := l.DropBefore(50); err != nil {
+	if _, err := l.DropBefore(50, 50); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.SetStart(57); err != nil {

@@ -60,7 +60,7 @@ func TestDropOnADiskWithoutABlock(t *testing.T) {
 				t.Fatal(err)
 			}
 			mem.SetCapacity(u.Total - u.Free)
-			if n, err := l.DropBefore(upTo); err != nil || n == 0 {
+			if n, err := l.DropBefore(upTo, upTo); err != nil || n == 0 {
 				t.Fatalf("dropped %d bytes: %v", n, err)
 			}
 			start := l.Start()

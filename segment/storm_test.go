@@ -84,7 +84,7 @@ func (s *storm) change(rng *rand.Rand, steps int) {
 		case 0:
 			err = l.Roll(RollTier)
 		case 1:
-			_, err = l.DropBefore(l.Next() - int64(rng.IntN(4000)))
+			_, err = l.DropBefore(l.Next()-int64(rng.IntN(4000)), 0)
 		case 2:
 			err = l.RollIfDue(time.Now().Add(30 * 24 * time.Hour))
 		case 3:

@@ -87,7 +87,7 @@ func TestRealLogGoesUpAndIsDropped(t *testing.T) {
 	if floor != sealedEnd {
 		t.Fatalf("floor %d, want %d", floor, sealedEnd)
 	}
-	if _, err := log.DropBefore(floor); err != nil {
+	if _, err := log.DropBefore(floor, floor); err != nil {
 		t.Fatal(err)
 	}
 	if log.Start() != floor {

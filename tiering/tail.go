@@ -10,13 +10,14 @@ import (
 )
 
 // EpochEnd returns the greatest leader epoch that is not above epoch and the offset behind its last
-// batch in the tier; ok is false if there is none.
+// batch in the tier. If there is none ok is false, and end is as far as that epoch can have reached at most: where the first
+// known one begins.
 func (r *Reader) EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error) {
+	end = head.TierEnd
 	obj, err := r.last(ctx, tp, head)
 	if obj == nil || err != nil {
-		return 0, 0, false, err
+		return 0, end, false, err
 	}
-	end = head.TierEnd
 	epochs := obj.footer.Epochs
 	for i := len(epochs) - 1; i >= 0; i-- {
 		if epochs[i].Epoch <= epoch {
@@ -24,7 +25,7 @@ func (r *Reader) EpochEnd(ctx context.Context, tp topic.Partition, head *manifes
 		}
 		end = epochs[i].Start
 	}
-	return 0, 0, false, nil
+	return 0, end, false, nil
 }
 
 // TailState is what a replica needs to begin at the end of the tier.

@@ -93,7 +93,7 @@ func (r *Replica) retain(conf *topic.Config, now time.Time) {
 	if first := all[0]; !first.Sealed || floor < first.End {
 		return
 	}
-	bytes, err := r.log.DropBefore(floor)
+	bytes, err := r.log.DropBefore(floor, r.logStart())
 	if bytes > 0 {
 		r.set.met.droppedBytes.Add(float64(bytes))
 		r.logger.Debug("local segments are dropped", "below", floor, "bytes", bytes, "start", r.log.Start())

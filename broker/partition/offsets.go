@@ -3,7 +3,6 @@ package partition
 import (
 	"context"
 	"fmt"
-	"math"
 )
 
 // Special timestamps of Replica.ListOffset, with Kafka's numbers.
@@ -161,14 +160,13 @@ func (r *Replica) EpochEnd(ctx context.Context, epoch, currentEpoch int32) (Epoc
 		if err != nil {
 			return EpochEnd{-1, -1}, r.tierError("find epoch", -1, err)
 		}
-		if ok {
-			first := int64(math.MaxInt64)
-			if epochs := r.log.Epochs(); len(epochs) > 0 {
-				first = epochs[0].Start
-			}
-			return EpochEnd{found, min(end, first)}, nil
+		if epochs := r.log.Epochs(); len(epochs) > 0 {
+			end = min(end, epochs[0].Start)
 		}
-		return EpochEnd{epoch, r.logStart()}, nil // older than all there is
+		if !ok { // older than all that are known: it ended where they begin, at the latest
+			found, end = epoch, max(end, r.logStart())
+		}
+		return EpochEnd{found, end}, nil
 	}
 	found, end := r.log.EndOffsetFor(epoch)
 	return EpochEnd{found, end}, nil

@@ -553,6 +553,72 @@ func TestEpochEndOverBothTiers(t *testing.T) {
 	}
 }
 
+// Where an epoch ended stays known when its records lie in the tier alone, also while later ones come and go on the disk: a
+// consumer that still reads them would else be told that they were cut off, and begin again at the log start.
+func TestEpochEndAfterLocalSegmentsAreDropped(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.open(testTP, tieredConfig())
+	for _, epoch := range []int32{1, 4, 7} { // 0-9, 10-19, 20-29
+		if err := r.BecomeLeader(alone(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			appendOK(t, r, records(t, 1, "v"))
+		}
+		w.archive(r)
+		dropLocal(t, r)
+	}
+	for epoch, want := range map[int32]EpochEnd{0: {0, 0}, 1: {1, 10}, 3: {1, 10}, 4: {4, 20}, 7: {7, 30}} {
+		if got, err := r.EpochEnd(context.Background(), epoch, 7); err != nil || got != want {
+			t.Errorf("epoch %d ends at %+v %v, want %+v", epoch, got, err, want)
+		}
+	}
+}
+
+// forgetful is a tier whose newest object does not say which epochs there were before its own.
+type forgetful struct{ Tier }
+
+func (f forgetful) Tail(ctx context.Context, tp topic.Partition, head *manifest.Head) (tiering.TailState, error) {
+	t, err := f.Tier.Tail(ctx, tp, head)
+	t.Epochs = t.Epochs[len(t.Epochs)-1:]
+	return t, err
+}
+
+func (f forgetful) EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error) {
+	t, err := f.Tail(ctx, tp, head)
+	return 0, t.Epochs[0].Start, false, err
+}
+
+// Of an epoch that nobody remembers it is known that it ended where the others begin, at the latest, and not that it never
+// was: a consumer at such a record stays where it is.
+func TestEpochEndOfAForgottenEpoch(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.open(testTP, tieredConfig())
+	for _, epoch := range []int32{1, 3} { // 0-9, 10-19
+		if err := r.BecomeLeader(alone(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			appendOK(t, r, records(t, 1, "v"))
+		}
+	}
+	w.archive(r)
+	head := r.head.Load()
+	w.close(false)
+	after := newTieredRigOn(t, w.bucket, w.anchor)
+	after.set.opts.Tier = forgetful{after.set.opts.Tier}
+	r = after.open(testTP, tieredConfig())
+	r.SetTierHead(head)
+	if err := r.BecomeLeader(alone(4)); err != nil {
+		t.Fatal(err)
+	}
+	for epoch, want := range map[int32]EpochEnd{0: {0, 10}, 1: {1, 10}, 3: {3, 20}} {
+		if got, err := r.EpochEnd(context.Background(), epoch, -1); err != nil || got != want {
+			t.Errorf("epoch %d ends at %+v %v, want %+v", epoch, got, err, want)
+		}
+	}
+}
+
 // H12: a replica that lost its disk starts at the end of the tier, knows its producers, and gives no offset twice.
 func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
 	w := newTieredRig(t)
