@@ -290,6 +290,34 @@ func TestFoldWithTheBucketAway(t *testing.T) {
 	}
 }
 
+// A store that answers nothing keeps no edit for longer than a minute, and whoever waits for a root neither.
+func TestManifestRequestsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		tp := partition(0)
+		archives := w.archives()
+		a := archives.Archive(tp, 1)
+		if err := a.Commit(t.Context(), segmentAt(0, 9, 1, 1)); err != nil {
+			t.Fatal(err)
+		}
+		remove := w.faults.Add(faulty.Rule{Ops: faulty.Put, Fault: faulty.Delay(time.Hour)})
+		began := time.Now()
+		if err := a.Fold(t.Context(), began); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Minute {
+			t.Errorf("fold: %v after %s", err, time.Since(began))
+		}
+		remove()
+		if err := a.Fold(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		remove = w.faults.Add(faulty.Rule{Ops: faulty.Get, Fault: faulty.Delay(time.Hour)})
+		defer remove()
+		began = time.Now()
+		if _, err := archives.Archive(tp, 2).View(t.Context()); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 2*time.Minute {
+			t.Errorf("view: %v after %s", err, time.Since(began))
+		}
+	})
+}
+
 // Trash that could not be deleted stays in the manifest until it can be.
 func TestTrashThatIsNotDeletedStays(t *testing.T) {
 	w := newWorld(t)

@@ -183,7 +183,12 @@ func (a *Archive) store(ctx context.Context, root *manifest.Root) (ref manifest.
 	return ref, created, a.put(ctx, key, object)
 }
 
+// putTimeout bounds one PUT of a root, a page or a HEAD, which are small: commits of the partition wait for it.
+const putTimeout = time.Minute
+
 func (a *Archive) put(ctx context.Context, key string, b []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
 	if _, err := a.s.o.Bucket.Put(ctx, key, memorySource(b), objstore.Condition{}); err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
