@@ -68,9 +68,13 @@ func newTieredRig(t testing.TB) *tieredRig {
 	return newTieredRigOn(t, mem.New(), tiertest.NewAnchor(1))
 }
 
-func newTieredRigOn(t testing.TB, bucket *mem.Bucket, anchor *tiertest.Anchor) *tieredRig {
+func newTieredRigOn(t testing.TB, bucket *mem.Bucket, anchor *tiertest.Anchor, change ...func(*tiering.ReaderOptions, *Options)) *tieredRig {
 	t.Helper()
-	reader, err := tiering.NewReader(tiering.ReaderOptions{Bucket: bucket, Anchor: anchor, Cluster: "c"})
+	ro := tiering.ReaderOptions{Bucket: bucket, Anchor: anchor, Cluster: "c"}
+	for _, c := range change {
+		c(&ro, &Options{})
+	}
+	reader, err := tiering.NewReader(ro)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +83,9 @@ func newTieredRigOn(t testing.TB, bucket *mem.Bucket, anchor *tiertest.Anchor) *
 	w.rig = newRig(t, vfs.NewMem(), func(o *Options) {
 		o.Tier = w.gate
 		o.LogStarts = logStartsFunc(w.advanceLogStart)
+		for _, c := range change {
+			c(&tiering.ReaderOptions{}, o)
+		}
 	})
 	w.uploader, err = tiering.NewUploader(tiering.UploaderOptions{
 		Bucket: bucket, Anchor: anchor, Cluster: "c", BrokerEpoch: func() int64 { return 1 }, FS: vfs.NewMem(), SpoolDir: "/spool",
@@ -328,6 +335,60 @@ func TestColdFetchKeepsItsBudget(t *testing.T) {
 			t.Errorf("%+v: %d and %d batches of %d bytes", c, n, m, size)
 		}
 	}
+}
+
+// A reader of many partitions that lie in the tier, far more than memory and reads under way allow at a time, gets on
+// with every one of them: each answer brings something, and nobody waits for ever.
+func TestColdFetchOfManyPartitions(t *testing.T) {
+	const partitions, count = 40, 30
+	w := newTieredRigOn(t, mem.New(), tiertest.NewAnchor(1), func(ro *tiering.ReaderOptions, o *Options) {
+		ro.Memory, ro.Gets = 1<<20, 2 // eight of the smallest slabs
+		o.ColdReads, o.ColdBytes = 6, 64<<10
+	})
+	var rs []*Replica
+	next := make([]int64, partitions)
+	for i := range int32(partitions) {
+		rs = append(rs, w.cold(topic.Partition{ID: testTP.ID, Index: i}, count))
+	}
+	end := rs[0].TierHead().TierEnd
+	left, fetches := partitions, 0
+	for ; left > 0; fetches++ {
+		if fetches > partitions*int(end) {
+			t.Fatalf("%d partitions are not read after %d fetches: %v", left, fetches, next)
+		}
+		var parts []FetchPart
+		for i := range partitions { // from another start each time, as the API does
+			if j := (i + fetches) % partitions; next[j] < end {
+				p := part(rs[j], next[j])
+				p.MaxBytes = 400
+				parts = append(parts, p)
+			}
+		}
+		f := fetchWait(w.rig, 1, time.Minute, parts...)
+		f.wait(t)
+		got := 0
+		for i := range f.Parts {
+			p := &f.Parts[i]
+			if p.Err != nil {
+				t.Fatalf("%s: %v", p.Replica.tp, p.Err)
+			}
+			j := p.Replica.tp.Index
+			for _, b := range f.batches(t, i) {
+				if b.BaseOffset() != next[j] {
+					t.Fatalf("%s: batch at %d, want %d", p.Replica.tp, b.BaseOffset(), next[j])
+				}
+				next[j] = b.NextOffset()
+				got++
+			}
+			if p.Offset < end && next[j] >= end {
+				left--
+			}
+		}
+		if got == 0 {
+			t.Fatal("an answer without anything")
+		}
+	}
+	t.Logf("%d fetches", fetches)
 }
 
 func TestColdFetchErrors(t *testing.T) {
