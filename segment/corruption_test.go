@@ -188,6 +188,15 @@ func TestDamage(t *testing.T) {
 			path: (*damaged).activeLog, at: func(g *damaged) int64 { return g.starts[g.durable-1] },
 		},
 		{
+			name: "number of offsets in the last batch below the checkpoint",
+			damage: func(t *testing.T, g *damaged) {
+				g.cut(t, g.activeLog(), g.starts[g.durable])
+				g.flip(t, g.activeLog(), g.starts[g.durable-1]+26, 4)
+				g.remove(t, g.path(g.active, idxSuffix)) // which knows better
+			},
+			path: (*damaged).activeLog, at: func(g *damaged) int64 { return g.starts[g.durable] },
+		},
+		{
 			name:    "flipped record below the checkpoint",
 			damage:  func(t *testing.T, g *damaged) { g.flip(t, g.activeLog(), g.starts[1]+100, 1) },
 			harmful: true,

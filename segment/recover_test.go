@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"firn/segment/vfs"
@@ -150,6 +151,36 @@ func TestRecoveredHighWatermarkIsWithinTheLog(t *testing.T) {
 	l = openLog(t, d, Options{})
 	if hw := l.RecoveredHighWatermark(); hw != 10 || l.Next() != 10 {
 		t.Errorf("high watermark %d of a log that ends at %d", hw, l.Next())
+	}
+}
+
+// A segment keeps its age over a restart, or one that is restarted each day would never be rolled.
+func TestSegmentKeepsItsAge(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem()
+			d := openDisk(t, mem)
+			o := Options{Settings: Settings{SegmentAge: 2 * time.Hour}}
+			l := openLog(t, d, o)
+			fill(t, l, 10, 5, 50)
+			_, _, since := l.Active()
+			time.Sleep(time.Hour)
+			if err := d.Close(clean); err != nil {
+				t.Fatal(err)
+			}
+			d = openDisk(t, mem)
+			l = openLog(t, d, o)
+			if _, _, again := l.Active(); !again.Equal(since) {
+				t.Errorf("clean %v: since %v, was %v", clean, again, since)
+			}
+			time.Sleep(time.Hour)
+			if err := l.RollIfDue(time.Now()); err != nil || len(l.Segments()) != 2 {
+				t.Errorf("clean %v: %v, %d segments", clean, err, len(l.Segments()))
+			}
+			if err := d.Close(true); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 
