@@ -122,7 +122,7 @@ func bucketAway(t *testing.T, url func(*objtest.Server) (string, []string), begi
 	}
 	replayed := make(chan error, 1)
 	go func() {
-		_, err := r.replay(ctx)
+		_, err := r.d.ReadAll(ctx, "replay")
 		replayed <- err
 	}()
 	away, err := p.Tiers("kill")

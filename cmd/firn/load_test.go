@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"sync"
@@ -61,90 +63,23 @@ func tryCreateTopic(ctx context.Context, cl *kgo.Client, name string, partitions
 	return errors.Join(err, resp.Err)
 }
 
-// acked is how many records have been acknowledged so far.
-func (r *crashRig) acked() int {
-	n := 0
-	for _, s := range r.streams {
-		s.mu.Lock()
-		n += len(s.offsets)
-		s.mu.Unlock()
+// payload says whose and which record it is, in bytes that can be checked.
+func payload(id int, n uint64, size int) []byte {
+	b := make([]byte, 16+size)
+	binary.BigEndian.PutUint32(b, uint32(id))
+	binary.BigEndian.PutUint64(b[4:], n)
+	for i := range size {
+		b[16+i] = byte(n) + byte(i%64)
 	}
-	return n
+	binary.BigEndian.PutUint32(b[12:], crc32.ChecksumIEEE(b[16:]))
+	return b
 }
 
-// awaitArchive waits until some of every partition lies in the tier alone.
-func (r *crashRig) awaitArchive() {
-	r.t.Helper()
-	r.p.Eventually("every partition is partly in the tier alone", func() (bool, error) {
-		tiers, err := r.p.Tiers("kill")
-		for _, tr := range tiers {
-			if tr.LocalStart == 0 || tr.TieredEnd < tr.LocalStart {
-				return false, err
-			}
-		}
-		return len(tiers) == killPartitions, err
-	})
-}
-
-// replay reads everything there is at the moment from offset 0 on, and fails the test on any byte or offset that is
-// not as sent, and on any offset that the broker calls out of range. It returns the number of records.
-func (r *crashRig) replay(ctx context.Context) (int, error) {
-	tiers, err := r.p.Tiers("kill")
-	if err != nil {
-		return 0, err
+func readPayload(b []byte) (id int, n uint64, err error) {
+	if len(b) < 16 || crc32.ChecksumIEEE(b[16:]) != binary.BigEndian.Uint32(b[12:]) {
+		return 0, 0, fmt.Errorf("record of %d bytes is damaged", len(b))
 	}
-	from, left := map[int32]kgo.Offset{}, map[int32]int64{}
-	for _, tr := range tiers {
-		from[tr.Partition], left[tr.Partition] = kgo.NewOffset().At(0), tr.HighWatermark
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.p.Bootstrap), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"kill": from}),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
-	if err != nil {
-		return 0, err
-	}
-	defer cl.Close()
-	next, n := map[int32]int64{}, 0
-	for len(left) > 0 {
-		fs := cl.PollFetches(ctx)
-		if err := fs.Err(); err != nil {
-			return n, fmt.Errorf("after %d records: %w", n, err)
-		}
-		fs.EachRecord(func(rec *kgo.Record) {
-			_, _, readErr := readPayload(rec.Value)
-			if readErr != nil || rec.Offset != next[rec.Partition] {
-				err = errors.Join(err, fmt.Errorf("partition %d: offset %d where %d is due: %w", rec.Partition, rec.Offset, next[rec.Partition], readErr))
-			}
-			next[rec.Partition]++
-			n++
-			if next[rec.Partition] >= left[rec.Partition] {
-				delete(left, rec.Partition)
-			}
-		})
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// keepReplaying replays over and over until stop is called, which fails the test if one replay went wrong and
-// returns how many were completed. Done counts them meanwhile.
-func (r *crashRig) keepReplaying() (done *atomic.Int64, stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done = &atomic.Int64{}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for ctx.Err() == nil {
-			if _, err := r.replay(ctx); err != nil && ctx.Err() == nil {
-				r.t.Errorf("replay: %v", err)
-				return
-			}
-			done.Add(1)
-		}
-	})
-	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	r.t.Cleanup(stop)
-	return done, stop
+	return int(binary.BigEndian.Uint32(b)), binary.BigEndian.Uint64(b[4:]), nil
 }
 
 // proxy passes bytes between clients and one server, late if told so.
@@ -233,17 +168,5 @@ func (p *proxy) pass(dst, src net.Conn) {
 			}
 			return
 		}
-	}
-}
-
-// stillServing waits until more records have been acknowledged and read.
-func (r *crashRig) stillServing() {
-	r.t.Helper()
-	last := r.acked()
-	r.p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+200, nil })
-	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
-	defer cancel()
-	if n, err := r.replay(ctx); err != nil || n < last {
-		r.t.Errorf("read %d records, %d were acknowledged: %v", n, last, err)
 	}
 }

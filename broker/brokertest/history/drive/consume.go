@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"firn/broker/brokertest/history"
@@ -17,8 +18,9 @@ const (
 	pollWait = 500 * time.Millisecond // so that a consumer notices its end
 )
 
-// poll is one operation: what the client gives within a while. It returns the offsets after what was read.
-func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via string) (next map[int32]int64, n int) {
+// poll is one operation: what the client gives within a while. It returns the offsets after what was read, the number of
+// records and the error that the client told of, which may be one that it gets over.
+func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via string) (next map[int32]int64, n int, err error) {
 	op := d.rec.Invoke(history.Op{Process: process, Func: history.Poll, Via: via})
 	wait, cancel := context.WithTimeout(ctx, pollWait)
 	fs := cl.PollRecords(wait, maxPoll)
@@ -26,7 +28,7 @@ func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via st
 	end := history.Op{Outcome: history.OK}
 	for _, e := range fs.Errors() {
 		if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
-			end.Err = name(e.Err)
+			end.Err, err = name(e.Err), fmt.Errorf("partition %d: %w", e.Partition, e.Err)
 		}
 	}
 	next = map[int32]int64{}
@@ -39,7 +41,7 @@ func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via st
 	for p, o := range next {
 		d.known(history.Key(p), o-1)
 	}
-	return next, len(end.Reads)
+	return next, len(end.Reads), err
 }
 
 // assigned makes a consumer of all partitions, from positions on. No other is ever taken for one that is out of range.
@@ -74,7 +76,7 @@ func (d *Driver) read(_ context.Context, l *lifetime) error {
 	}
 	defer cl.Close()
 	for l.ends.Err() == nil {
-		d.poll(l.ends, cl, l.process, "")
+		_, _, _ = d.poll(l.ends, cl, l.process, "")
 	}
 	return nil
 }
@@ -87,7 +89,7 @@ func (d *Driver) ends() []int64 {
 
 // ReadAll reads every partition from offset 0 until it has seen its end and every offset that was acknowledged or read
 // before, and returns the number of records. Via says in the history what they were read from. If something of that cannot be
-// had it tries until ctx ends.
+// had it tries until ctx ends, but nothing of it may be out of range.
 func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	process := d.process.Add(1)
 	want := d.ends()
@@ -111,13 +113,13 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	at := make([]int64, d.o.Partitions)
 	total := 0
 	for !reached(at, want) {
-		next, n := d.poll(ctx, cl, process, via)
+		next, n, err := d.poll(ctx, cl, process, via)
 		for p, o := range next {
 			at[p] = o
 		}
 		total += n
-		if ctx.Err() != nil {
-			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, ctx.Err())
+		if ctx.Err() != nil || errors.Is(err, kerr.OffsetOutOfRange) {
+			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, errors.Join(err, ctx.Err()))
 		}
 	}
 	return total, nil

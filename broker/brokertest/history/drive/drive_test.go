@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"sync"
@@ -157,14 +158,14 @@ func (r *rig) topic() (id [16]byte) { return r.cluster.TopicInfo("work").TopicID
 func TestDriveDroppedRecords(t *testing.T) {
 	r := newRig(t, nil)
 	r.work(100)
-	dropped := 0
+	var dropped atomic.Int64
 	r.lie(kmsg.Produce, func(req kmsg.Request) kmsg.Response {
 		produce := req.(*kmsg.ProduceRequest)
-		if dropped >= 3 || len(produce.Topics) != 1 || len(produce.Topics[0].Partitions) != 1 {
+		if dropped.Load() >= 3 || len(produce.Topics) != 1 || len(produce.Topics[0].Partitions) != 1 {
 			return nil
 		}
 		p := produce.Topics[0].Partitions[0]
-		dropped++
+		dropped.Add(1)
 		resp := produce.ResponseKind().(*kmsg.ProduceResponse)
 		rt, rp := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
 		rt.Topic, rt.TopicID, rp.Partition = produce.Topics[0].Topic, produce.Topics[0].TopicID, p.Partition
@@ -173,7 +174,7 @@ func TestDriveDroppedRecords(t *testing.T) {
 		resp.Topics = append(resp.Topics, rt)
 		return resp
 	})
-	r.until("records are dropped", func() bool { return dropped > 0 })
+	r.until("records are dropped", func() bool { return dropped.Load() > 0 })
 	r.work(100)
 	report := r.judge(patience)
 	if report.Found(history.Unseen) == 0 || report.Found(history.LostWrite) == 0 && report.Found(history.InconsistentOffsets) == 0 {
@@ -312,5 +313,28 @@ func TestErrorNames(t *testing.T) {
 	}
 	if got := outcome(kerr.IllegalGeneration, true).Outcome; got != history.Info {
 		t.Errorf("a commit that was tried twice: %s", got)
+	}
+}
+
+// A commit whose connection broke, and for which then no other could be had, may have happened.
+func TestDialAfterALostAnswerIsNoFailure(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, c := range []struct {
+		sent  int64
+		end   error
+		again bool
+		want  history.Outcome
+	}{
+		{0, dial, false, history.Fail},
+		{1, dial, true, history.Info},
+		{1, kerr.IllegalGeneration, false, history.Fail},
+		{2, kerr.IllegalGeneration, true, history.Info},
+		{1, nil, false, history.OK},
+		{2, nil, true, history.OK},
+		{1, context.DeadlineExceeded, true, history.Info},
+	} {
+		if got := again(c.sent, c.end); got != c.again || outcome(c.end, got).Outcome != c.want {
+			t.Errorf("sent %d times, %v: again %v, %s", c.sent, c.end, got, outcome(c.end, got).Outcome)
+		}
 	}
 }

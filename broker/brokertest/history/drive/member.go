@@ -54,7 +54,7 @@ func (d *Driver) member(ctx context.Context, l *lifetime) error {
 		return err
 	}
 	for l.ends.Err() == nil {
-		next, n := d.poll(l.ends, cl, l.process, "")
+		next, n, _ := d.poll(l.ends, cl, l.process, "")
 		if n > 0 {
 			d.polled.Add(int64(n))
 			d.commit(cl, l.process, next, tries)
@@ -97,10 +97,17 @@ func (d *Driver) commit(cl *kgo.Client, process int32, next map[int32]int64, tri
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 			end = committed(resp, err)
 		})
-	retried := tries.Load() > before+1
+	retried := again(tries.Load()-before, end)
 	done := outcome(end, retried)
 	done.Lingers = retried
 	d.rec.Complete(n, done)
+}
+
+// again says whether a request that was sent so often, and ended so, was tried before its last attempt: that has not
+// always been sent.
+func again(sent int64, end error) bool {
+	var answer *kerr.Error
+	return sent > 1 || sent == 1 && end != nil && !errors.As(end, &answer)
 }
 
 var errMixed = errors.New("some partitions committed and others not")
