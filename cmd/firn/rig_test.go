@@ -177,11 +177,18 @@ func (r *crashRig) keepReplaying() (done *atomic.Int64, stop func()) {
 	return done, stop
 }
 
+// stillAcknowledging waits until more records have been acknowledged, and returns how many were before.
+func (r *crashRig) stillAcknowledging() (last int) {
+	r.t.Helper()
+	last = r.acked()
+	r.p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+200, fmt.Errorf("%d acknowledged", r.acked()-last) })
+	return last
+}
+
 // stillServing waits until more records have been acknowledged and all can be read.
 func (r *crashRig) stillServing() {
 	r.t.Helper()
-	last := r.acked()
-	r.p.Eventually("producing goes on", func() (bool, error) { return r.acked() > last+200, fmt.Errorf("%d acknowledged", r.acked()) })
+	last := r.stillAcknowledging()
 	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	if n, err := r.d.ReadAll(ctx, "replay"); err != nil || n < last {

@@ -16,6 +16,8 @@ import (
 const (
 	maxPoll  = 500                    // records
 	pollWait = 500 * time.Millisecond // so that a consumer notices its end
+
+	errorPause = 50 * time.Millisecond // after a read that came to nothing but an error
 )
 
 // poll is one operation: what the client gives within a while. It returns the offsets after what was read, the number of
@@ -40,6 +42,14 @@ func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via st
 	d.rec.Complete(op, end)
 	for p, o := range next {
 		d.known(history.Key(p), o-1)
+	}
+	if err != nil && len(next) == 0 { // which comes at once, as often as one asks
+		pause := time.NewTimer(errorPause)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
 	}
 	return next, len(end.Reads), err
 }
