@@ -91,7 +91,7 @@ func cutClients(t *testing.T, lost direction) {
 	const patience = time.Second
 	p := brokertest.Start(t, "--set", "log.retention.check.interval.ms=200")
 	r := newPacedRig(t, p, time.Millisecond, kgo.ProduceRequestTimeout(patience), kgo.RequestTimeoutOverhead(patience), kgo.DialTimeout(patience))
-	for range envInt(t, "FIRN_CUT_ROUNDS", 3) {
+	for range envInt(t, "FIRN_TEST_CUT_ROUNDS", 3) {
 		before := r.acked()
 		p.Eventually("producing goes on", func() (bool, error) { return r.acked() > before+200, nil })
 		heal := cut(t, p.Bootstrap, lost)

@@ -338,7 +338,7 @@ func tierFault(change func(s []Span, i int)) func(*garden) bool {
 func TestPlantedFaults(t *testing.T) {
 	first := fromEnv(t, "FIRN_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("seeds from %d (FIRN_SEED)", first)
-	seeds := fromEnv(t, "FIRN_HISTORIES", 40)
+	seeds := fromEnv(t, "FIRN_TEST_HISTORIES", 40)
 	for _, f := range faults {
 		planted := 0
 		for seed := first; seed < first+seeds; seed++ {

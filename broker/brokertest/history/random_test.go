@@ -29,7 +29,7 @@ func fromEnv(t *testing.T, name string, usual uint64) uint64 {
 func TestCorrectHistories(t *testing.T) {
 	first := fromEnv(t, "FIRN_SEED", uint64(time.Now().UnixNano()))
 	t.Logf("seeds from %d (FIRN_SEED)", first)
-	for seed := first; seed < first+fromEnv(t, "FIRN_HISTORIES", 150); seed++ {
+	for seed := first; seed < first+fromEnv(t, "FIRN_TEST_HISTORIES", 150); seed++ {
 		var lines bytes.Buffer
 		h := newModel(seed, 1+int(seed%4), &lines).run(100 + int(seed%900))
 		if r := Check(h); !r.Valid {

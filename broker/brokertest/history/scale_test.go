@@ -70,7 +70,7 @@ func heap() uint64 {
 
 // However long a history is, it is judged in memory in proportion to its operations: a million take seconds and under a GiB.
 func TestLongHistory(t *testing.T) {
-	n := fromEnv(t, "FIRN_HISTORY_OPS", 200_000)
+	n := fromEnv(t, "FIRN_TEST_HISTORY_OPS", 200_000)
 	const perOp = 1500 // bytes, all told
 	before := heap()
 	began := time.Now()
