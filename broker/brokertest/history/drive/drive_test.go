@@ -140,6 +140,41 @@ func TestDriveCorrectCluster(t *testing.T) {
 	}
 }
 
+// A copy that has another record than everybody else read is found out, and one that is right is not.
+func TestDriveCopies(t *testing.T) {
+	for _, wrong := range []bool{false, true} {
+		r := newRig(t, func(o *Options) { o.Members, o.Readers = 0, 0 })
+		r.until("records", func() bool { return r.Acked() > 100 })
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		for p := range int32(3) {
+			if err := r.cluster.MoveTopicPartition("work", p, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := r.Stop(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if wrong {
+			first := true
+			r.lie(kmsg.Fetch, func(req kmsg.Request) kmsg.Response {
+				ask := req.(*kmsg.FetchRequest)
+				if first && len(ask.Topics) == 1 {
+					first, ask.Topics[0].Partitions[0].FetchOffset = false, 3 // as a copy answers that lacks three records
+				}
+				return nil
+			})
+		}
+		if err := r.ReadCopy(ctx, 0); err != nil {
+			t.Fatal(err)
+		}
+		report := r.judge(patience)
+		if report.Stats.Events[history.Replica][history.OK] != 3 || wrong != (report.Found(history.ReplicaDivergence) == 3) || wrong == report.Valid {
+			t.Errorf("wrong: %v, but %v", wrong, report)
+		}
+	}
+}
+
 // lie lets the cluster answer requests of a kind by itself, from now on, where answer does so.
 func (r *rig) lie(key kmsg.Key, answer func(kmsg.Request) kmsg.Response) {
 	var mu sync.Mutex
