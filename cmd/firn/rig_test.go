@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -109,6 +110,9 @@ func (r *crashRig) judge() *history.Report {
 		}
 		r.observeTier()
 	}
+	if err := r.d.ReadCopy(ctx, 1); err != nil {
+		r.t.Error(err)
+	}
 	tiers, err := r.p.Tiers("kill")
 	if err != nil {
 		r.t.Fatal(err)
@@ -126,18 +130,30 @@ func (r *crashRig) judge() *history.Report {
 	return report
 }
 
-// observeTier notes in the history where the tier ends.
+// observeTier notes in the history what the tier has: every entry of the manifests if the broker has etcd and bucket in its
+// directory, else where they end.
 func (r *crashRig) observeTier() {
 	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
 	n := r.d.Recorder().Invoke(history.Op{Process: r.d.Process(), Func: history.Tier})
-	tiers, err := r.p.Tiers("kill")
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	seen := history.Op{Outcome: history.OK}
-	for _, tr := range tiers {
-		if tr.TieredEnd > tr.LogStart {
-			seen.Spans = append(seen.Spans, history.Span{Key: history.Key(tr.Partition), Start: tr.LogStart, End: tr.TieredEnd})
+	_, noEtcd := os.Stat(filepath.Join(r.p.Dir, "etcd"))
+	_, noBucket := os.Stat(filepath.Join(r.p.Dir, "tier"))
+	if noEtcd == nil && noBucket == nil {
+		var err error
+		if seen.Spans, err = tierEntries(ctx, kafkaClient(r.t, r.p), r.p.Dir, "kill"); err != nil {
+			r.t.Fatal(err)
+		}
+	} else {
+		tiers, err := r.p.Tiers("kill")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, tr := range tiers {
+			if tr.TieredEnd > tr.LogStart {
+				seen.Spans = append(seen.Spans, history.Span{Key: history.Key(tr.Partition), Start: tr.LogStart, End: tr.TieredEnd})
+			}
 		}
 	}
 	r.d.Recorder().Complete(n, seen)

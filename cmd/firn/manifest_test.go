@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"firn/broker/brokertest/history"
+	"firn/metadata"
+	"firn/metadata/etcd"
+	"firn/metadata/topic"
+	"firn/tiering"
+	"firn/tiering/manifest"
+)
+
+// tierEntries reads what the manifests of a topic name in a firn dev's directory, as somebody would who knows the formats
+// and not the broker: heads from its etcd, roots and pages from its bucket.
+func tierEntries(ctx context.Context, cl *kgo.Client, dir, name string) (list []history.Span, err error) {
+	found, err := kadm.NewClient(cl).Metadata(ctx, name)
+	if err != nil || found.Topics[name].Err != nil {
+		return nil, errors.Join(err, found.Topics[name].Err)
+	}
+	short, err := os.MkdirTemp("", "firn") // the name of a socket must be short
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(short) }()
+	if err := os.Symlink(filepath.Join(dir, "etcd"), filepath.Join(short, "etcd")); err != nil {
+		return nil, err
+	}
+	kv, err := etcd.Dial(etcd.Config{Endpoints: []string{"unix://" + filepath.Join(short, "etcd", "client.sock")}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = kv.Close() }()
+	keys, err := metadata.NewKeys("firn")
+	if err != nil {
+		return nil, err
+	}
+	objects := tiering.Keys{Cluster: found.Cluster}
+	for p := range found.Topics[name].Partitions {
+		tp := topic.Partition{ID: topic.ID(found.Topics[name].ID), Index: p}
+		entries, _, err := kv.Get(ctx, keys.TierHead(tp))
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) == 0 || len(entries[0].Value) == 0 {
+			continue
+		}
+		segments, err := named(filepath.Join(dir, "tier"), objects, tp, entries[0].Value)
+		if err != nil {
+			return nil, fmt.Errorf("manifest of %s-%d: %w", name, p, err)
+		}
+		for _, s := range segments {
+			list = append(list, history.Span{Key: history.Key(p), Start: s.Base, End: s.Next()})
+		}
+	}
+	return list, nil
+}
+
+// named lists the segments that a head names, oldest first.
+func named(bucket string, objects tiering.Keys, tp topic.Partition, encoded []byte) (list []manifest.Segment, err error) {
+	head, err := manifest.DecodeHead(encoded)
+	if err != nil {
+		return nil, err
+	}
+	if !head.Root.IsZero() {
+		b, err := os.ReadFile(filepath.Join(bucket, objects.Root(tp, head.Root)))
+		if err != nil {
+			return nil, err
+		}
+		root, err := manifest.DecodeRoot(b)
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range root.Pages {
+			b, err := os.ReadFile(filepath.Join(bucket, objects.Page(tp, ref)))
+			if err != nil {
+				return nil, err
+			}
+			page, err := manifest.DecodePage(b)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, page.Segments...)
+		}
+		list = append(list, root.Open...)
+	}
+	list = append(list, head.Tail...)
+	if n := len(list); n > 0 && list[n-1].Next() != head.TierEnd {
+		return nil, fmt.Errorf("the last entry ends at %d, the tier at %d", list[n-1].Next(), head.TierEnd)
+	}
+	return list, nil
+}
