@@ -43,7 +43,7 @@ broker/partition, broker/group, broker/txn, broker/controller, broker/auth, brok
 NONE < broker/console
 broker/api, broker/server, broker/replication, broker/console, gc, metadata/etcd, tiering/objstore/open < broker
 broker < broker/brokertest
-NONE < broker/brokertest/history < broker/brokertest/history/drive
+NONE < broker/brokertest/history < broker/brokertest/history/drive, broker/brokertest/history/judge
 broker/wire, tiering < bench
 broker, bench < cmd/firn
 `

@@ -30,6 +30,7 @@ func Check(h *History, also ...Anomaly) *Report {
 	c.replicas()
 	c.tiers()
 	c.cycles()
+	c.behind()
 	c.report.close()
 	return c.report
 }

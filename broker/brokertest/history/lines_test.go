@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -134,5 +135,30 @@ func TestReportIsReadable(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
+	}
+}
+
+// What a group gives again and how far a consumer is behind is told and no fault.
+func TestBehindAndAgain(t *testing.T) {
+	r := Check(script(t, `
+		1 send a1@0
+		1 send a2@1
+		2 rebalance g=G a@-1
+		2 poll a1@0 a2@1
+		3 rebalance g=G a@-1
+		3 poll a1@0
+		3 crash info
+		4 assign b@0
+		1 send b9@0
+		1 send b10@1
+		4 poll b9@0
+		4 poll
+		4 poll b10@1`))
+	if !r.Valid || r.Stats.Again != 1 {
+		t.Errorf("%d records again in %v", r.Stats.Again, r)
+	}
+	// a2 was acknowledged at 4 ms, and process 3, which began to read at 11, did not get it.
+	if want := (Behind{7 * time.Millisecond, "a", 5}); r.Stats.Behind != want {
+		t.Errorf("behind: %+v, want %+v", r.Stats.Behind, want)
 	}
 }

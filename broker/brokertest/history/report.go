@@ -48,6 +48,8 @@ type Stats struct {
 	Events    [funcs][outcomes]int // operations by function and outcome
 	Acked     int                  // records whose sends are OK
 	Read      int                  // records, as often as an operation that is OK read them
+	Again     int                  // records that a group gave to members more than once, which it may
+	Behind    Behind
 	Errors    map[string]int
 	Span      time.Duration
 }
@@ -136,6 +138,9 @@ func (r *Report) Write(w io.Writer) error {
 		if n := r.Stats.Events[f]; n != [outcomes]int{} {
 			fmt.Fprintf(&b, "  %-10s %8d ok %8d fail %8d unknown\n", f, n[OK], n[Fail], n[Info])
 		}
+	}
+	if s := r.Stats; s.Behind.Time > 0 {
+		fmt.Fprintf(&b, "  a consumer was %v behind at most, at %s in #%d; groups gave %d records again\n", s.Behind.Time.Round(time.Millisecond), s.Behind.Key, s.Behind.Op, s.Again)
 	}
 	for _, name := range sorted(r.Stats.Errors) {
 		fmt.Fprintf(&b, "  error %s: %d\n", name, r.Stats.Errors[name])
