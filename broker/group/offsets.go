@@ -55,7 +55,8 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 	codes := make([]int16, len(commits))
 	dirty := map[bucketKey]bool{}
 	for i, c := range commits {
-		if len(c.Metadata) > m.opts.MaxMetadata {
+		note := clean(strings.Clone(c.Metadata)) // which may be longer
+		if len(note) > m.opts.MaxMetadata {
 			codes[i] = kerr.OffsetMetadataTooLarge.Code
 			continue
 		}
@@ -65,7 +66,7 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 			ps = map[int32]offset{}
 			g.offsets[c.Partition.ID] = ps
 		}
-		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: clean(strings.Clone(c.Metadata)), committed: now}
+		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: note, committed: now}
 		dirty[bucketOf(c.Partition)] = true
 		m.met.commits.Inc()
 	}

@@ -63,8 +63,9 @@ func TestWhatIsCommitted(t *testing.T) {
 		return p.get(t)
 	}
 	c := commit("g", Commit{tp(1, 0), 5, 2, "note"}, Commit{tp(1, 1), 6, -1, strings.Repeat("x", 101)}, Commit{tp(1, 64), 7, 3, "\xff"},
-		Commit{tp(1, 0), 8, 4, "later"}, Commit{tp(1, 2), -1, -1, ""})
-	if c.Err != nil || c.Codes[0] != 0 || c.Codes[1] != kerr.OffsetMetadataTooLarge.Code || c.Codes[2] != 0 {
+		Commit{tp(1, 0), 8, 4, "later"}, Commit{tp(1, 2), -1, -1, ""}, Commit{tp(1, 3), 7, -1, strings.Repeat("\xffx", 50)})
+	if c.Err != nil || c.Codes[0] != 0 || c.Codes[1] != kerr.OffsetMetadataTooLarge.Code || c.Codes[2] != 0 ||
+		c.Codes[5] != kerr.OffsetMetadataTooLarge.Code { // 100 bytes, but 200 once they are what can be stored
 		t.Fatalf("%+v", c)
 	}
 	c = commit("", Commit{tp(1, 0), 1, -1, ""})
