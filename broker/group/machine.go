@@ -2,6 +2,7 @@ package group
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -77,8 +78,12 @@ func answer[T any](m *Machine, done Done[T], resp *T) {
 
 func (m *Machine) get(id string) *group { return m.groups[id] }
 
-// timer wakes the machine for one group. Timers are never cancelled: what they find out of date they
-// leave alone.
+// maxStale bounds, with the number of groups, the timers that are out of date. Each rebalance leaves some, which a
+// client's time-outs could otherwise keep for weeks.
+const maxStale = 64
+
+// timer wakes the machine for one group. Timers are not cancelled: what they find out of date they leave alone, and
+// when there are many of them they are thrown away.
 type timer struct {
 	at    time.Time
 	group string
@@ -104,6 +109,13 @@ func (m *Machine) wake(g *group, at time.Time) {
 	}
 	g.nextWake = at
 	heap.Push(&m.timers, timer{at, g.id})
+	if len(m.timers) > 2*len(m.groups)+maxStale {
+		m.timers = slices.DeleteFunc(m.timers, func(t timer) bool {
+			g := m.groups[t.group]
+			return g == nil || !g.nextWake.Equal(t.at)
+		})
+		heap.Init(&m.timers)
+	}
 }
 
 // Deadline implements coordinator.Machine.

@@ -477,6 +477,24 @@ func TestDeleteGroup(t *testing.T) {
 	}
 }
 
+// A group that rebalances over and over, by a client with long time-outs, leaves nothing behind in memory.
+func TestRebalancesLeaveNoTimers(t *testing.T) {
+	r := newRig(t)
+	for range 1000 {
+		a := r.join(joinOpts{version: 3, session: 3_600_000, rebalance: 1 << 30})
+		r.pass(3 * time.Second)
+		_ = r.leave(a.get(t).MemberID)
+	}
+	if n := len(r.m.timers); n > 2+maxStale {
+		t.Errorf("%d timers for %d groups", n, len(r.m.groups))
+	}
+	_, b := r.enter()
+	r.pass(10 * time.Second)
+	if s := r.state(); b.n != 1 || s != "CompletingRebalance" {
+		t.Errorf("then a member joins: %d answers, state %s", b.n, s)
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	f.Add([]byte("\x08\x01"), 0)
 	f.Fuzz(func(t *testing.T, value []byte, kind int) {
