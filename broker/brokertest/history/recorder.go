@@ -2,6 +2,7 @@ package history
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -58,6 +59,9 @@ func (r *Recorder) Complete(n int, done Op) {
 		return
 	}
 	op := &r.mu.h.Ops[n]
+	if op.Completed != Never {
+		panic(fmt.Sprintf("history: operation %d, %s of process %d, is completed twice", n, op.Func, op.Process))
+	}
 	op.Outcome, op.Err, op.Lingers = done.Outcome, done.Err, done.Lingers
 	op.Completed, op.End = r.mu.events, r.now()
 	op.take(&done)

@@ -131,8 +131,8 @@ func TestDriveCorrectCluster(t *testing.T) {
 		t.Error(report)
 	}
 	for _, f := range []history.Func{history.Send, history.Poll, history.Assign, history.Rebalance, history.Commit, history.Committed} {
-		if report.Stats.Events[f][history.OK] < 3 {
-			t.Errorf("%d of %s", report.Stats.Events[f][history.OK], f)
+		if report.Stats.Events[f][history.OK] == 0 {
+			t.Errorf("no %s", f)
 		}
 	}
 	if t.Failed() {

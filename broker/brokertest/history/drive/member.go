@@ -38,16 +38,23 @@ func (d *Driver) member(ctx context.Context, l *lifetime) error {
 	alive, crash := context.WithCancel(d.abandon)
 	defer crash()
 	tries := &attempts{}
-	var joined atomic.Int64 // the operation that the client's next positions complete
+	var joined atomic.Int64 // the operation that the client's next positions complete, -1 for none
+	rejoin := func() int {
+		return d.rec.Invoke(history.Op{Process: l.process, Func: history.Rebalance, Group: d.o.Group})
+	}
 	joined.Store(-1)
 	cl, err := d.client(alive, kgo.ConsumerGroup(d.o.Group), kgo.ConsumeTopics(d.o.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(d.o.Session), kgo.HeartbeatInterval(d.o.Session/10), kgo.RebalanceTimeout(2*d.o.Session),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(pollWait), kgo.WithHooks(tries),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { // and then the client asks for what is committed
-			joined.Store(int64(d.rec.Invoke(history.Op{Process: l.process, Func: history.Rebalance, Group: d.o.Group})))
+			joined.Store(int64(rejoin()))
 		}),
 		kgo.AdjustFetchOffsetsFn(func(_ context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-			d.rec.Complete(int(joined.Load()), history.Op{Outcome: history.OK, Positions: begin(at[d.o.Topic])})
+			n := int(joined.Swap(-1))
+			if n < 0 {
+				n = rejoin() // positions that it asked for again by itself
+			}
+			d.rec.Complete(n, history.Op{Outcome: history.OK, Positions: begin(at[d.o.Topic])})
 			return at, nil
 		}))
 	if err != nil {
