@@ -61,6 +61,8 @@ func TestTierHeadSwap(t *testing.T) {
 	record.Partitions = 9
 	mustTxn(t, kv, metadata.Txn{Then: []metadata.Op{k.PutTopic(record)}})
 	r3 := swap("topic grown", r2, "3", true)
+	// With an image that is up to date nothing but the broker's epoch stands in the way of what follows.
+	waitRev(t, s, r3)
 
 	old := epoch
 	brokerRecord(t, kv, k, 1)
