@@ -41,12 +41,21 @@ type crashRig struct {
 	p   *brokertest.Process
 	rng *rand.Rand
 	d   *drive.Driver
+
+	grouped bool // there are members of a group
 }
 
-// newCrashRig has producers, readers and members of a group that live for a few seconds each.
-func newCrashRig(t *testing.T, p *brokertest.Process) *crashRig {
+// newCrashRig has a firn dev, in a directory of the test's own if that is empty, and producers, readers and members of a
+// group that live for a few seconds each.
+func newCrashRig(t *testing.T, dir string) *crashRig {
 	t.Helper()
-	return startRig(t, p, drive.Options{Gap: 100 * time.Microsecond, Readers: 1, Members: 2, Lifetime: 5 * time.Second})
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	p := brokertest.StartIn(t, dir, "--set", "log.retention.check.interval.ms=200", "--set", "group.min.session.timeout.ms=1000")
+	return startRig(t, p, drive.Options{
+		Gap: 100 * time.Microsecond, Readers: 1, Members: 2, Lifetime: 4 * time.Second, Session: 2 * time.Second,
+	})
 }
 
 // newPacedRig has producers only, that each send a record per gap, to leave the machine room for more.
@@ -70,7 +79,7 @@ func startRig(t *testing.T, p *brokertest.Process, o drive.Options) *crashRig {
 		t.Cleanup(func() { f.Close() })
 		o.Lines = f
 	}
-	r := &crashRig{t: t, p: p, rng: rand.New(rand.NewPCG(seed, 0)), d: drive.Start(o)}
+	r := &crashRig{t: t, p: p, rng: rand.New(rand.NewPCG(seed, 0)), d: drive.Start(o), grouped: o.Members > 0}
 	t.Cleanup(func() { _, _ = r.d.Close() })
 	return r
 }
@@ -88,8 +97,12 @@ func (r *crashRig) acked() int { return int(r.d.Acked()) }
 // that has anything wrong.
 func (r *crashRig) finish() {
 	r.t.Helper()
-	if report := r.judge(); !report.Valid {
+	report := r.judge()
+	if !report.Valid {
 		r.t.Error(report)
+	}
+	if r.grouped && (report.Stats.Events[history.Rebalance][history.OK] == 0 || report.Stats.Events[history.Commit][history.OK] == 0) {
+		r.t.Errorf("the group came to nothing: %v", report)
 	}
 }
 

@@ -77,7 +77,7 @@ func TestPowerCuts(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
 			d := newDisk(t, kind, 4<<30)
-			r := newCrashRig(t, brokertest.StartIn(t, filepath.Join(d.dir, "firn"), "--set", "log.retention.check.interval.ms=200"))
+			r := newCrashRig(t, filepath.Join(d.dir, "firn"))
 			for range envInt(t, "FIRN_TEST_CUT_ROUNDS", 6) {
 				r.live(1500 * time.Millisecond)
 				if r.rng.IntN(3) == 0 {

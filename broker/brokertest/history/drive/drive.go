@@ -36,8 +36,10 @@ type Options struct {
 
 	Gap         time.Duration // between two records of one producer; with 0 there is none
 	RecordBytes int           // at most, beside a head of 16
-	Lifetime    time.Duration // mean, of clients, which then crash, or end well, and begin anew as other processes; with 0 they live on
-	Session     time.Duration // after which what a member that crashed had is given to others; 6 s if 0
+	// Lifetime is the mean of clients, which then crash, or end well, and begin anew as other processes; with 0 they live
+	// on. Members live for two sessions more, or their group would never settle.
+	Lifetime time.Duration
+	Session  time.Duration // after which what a member that crashed had is given to others; 6 s if 0
 
 	Seed   uint64 // of sizes, positions and lifetimes
 	Client []kgo.Opt
@@ -83,17 +85,17 @@ func Start(o Options) *Driver {
 	d.producing, d.consuming = stopProducing, stopConsuming
 	d.abandon, d.quit = context.WithCancel(context.Background())
 	workers := uint64(0)
-	start := func(ctx context.Context, running *sync.WaitGroup, n int, work func(context.Context, *lifetime) error) {
+	start := func(ctx context.Context, running *sync.WaitGroup, n int, longer time.Duration, work func(context.Context, *lifetime) error) {
 		for range n {
 			workers++
 			rng := rand.New(rand.NewPCG(o.Seed, workers))
-			running.Go(func() { d.lives(ctx, rng, work) })
+			running.Go(func() { d.lives(ctx, rng, longer, work) })
 		}
 	}
-	start(producing, &d.producers, o.Producers, d.produce)
-	start(consuming, &d.consumers, o.Readers, d.read)
-	start(consuming, &d.consumers, o.Members, d.member)
-	start(consuming, &d.consumers, min(o.Members, 1), d.observe)
+	start(producing, &d.producers, o.Producers, 0, d.produce)
+	start(consuming, &d.consumers, o.Readers, 0, d.read)
+	start(consuming, &d.consumers, o.Members, 2*o.Session, d.member)
+	start(consuming, &d.consumers, min(o.Members, 1), 0, d.observe)
 	return d
 }
 
@@ -109,12 +111,12 @@ func (l *lifetime) crashes(ctx context.Context) bool {
 	return ctx.Err() == nil && (!errors.Is(l.ends.Err(), context.DeadlineExceeded) || l.rng.IntN(2) == 0)
 }
 
-// lives lets one client after the other work until ctx ends.
-func (d *Driver) lives(ctx context.Context, rng *rand.Rand, work func(context.Context, *lifetime) error) {
+// lives lets one client after the other work until ctx ends, each longer by so much.
+func (d *Driver) lives(ctx context.Context, rng *rand.Rand, longer time.Duration, work func(context.Context, *lifetime) error) {
 	for ctx.Err() == nil {
 		long := time.Duration(1<<63 - 1)
 		if d.o.Lifetime > 0 {
-			long = d.o.Lifetime/2 + time.Duration(rng.Int64N(int64(d.o.Lifetime)))
+			long = longer + d.o.Lifetime/2 + time.Duration(rng.Int64N(int64(d.o.Lifetime)))
 		}
 		ends, cancel := context.WithTimeout(ctx, long)
 		l := &lifetime{process: d.process.Add(1), rng: rng, ends: ends}
