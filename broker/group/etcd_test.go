@@ -205,7 +205,7 @@ func TestLargeCommitOnEtcd(t *testing.T) {
 	f := wait[[]Fetched]()
 	e.groups.Offsets("g", want, false, f.done())
 	for i, o := range *f.get(t, "fetch") {
-		if c := commits[i]; o != (Fetched{c.Partition, c.Offset, c.LeaderEpoch, c.Metadata}) {
+		if c := commits[i]; o != Fetched(c) {
 			t.Fatalf("fetched %v %d, committed %d", o.Partition, o.Offset, c.Offset)
 		}
 	}
