@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -134,7 +135,7 @@ func joinGroup(t *testing.T, p *brokertest.Process) *members {
 	ctx, cancel := context.WithCancel(context.Background())
 	var holds [2]atomic.Int64
 	for i := range holds {
-		cl := kafkaClient(t, p, kgo.ConsumerGroup("steady"), kgo.ConsumeTopics("kill"), kgo.DisableAutoCommit(),
+		cl := kafkaClient(t, p, kgo.Dialer(dialPatiently), kgo.ConsumerGroup("steady"), kgo.ConsumeTopics("kill"), kgo.DisableAutoCommit(),
 			kgo.HeartbeatInterval(300*time.Millisecond), kgo.SessionTimeout(10*time.Second), kgo.Balancers(kgo.RangeBalancer()),
 			kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, m map[string][]int32) {
 				g.assigned.Add(1)
@@ -171,6 +172,24 @@ func joinGroup(t *testing.T, p *brokertest.Process) *members {
 	g.revoked.Store(0)
 	g.lost.Store(0)
 	return g
+}
+
+// dialPatiently waits for a broker that does not listen at the moment. A member that is refused a few times gives its
+// partitions up by itself, however well the broker remembers it.
+func dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) {
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return conn, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // check fails the test if the group has rebalanced since it was settled.
