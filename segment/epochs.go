@@ -47,6 +47,13 @@ func (es epochList) at(offset int64) int32 { return es.below(offset + 1).last() 
 // Epochs are the leader epochs of the log, rising in both fields. The slice must not be changed.
 func (l *Log) Epochs() []Epoch { return *l.epochs.Load() }
 
+// LastEpoch is the leader epoch of the last batch, or of the one before the log's start if it is empty; -1 if that is
+// not known. An epoch that was assigned and has no batch yet does not count.
+func (l *Log) LastEpoch() int32 { return epochList(l.Epochs()).below(l.Next()).last() }
+
+// EpochsBelow are the epochs that begin below offset.
+func (l *Log) EpochsBelow(offset int64) []Epoch { return epochList(l.Epochs()).below(offset) }
+
 // AssignEpoch starts a leader epoch at the log's end. It does no IO: the epoch is durable before the
 // first batch of it is written, and forgotten by a restart before that. An epoch equal to the last is
 // no change, a lower one is refused with ErrSequence.

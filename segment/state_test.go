@@ -192,3 +192,31 @@ func TestEpochs(t *testing.T) {
 	}
 	_ = d.Close(true)
 }
+
+// A leader that is deposed before it has written anything may be sent batches of an epoch older than its own.
+func TestBatchOfAnOlderEpochThanOneThatWasAssigned(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{})
+	mustAppend(t, l, makeBatch(t, 0, 10, 50, 2))
+	if err := l.AssignEpoch(5); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.LastEpoch(); got != 2 {
+		t.Errorf("last epoch is %d, want that of the last batch", got)
+	}
+	if err := l.Roll(RollTier); err != nil { // which writes the state, the empty epoch with it
+		t.Fatal(err)
+	}
+	if err := l.TruncateTo(l.Next()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(batches(makeBatch(t, 10, 1, 50, 3))); err != nil {
+		t.Fatalf("append of epoch 3: %v", err)
+	}
+	want := []Epoch{{2, 0}, {3, 10}}
+	if got := l.Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+	_ = d.Close(true)
+}

@@ -11,7 +11,8 @@ import (
 )
 
 // TruncateTo cuts the log at offset; a batch that spans it goes whole. Producers are put back to that
-// point. It is durable on return. Readers of what is cut may find their extents short.
+// point, and epochs that were assigned but have no batch are forgotten, even where offset is the log's end
+// or beyond. It is durable on return. Readers of what is cut may find their extents short.
 func (l *Log) TruncateTo(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -19,7 +20,7 @@ func (l *Log) TruncateTo(offset int64) error {
 		return err
 	}
 	if offset >= l.Next() {
-		return nil
+		return l.forgetEmptyEpochs()
 	}
 	if start := l.Start(); offset < start {
 		return &RangeError{Offset: offset, Start: start, End: l.Next()}
@@ -45,6 +46,22 @@ func (l *Log) TruncateTo(offset int64) error {
 	}
 	l.restartReports()
 	l.logger.Info("log is truncated", "to", base, "asked", offset)
+	return nil
+}
+
+// forgetEmptyEpochs takes epochs away that begin at the log's end: a follower's next batch may be of an older
+// one. mu is held.
+func (l *Log) forgetEmptyEpochs() error {
+	have := epochList(l.Epochs())
+	kept := have.below(l.Next())
+	if len(kept) == len(have) {
+		return nil
+	}
+	st := l.st.clone()
+	st.epochs = slices.Clone(kept)
+	if err := l.writeState(st); err != nil {
+		return fmt.Errorf("forget leader epochs at %d: %w", l.Next(), err)
+	}
 	return nil
 }
 
