@@ -62,9 +62,8 @@ type RecordError struct {
 // appender is what the append lock guards.
 type appender struct {
 	sync.Mutex
-	taken   uint64 // appends ever taken from the queue
-	written uint64 // bytes ever appended since the replica was opened
-	active  int64  // base offset of the active segment as last seen
+	taken  uint64 // appends ever taken from the queue
+	active int64  // base offset of the active segment as last seen
 
 	// Reused from group to group.
 	group   []*Append
@@ -138,7 +137,7 @@ func (r *Replica) admit(ro *role, conf *topic.Config, a *Append) error {
 	switch {
 	case r.failure() != nil:
 		return r.failure()
-	case !ro.leads, !mayServe(r.set.leaseValid(), len(ro.isr), conf.UncleanElection, a.Acks):
+	case !ro.leads, !mayServe(r.set.leaseValid(), ro.others, conf.UncleanElection, a.Acks, func() bool { return r.held(ro) }):
 		return ErrNotLeader
 	case a.Acks == AcksAll && len(ro.isr) < minInSync(conf.MinInsync, len(ro.replicas)):
 		return ErrNotEnoughReplicas
@@ -212,7 +211,7 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 			r.producers.miss(b)
 		}
 	} else {
-		r.takeInLocked(end, conf)
+		r.takeInLocked(end)
 	}
 	for i, a := range ap.staged {
 		ap.staged[i], ap.batches[i] = nil, nil
@@ -229,23 +228,24 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 }
 
 // takeInLocked notes that the staged batches are in the log, which now ends at end.
-func (r *Replica) takeInLocked(end int64, conf *topic.Config) {
+func (r *Replica) takeInLocked(end int64) {
 	ap, met := &r.append, r.set.met
-	records := 0
+	size, records := 0, 0
 	for _, b := range ap.batches {
 		if b.ProducerID() >= 0 {
 			r.producers.Apply(b)
 		}
-		ap.written += uint64(len(b))
+		size += len(b)
 		records += int(b.NumRecords())
-		met.appendBytes.Add(float64(len(b)))
 	}
+	met.appendBytes.Add(float64(size))
 	met.appendBatches.Add(float64(len(ap.batches)))
 	met.appendRecords.Add(float64(records))
 
 	w := &r.waiters
 	w.Lock()
-	w.commits.push(commitPoint{end: end, written: ap.written})
+	w.commits.push(commitPoint{end: end, written: r.appended.Add(uint64(size))})
+	w.followers.countDown(int64(size))
 	w.Unlock()
 	base, _, _ := r.log.Active()
 	if base == ap.batches[0].BaseOffset() {

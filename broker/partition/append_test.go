@@ -403,39 +403,25 @@ func TestAppendWithoutLease(t *testing.T) {
 	}
 }
 
-func TestHighWatermark(t *testing.T) {
-	for name, c := range map[string]struct {
-		hw   int64
-		ends []int64
-		min  int
-		want int64
-	}{
-		"alone":                {5, []int64{9}, 1, 9},
-		"the slowest counts":   {5, []int64{9, 7, 8}, 2, 7},
-		"it never falls":       {5, []int64{9, 3}, 2, 5},
-		"frozen below minimum": {5, []int64{9}, 2, 5},
-		"nobody":               {5, nil, 1, 5},
-		"exactly the minimum":  {5, []int64{6, 9}, 2, 6},
-	} {
-		if got := highWatermark(c.hw, c.ends, c.min); got != c.want {
-			t.Errorf("%s: %d, want %d", name, got, c.want)
-		}
-	}
+func TestWhoMayServe(t *testing.T) {
 	for _, c := range []struct {
 		lease   bool
-		isr     int
+		others  int
 		unclean bool
 		acks    int16
+		held    bool
 		want    bool
 	}{
-		{true, 3, true, 1, true},
-		{false, 1, false, 1, true},
-		{false, 1, true, -1, false},
-		{false, 2, false, -1, true},
-		{false, 2, false, 1, false},
-		{false, 2, false, 0, false},
+		{true, 2, true, 1, false, true},
+		{false, 0, false, 1, false, true},
+		{false, 0, true, -1, false, false},
+		{false, 1, false, -1, false, true},
+		{false, 1, false, 1, false, false},
+		{false, 1, false, 0, false, false},
+		{false, 1, false, 1, true, true},
+		{false, 1, true, 1, true, false},
 	} {
-		if got := mayServe(c.lease, c.isr, c.unclean, c.acks); got != c.want {
+		if got := mayServe(c.lease, c.others, c.unclean, c.acks, func() bool { return c.held }); got != c.want {
 			t.Errorf("mayServe(%+v) = %v", c, got)
 		}
 	}

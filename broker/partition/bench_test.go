@@ -40,7 +40,7 @@ func BenchmarkAppend(b *testing.B) {
 				if err := set.Parts[0].Append.Err; err != nil {
 					b.Fatal(err)
 				}
-				if r.append.written%(512<<20) < uint64(len(recs)) {
+				if r.appended.Load()%(512<<20) < uint64(len(recs)) {
 					r.retain(r.config.Load(), time.Now())
 				}
 			}

@@ -52,6 +52,9 @@ var (
 	ErrTooManyProducers = errors.New("too many idempotent producers")
 )
 
+// ErrGap says that batches which a leader has sent begin beyond the follower's end: they answer a question of the past.
+var ErrGap = errors.New("batches begin beyond the end of the log")
+
 // Errors of a read.
 var (
 	// ErrOffsetOutOfRange says that an offset lies below the log start or beyond the log end.
@@ -60,6 +63,9 @@ var (
 	ErrOffsetNotAvailable = errors.New("offset not available yet")
 	// ErrCorruptData says that stored bytes are damaged; the message names place and offset.
 	ErrCorruptData = errors.New("stored data is corrupt")
+	// ErrOffsetTiered tells a follower that the leader has the offset it asks for in the tier alone: it has to start
+	// anew at the tier's end.
+	ErrOffsetTiered = errors.New("offset is in the tier")
 	// ErrPolicy says that the topic's settings do not allow it.
 	ErrPolicy = errors.New("not allowed by the topic's settings")
 	// ErrTierUnavailable says that the tier could not be read for now.

@@ -28,6 +28,8 @@ type Fetch struct {
 	MaxWait  time.Duration
 	// Parts are read in order; MaxBytes may leave nothing to the last ones. Set.Fetch may be called with none.
 	Parts []FetchPart
+	// Follower is the broker that asks as a follower, nil for a client.
+	Follower *Follower
 	// Done is called exactly once, perhaps before Set.Fetch returns, with no lock held.
 	Done func(*Fetch)
 
@@ -38,6 +40,13 @@ type Fetch struct {
 	alarm     alarm
 	state     atomic.Int32
 	remaining atomic.Int64 // bytes until it is worth looking again
+	hurried   atomic.Bool  // it may not wait any longer
+}
+
+// Follower is a broker that fetches in order to replicate.
+type Follower struct {
+	ID          int32
+	BrokerEpoch int64 // -1 if it does not say; then it never joins an in-sync set
 }
 
 // FetchPart is one partition of a Fetch.
@@ -63,9 +72,10 @@ type FetchPart struct {
 	given      bool // Err was set by the caller
 	waiting    bool // there is nothing more to read yet
 	more       bool // the tier read brought less than there is, so waiting would be for nothing
-	listed     bool // in the replica's list of waiting fetches
+	noted      bool // the leader has taken in where the follower is
+	listed     bool // in one of the replica's lists of waiting fetches
 	next, prev *FetchPart
-	seen       uint64 // the replica's visible when it was read
+	seen       uint64 // the replica's visible, or to a follower its appended, when it was read
 	changes    uint64 // the replica's changes when it was read
 	refused    error  // why a tier read failed while the fetch waited; told unless another one brings something
 	cold       *coldRead
@@ -89,12 +99,13 @@ func (s *Set) Fetch(ctx context.Context, f *Fetch) {
 	f.set, f.ctx = s, ctx
 	f.deadline = time.Now().Add(f.MaxWait)
 	f.state.Store(fetchBusy)
+	f.hurried.Store(false)
 	if f.alarm.ring == nil {
 		f.alarm.ring = f.wake
 	}
 	for i := range f.Parts {
 		p := &f.Parts[i]
-		p.fetch, p.given = f, p.Err != nil
+		p.fetch, p.given, p.noted = f, p.Err != nil, false
 	}
 	f.run()
 }
@@ -121,9 +132,15 @@ func (f *Fetch) run() {
 	}
 }
 
+// Hurry has f answered with what there is. It does not block; f must not be done and used again by then.
+func (f *Fetch) Hurry() {
+	f.hurried.Store(true)
+	f.wake()
+}
+
 // over reports whether f may not wait any longer.
 func (f *Fetch) over() bool {
-	return f.set.draining.Load() || f.ctx.Err() != nil || !time.Now().Before(f.deadline)
+	return f.hurried.Load() || f.set.draining.Load() || f.ctx.Err() != nil || !time.Now().Before(f.deadline)
 }
 
 // countDown tells f that n more bytes can be read in one of its partitions.
@@ -167,12 +184,12 @@ func (f *Fetch) enter() {
 		r := p.Replica
 		r.waiters.Lock()
 		if !p.listed {
-			r.waiters.fetches.add(p)
+			r.waiters.listOf(p).add(p)
 		}
 		if r.changes.Load() != p.changes {
 			f.remaining.Store(math.MinInt64 / 2)
 		} else {
-			f.remaining.Add(-int64(r.visible.Load() - p.seen))
+			f.remaining.Add(-int64(r.progress(f).Load() - p.seen))
 		}
 		r.waiters.Unlock()
 	}
@@ -194,7 +211,7 @@ func (f *Fetch) leave() {
 		if p.listed {
 			r := p.Replica
 			r.waiters.Lock()
-			r.waiters.fetches.remove(p)
+			r.waiters.listOf(p).remove(p)
 			r.waiters.Unlock()
 		}
 	}
@@ -262,9 +279,14 @@ func (p *FetchPart) read(limit int, first bool) {
 	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
 	p.Diverging, p.waiting, p.more, p.cold = EpochEnd{Epoch: -1, End: -1}, false, false, nil
 	// What comes after these are read is made up for when the fetch enters the lists.
-	p.changes, p.seen = r.changes.Load(), r.visible.Load()
-	if _, err := r.leading(p.LeaderEpoch); err != nil {
+	p.changes, p.seen = r.changes.Load(), r.progress(p.fetch).Load()
+	ro, err := r.leading(p.LeaderEpoch)
+	if err != nil {
 		p.Err, p.waiting = err, persistent(err)
+		return
+	}
+	if p.fetch.Follower != nil {
+		p.readAsFollower(ro, limit, first)
 		return
 	}
 	if p.LastEpoch >= 0 && r.diverges(p) {
@@ -289,13 +311,13 @@ func (p *FetchPart) read(limit int, first bool) {
 	}
 }
 
-// readHot reads from the local log, across its segments. It asks to be called again if the log's start has just passed
-// the offset.
-func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again bool) {
+// readHot reads from the local log up to end, across its segments. It asks to be called again if the log's start has
+// just passed the offset.
+func (r *Replica) readHot(p *FetchPart, end int64, limit int, first bool) (again bool) {
 	at := p.Offset
-	for at < hw {
+	for at < end {
 		run := newFileRun()
-		ext, err := r.log.Read(at, hw, max(limit-p.Bytes, 0), first && p.Bytes == 0)
+		ext, err := r.log.Read(at, end, max(limit-p.Bytes, 0), first && p.Bytes == 0)
 		run.ext = ext
 		n := run.Len()
 		if err != nil || n == 0 {
@@ -317,7 +339,7 @@ func (r *Replica) readHot(p *FetchPart, hw int64, limit int, first bool) (again 
 		}
 	}
 	r.set.met.hotBytes.Add(float64(p.Bytes))
-	p.waiting = p.waiting || at >= hw // what comes now is more than there was
+	p.waiting = p.waiting || at >= end // what comes now is more than there was
 	return false
 }
 

@@ -14,8 +14,10 @@ import (
 type State struct {
 	Leader      int32
 	LeaderEpoch int32
+	Rev         int64 // partition epoch: the revision that wrote all this
 	Replicas    []int32
 	ISR         []int32
+	ELR         []int32 // eligible to lead though not in sync
 }
 
 // role is what the replica is at the moment. It never changes; a new one takes its place.
@@ -23,9 +25,27 @@ type role struct {
 	leads      bool
 	leader     int32 // -1 for unknown
 	epoch      int32
+	rev        int64
 	epochStart int64 // log end when leadership began
 	replicas   []int32
 	isr        []int32
+	others     int     // replicas beside this one that could be elected cleanly
+	quorum     *quorum // of a leader; the waiters' lock guards it
+}
+
+func newRole(st State, self int32) *role {
+	ro := &role{leader: st.Leader, epoch: st.LeaderEpoch, rev: st.Rev, replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR)}
+	for _, id := range slices.Concat(st.ISR, st.ELR) {
+		if id != self {
+			ro.others++
+		}
+	}
+	return ro
+}
+
+// outdates reports whether st is older than what the role was made of.
+func (ro *role) outdates(st State) bool {
+	return st.LeaderEpoch < ro.epoch || st.LeaderEpoch == ro.epoch && st.Rev < ro.rev
 }
 
 // BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. The
@@ -39,17 +59,15 @@ func (r *Replica) BecomeLeader(st State) error {
 		return err
 	}
 	old := r.role.Load()
-	if st.LeaderEpoch < old.epoch {
+	if old.outdates(st) {
 		return nil
 	}
-	next := &role{
-		leads: true, leader: st.Leader, epoch: st.LeaderEpoch, epochStart: old.epochStart,
-		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
-	}
+	next := newRole(st, r.set.opts.BrokerID)
+	next.leads, next.epochStart, next.quorum = true, old.epochStart, old.quorum
 	if err := r.adoptTier(); err != nil {
 		return err
 	}
-	if err := r.lead(next, old); err != nil {
+	if err := r.lead(st, next, old); err != nil {
 		return err
 	}
 	if !old.leads || old.epoch != next.epoch {
@@ -96,15 +114,11 @@ func (r *Replica) adoptTier() error {
 	r.logger.Warn("local log starts anew at the end of the tier", "old_end", r.log.Next(), "tier_end", tail.End)
 	r.append.Lock()
 	defer r.append.Unlock()
-	if err := r.log.Reset(tail.End, epochs, tail.ProducerSnapshot); err != nil {
-		return r.storageError("reset", err)
-	}
-	r.hw.Store(tail.End)
-	return nil
+	return r.startAnewLocked(tail.End, epochs, tail.ProducerSnapshot)
 }
 
 // lead makes next the role under the append lock, so that no append sees half of it.
-func (r *Replica) lead(next, old *role) error {
+func (r *Replica) lead(st State, next, old *role) error {
 	r.append.Lock()
 	defer r.append.Unlock()
 	if !old.leads || old.epoch != next.epoch {
@@ -112,37 +126,50 @@ func (r *Replica) lead(next, old *role) error {
 			return r.storageError("assign epoch", err)
 		}
 		next.epochStart = r.log.Next()
+		next.quorum = newQuorum(r.set.opts.BrokerID, st, next.epochStart, time.Now())
+	} else {
+		r.waiters.Lock()
+		next.quorum.adopt(st)
+		r.waiters.Unlock()
 	}
 	r.role.Store(next)
 	return nil
 }
 
 // BecomeFollower ends leadership: every append that is not committed fails with ErrNotLeader. A state older than the
-// present one is ignored.
+// present one is ignored. A replica that has nothing yet starts at the end of the tier, which the tier is read for;
+// after an error it follows all the same and may be told again, to do that.
 func (r *Replica) BecomeFollower(st State) error {
 	r.leadership.Lock()
 	defer r.leadership.Unlock()
 	old := r.role.Load()
-	if st.LeaderEpoch < old.epoch {
+	if old.outdates(st) {
 		return nil
-	}
-	next := &role{
-		leader: st.Leader, epoch: st.LeaderEpoch,
-		replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR),
 	}
 	var done doneList
 	r.append.Lock()
 	r.advance(&done)
-	r.role.Store(next)
+	r.role.Store(newRole(st, r.set.opts.BrokerID))
+	err := r.failure()
+	if err == nil && old.leads {
+		// Epochs that we led without writing anything are not part of any log.
+		err = r.storageError("forget epochs", r.log.TruncateTo(r.log.Next()))
+	}
 	r.append.Unlock()
 	r.failWaiters(ErrNotLeader, false, &done)
 	done.complete()
 	r.set.kick(r)
-	if old.leads {
+	if old.leads || old.epoch != st.LeaderEpoch {
 		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
 	}
-	return nil
+	if err == nil && r.empty() {
+		err = r.adoptTier()
+	}
+	return err
 }
+
+// empty reports whether the local log has never had a record.
+func (r *Replica) empty() bool { return r.log.Next() == r.log.Start() && r.log.Size() == 0 }
 
 // LeaderEpoch returns the epoch it leads or follows at, who leads (-1 if that is unknown), and whether that is this
 // replica.

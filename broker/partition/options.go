@@ -26,6 +26,14 @@ type Options struct {
 	Tier Tier
 	// LogStarts keeps log starts that DeleteRecords moves; nil refuses DeleteRecords.
 	LogStarts LogStarts
+	// InSync commits changes of the in-sync sets; nil leaves them as they are.
+	InSync InSync
+	// ReplicaLag is how long a follower may go without having caught up before it leaves the in-sync set
+	// (replica.lag.time.max.ms); 30 s.
+	ReplicaLag time.Duration
+	// HoldOver is how long a leader whose lease has run out takes a follower's fetch for proof that nobody else leads;
+	// half the lease's time, 3 s. It must be less than what a follower that is cut off takes to follow another.
+	HoldOver time.Duration
 	// OnFullness, if set, is called by Run when a disk's Fullness has changed.
 	OnFullness func(d *segment.Disk, f segment.Fullness)
 	// MaintenanceInterval is how often each replica is looked at even if nothing is due
@@ -52,6 +60,8 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.MaxProducers, 1_000_000)
 	orDefault(&o.ColdReads, 256)
 	orDefault(&o.ColdBytes, 16<<20)
+	orDefault(&o.ReplicaLag, 30*time.Second)
+	orDefault(&o.HoldOver, 3*time.Second)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -80,6 +90,12 @@ type Lease interface {
 	// Valid reports whether the lease provably still holds. It is asked at every acknowledgement for which that
 	// matters and must be cheap.
 	Valid() bool
+}
+
+// InSync commits what leaders propose.
+type InSync interface {
+	// Propose asks for r.Propose to be called soon. It does not block.
+	Propose(r *Replica)
 }
 
 // LogStarts makes a new log start durable for the whole cluster.

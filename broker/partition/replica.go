@@ -29,15 +29,17 @@ type Replica struct {
 	waiters    waiters
 	schedule   schedule // the maintenance loop's
 
-	role   atomic.Pointer[role]
-	config atomic.Pointer[topic.Config]
-	head   atomic.Pointer[manifest.Head]
-	upload atomic.Pointer[Upload]
-	closed atomic.Pointer[error] // why every call fails, once the replica is closed or its disk gone
+	role    atomic.Pointer[role]
+	config  atomic.Pointer[topic.Config]
+	head    atomic.Pointer[manifest.Head]
+	upload  atomic.Pointer[Upload]
+	fetcher atomic.Pointer[Fetcher]
+	closed  atomic.Pointer[error] // why every call fails, once the replica is closed or its disk gone
 
 	hw       atomic.Int64
 	floor    atomic.Int64  // a log start that DeleteRecords has made durable
-	visible  atomic.Uint64 // bytes below the high watermark, of those appended since the replica was opened
+	appended atomic.Uint64 // bytes appended since the replica was opened
+	visible  atomic.Uint64 // those of them below the high watermark
 	changes  atomic.Uint64 // grows when waiting fetches have to look again for another reason than bytes
 	notified atomic.Int64  // high watermark that the upload was last told
 	reported atomic.Int64  // when corruption was last logged, Unix seconds
@@ -216,6 +218,9 @@ func (r *Replica) onDurable(int64) {
 	r.advance(&done)
 	r.notifyUpload()
 	done.complete()
+	if f := r.fetcher.Load(); f != nil {
+		(*f).Durable(r)
+	}
 }
 
 // onFailure is the disk saying that it is offline.

@@ -3,6 +3,7 @@ package partition
 import (
 	"math"
 	"sync"
+	"time"
 
 	"firn/metadata/topic"
 )
@@ -10,12 +11,12 @@ import (
 // waiters is everybody who waits for a replica's watermarks to rise.
 type waiters struct {
 	sync.Mutex
-	all     ackQueue // acks=all, by the high watermark
-	local   ackQueue // acks=1 on durable topics, by the durable end
-	commits commitRing
-	fetches fetchList
-	ends    []int64 // reused
-	failed  error   // set once the disk failed or the replica was closed: nobody may wait any more
+	all       ackQueue // acks=all, by the high watermark
+	local     ackQueue // acks=1 on durable topics, by the durable end
+	commits   commitRing
+	fetches   fetchList
+	followers fetchList // other replicas' fetches, which wait for the log's end
+	failed    error     // set once the disk failed or the replica was closed: nobody may wait any more
 }
 
 // commitPoint says that the log ended at offset end once written bytes had been appended.
@@ -56,6 +57,13 @@ func (c *commitRing) pop(end int64) (written uint64, ok bool) {
 		c.n--
 	}
 	return written, ok
+}
+
+// cut forgets the points above offset end: the log was cut there.
+func (c *commitRing) cut(end int64) {
+	for c.n > 0 && c.points[(c.first+c.n-1)&(len(c.points)-1)].end > end {
+		c.n--
+	}
 }
 
 // fetchList is the fetches that wait for more, a list through their parts.
@@ -108,32 +116,49 @@ func (r *Replica) advance(done *doneList) {
 	if w.failed != nil {
 		return
 	}
-	w.ends = append(w.ends[:0], own)
-	for range len(ro.isr) - 1 {
-		w.ends = append(w.ends, 0) // nothing is known of the others
+	var now time.Time
+	if len(ro.isr) < len(ro.replicas) { // else it does not matter
+		now = time.Now()
 	}
-	before := r.hw.Load()
-	hw := highWatermark(before, w.ends, minInSync(conf.MinInsync, len(ro.replicas)))
-	if hw > before {
-		r.hw.Store(hw)
-		r.log.SetHighWatermark(hw)
+	hw := ro.quorum.highWatermark(r.hw.Load(), own, minInSync(conf.MinInsync, len(ro.replicas)), r.set.opts.ReplicaLag, now)
+	r.raiseHighWatermarkLocked(hw)
+	if w.all.head != nil {
+		// Of a topic that has just become durable the high watermark, which never falls, may be ahead of the disk.
+		w.all.pop(min(hw, own), r.mayAcknowledgeLocked(ro, conf, AcksAll), done)
 	}
-	// Of a topic that has just become durable the high watermark, which never falls, may be ahead of the disk.
-	w.all.pop(min(hw, own), r.mayAcknowledge(ro, conf, AcksAll), done)
-	w.local.pop(durable, r.mayAcknowledge(ro, conf, AcksLeader), done)
-	if written, ok := w.commits.pop(hw); ok {
-		w.fetches.countDown(int64(written - r.visible.Swap(written)))
+	if w.local.head != nil {
+		w.local.pop(durable, r.mayAcknowledgeLocked(ro, conf, AcksLeader), done)
 	}
 }
 
-// mayAcknowledge returns ErrNotLeader if others may be led by somebody else by now. It is asked at the moment of the
-// acknowledgement: the process may have stood still since the append.
-func (r *Replica) mayAcknowledge(ro *role, conf *topic.Config, acks int16) error {
-	if mayServe(r.set.leaseValid(), len(ro.isr), conf.UncleanElection, acks) {
+// raiseHighWatermarkLocked lets readers see what lies below hw, under the waiters' lock.
+func (r *Replica) raiseHighWatermarkLocked(hw int64) {
+	if hw > r.hw.Load() {
+		r.hw.Store(hw)
+		r.log.SetHighWatermark(hw)
+	}
+	if written, ok := r.waiters.commits.pop(hw); ok {
+		r.waiters.fetches.countDown(int64(written - r.visible.Swap(written)))
+	}
+}
+
+// mayAcknowledgeLocked returns ErrNotLeader if others may be led by somebody else by now. It is asked at the moment of
+// the acknowledgement: the process may have stood still since the append.
+func (r *Replica) mayAcknowledgeLocked(ro *role, conf *topic.Config, acks int16) error {
+	if mayServe(r.set.leaseValid(), ro.others, conf.UncleanElection, acks, func() bool { return r.heldLocked(ro) }) {
 		return nil
 	}
 	return ErrNotLeader
 }
+
+// held reports whether all who could lead instead still follow this leader.
+func (r *Replica) held(ro *role) bool {
+	r.waiters.Lock()
+	defer r.waiters.Unlock()
+	return r.heldLocked(ro)
+}
+
+func (r *Replica) heldLocked(ro *role) bool { return ro.quorum.held(time.Now(), r.set.opts.HoldOver) }
 
 // failWaiters completes every append that is not committed with err and has all fetches look again. With final set
 // nobody may wait here ever after.
@@ -160,7 +185,9 @@ func (r *Replica) failAcksAll(done *doneList) {
 // changedLocked has all waiting fetches look again, under the waiters' lock.
 func (r *Replica) changedLocked() {
 	r.changes.Add(1)
-	for p := r.waiters.fetches.head; p != nil; p = p.next {
-		p.fetch.wake()
+	for _, l := range []*fetchList{&r.waiters.fetches, &r.waiters.followers} {
+		for p := l.head; p != nil; p = p.next {
+			p.fetch.wake()
+		}
 	}
 }

@@ -1,0 +1,115 @@
+package partition
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// listOf is the list that p waits in. Followers wait for the log's end and everybody else for the high watermark.
+func (w *waiters) listOf(p *FetchPart) *fetchList {
+	if p.fetch.Follower != nil {
+		return &w.followers
+	}
+	return &w.fetches
+}
+
+// progress counts the bytes that f waits for.
+func (r *Replica) progress(f *Fetch) *atomic.Uint64 {
+	if f.Follower != nil {
+		return &r.appended
+	}
+	return &r.visible
+}
+
+// readAsFollower reads for another replica: up to the log's end, durable or not, from the local log alone. What it asks
+// for says where it is, which may raise the high watermark.
+func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
+	r, who := p.Replica, p.fetch.Follower
+	local := r.log.Start()
+	p.HighWatermark, p.LastStable, p.LogStart = r.hw.Load(), r.hw.Load(), r.startAbove(local)
+	if !slices.Contains(ro.replicas, who.ID) {
+		p.Err = fmt.Errorf("%w: broker %d has no replica of %s", ErrNotLeader, who.ID, r.tp)
+		return
+	}
+	switch {
+	case p.Offset < p.LogStart:
+		p.Err = ErrOffsetOutOfRange
+		return
+	case p.Offset < local:
+		p.Err = ErrOffsetTiered
+		return
+	case p.LastEpoch >= 0 && r.diverges(p):
+		return
+	}
+	// The end is read before the follower's state is taken in: it may be caught up with that, not with what follows.
+	next := r.log.Next()
+	if p.Offset > next {
+		p.Err = ErrOffsetOutOfRange
+		return
+	}
+	if !p.noted && p.LeaderEpoch == ro.epoch {
+		p.noted = true
+		r.noteFollower(ro, who, p.Offset, next)
+		p.HighWatermark, p.LastStable = r.hw.Load(), r.hw.Load()
+	}
+	switch {
+	case p.Offset >= next:
+		p.waiting = true
+	case limit > 0 || first:
+		if again := r.readHot(p, next, limit, first); again {
+			p.Err = ErrOffsetTiered // or out of range, which the next fetch will be told
+		}
+	}
+}
+
+// noteFollower takes in that a follower has everything below end, while our log ended at leaderEnd.
+func (r *Replica) noteFollower(ro *role, who *Follower, end, leaderEnd int64) {
+	w := &r.waiters
+	w.Lock()
+	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, end, leaderEnd, r.hw.Load(), time.Now())
+	w.Unlock()
+	if moved {
+		var done doneList
+		r.advance(&done)
+		r.notifyUpload()
+		done.complete()
+	}
+	if joins && r.set.opts.InSync != nil {
+		r.set.opts.InSync.Propose(r)
+	}
+}
+
+// Propose returns the in-sync set that the replica, if it leads, wants to be committed; false if the present one is
+// right or one is being committed already. The caller commits it, guarded by its Rev, and says by BecomeLeader or
+// Refused how that ended. eligible says whether a broker may join now.
+func (r *Replica) Propose(eligible func(Joiner) bool) (Proposal, bool) {
+	ro, conf := r.role.Load(), r.config.Load()
+	if !ro.leads || r.failure() != nil {
+		return Proposal{}, false
+	}
+	next := r.log.Next()
+	w := &r.waiters
+	w.Lock()
+	p, ok := ro.quorum.propose(r.hw.Load(), next, minInSync(conf.MinInsync, len(ro.replicas)), r.set.opts.ReplicaLag, time.Now(), eligible)
+	w.Unlock()
+	p.LeaderEpoch = ro.epoch
+	// One that was about to join may have gone away and no longer count.
+	var done doneList
+	r.advance(&done)
+	r.notifyUpload()
+	done.complete()
+	return p, ok
+}
+
+// Refused says that a proposal is not committed and never will be.
+func (r *Replica) Refused(p Proposal) {
+	ro := r.role.Load()
+	if !ro.leads || ro.epoch != p.LeaderEpoch {
+		return
+	}
+	r.waiters.Lock()
+	ro.quorum.refused(p)
+	r.waiters.Unlock()
+}

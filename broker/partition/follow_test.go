@@ -1,0 +1,377 @@
+package partition
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"firn/metadata/topic"
+	"firn/segment/vfs"
+)
+
+// member is one broker of a test's cluster, with its replica of testTP.
+type member struct {
+	*rig
+	id int32
+	r  *Replica
+}
+
+// newMembers opens a replica of testTP on n brokers, 1 to n.
+func newMembers(t *testing.T, n int, c topic.Config, change ...func(*Options)) []*member {
+	t.Helper()
+	var all []*member
+	for id := int32(1); id <= int32(n); id++ {
+		g := newRig(t, vfs.NewMem(), append(change, func(o *Options) { o.BrokerID = id })...)
+		all = append(all, &member{rig: g, id: id, r: g.open(testTP, c)})
+	}
+	return all
+}
+
+// three is the state of testTP with all of three replicas in sync.
+func three(leader, epoch int32) State {
+	return State{Leader: leader, LeaderEpoch: epoch, Rev: int64(epoch) * 100, Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2, 3}}
+}
+
+// elect makes one of the members lead and the others follow it.
+func elect(t *testing.T, all []*member, st State) {
+	t.Helper()
+	for _, m := range all {
+		become := m.r.BecomeFollower
+		if m.id == st.Leader {
+			become = m.r.BecomeLeader
+		}
+		if err := become(st); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ask fetches once for m from leader without waiting, and returns the answer and what it carries.
+func ask(t *testing.T, m, leader *member) (FetchPart, []byte) {
+	t.Helper()
+	at, ok := m.r.Place()
+	if !ok {
+		t.Fatalf("broker %d does not follow", m.id)
+	}
+	f := &waitingFetch{done: make(chan struct{})}
+	f.MaxBytes, f.Follower = 1<<20, &Follower{ID: m.id, BrokerEpoch: int64(m.id) * 10}
+	f.Parts = []FetchPart{{Replica: leader.r, Offset: at.Offset, MaxBytes: 1 << 20, LeaderEpoch: at.Epoch, LastEpoch: at.LastEpoch}}
+	f.Done = func(*Fetch) { close(f.done) }
+	leader.set.Fetch(t.Context(), &f.Fetch)
+	f.wait(t)
+	var records []byte
+	for _, b := range f.batches(t, 0) {
+		records = append(records, b...)
+	}
+	return f.Parts[0], records
+}
+
+// pull lets m fetch once and do what the answer says, and returns whether that brought it forward.
+func pull(t *testing.T, m, leader *member) (moved bool) {
+	t.Helper()
+	at, _ := m.r.Place()
+	p, records := ask(t, m, leader)
+	var err error
+	switch {
+	case Outdated(p.Err), errors.Is(p.Err, ErrNotLeader):
+		return false
+	case errors.Is(p.Err, ErrOffsetTiered), errors.Is(p.Err, ErrOffsetOutOfRange):
+		err = m.r.StartAnew(at.Epoch, p.LogStart)
+	case p.Err != nil:
+		t.Fatal(p.Err)
+	case p.Diverging.Epoch >= 0:
+		err = m.r.Truncate(at.Epoch, p.Diverging)
+	default:
+		err = m.r.AppendFetched(&Fetched{LeaderEpoch: at.Epoch, Records: records, HighWatermark: p.HighWatermark, LogStart: p.LogStart})
+	}
+	if err != nil {
+		t.Fatalf("broker %d at %+v: %v", m.id, at, err)
+	}
+	until(t, "what was fetched is durable", func() bool { now, ok := m.r.Place(); return ok && now.Durable })
+	now, _ := m.r.Place()
+	return now.Offset != at.Offset || now.LastEpoch != at.LastEpoch
+}
+
+// catchUp lets m fetch until there is nothing more, and once more to say so.
+func catchUp(t *testing.T, m, leader *member) {
+	t.Helper()
+	for pull(t, m, leader) {
+	}
+}
+
+// logOf is everything in a replica's log, as bytes.
+func logOf(t *testing.T, m *member, end int64) []byte {
+	t.Helper()
+	var out []byte
+	for at := m.r.log.Start(); at < end; {
+		e, err := m.r.log.Read(at, end, 1<<20, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Len() == 0 {
+			break
+		}
+		if out, err = e.AppendTo(out); err != nil {
+			t.Fatal(err)
+		}
+		at = e.NextOffset()
+		e.Release()
+	}
+	return out
+}
+
+func TestAcksAllWaitsForEveryFollower(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	elect(t, all, three(1, 1))
+	leader := all[0]
+	a := start(leader.r, AcksAll, idempotent(t, 7, 0, 0, 3, "v"))
+	pull(t, all[1], leader)
+	pull(t, all[1], leader)
+	if pull(t, all[2], leader); !a.pending() {
+		t.Fatal("acknowledged before the third has said that it has it")
+	}
+	pull(t, all[2], leader)
+	if a.wait(t); a.Err != nil || leader.r.hw.Load() != 3 {
+		t.Fatal(a.Err, leader.r.hw.Load())
+	}
+	catchUp(t, all[1], leader)
+	catchUp(t, all[2], leader)
+	for _, m := range all[1:] {
+		if got, want := logOf(t, m, 3), logOf(t, leader, 3); !bytes.Equal(got, want) {
+			t.Errorf("broker %d has other bytes", m.id)
+		}
+		if hw := m.r.hw.Load(); hw != 3 {
+			t.Errorf("broker %d has high watermark %d", m.id, hw)
+		}
+		if !slices.Equal(m.r.Producers(), leader.r.Producers()) {
+			t.Errorf("broker %d knows producers %v", m.id, m.r.Producers())
+		}
+		if p, _ := fetch(t, m.rig, m.r, 0, 1<<20); !errors.Is(p.Err, ErrNotLeader) {
+			t.Errorf("broker %d answers a client: %v", m.id, p.Err)
+		}
+	}
+}
+
+func TestFollowersFetchWaitsForTheLogsEnd(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	elect(t, all, three(1, 1))
+	ask := func(m *member) *waitingFetch {
+		f := &waitingFetch{done: make(chan struct{})}
+		f.MinBytes, f.MaxBytes, f.MaxWait, f.Follower = 1, 1<<20, time.Hour, &Follower{ID: m.id, BrokerEpoch: 1}
+		f.Parts = []FetchPart{{Replica: all[0].r, Offset: 0, MaxBytes: 1 << 20, LeaderEpoch: 1, LastEpoch: -1}}
+		f.Done = func(*Fetch) { close(f.done) }
+		all[0].set.Fetch(t.Context(), &f.Fetch)
+		return f
+	}
+	one, other := ask(all[1]), ask(all[2])
+	client := fetchWait(all[0].rig, 1, time.Hour, FetchPart{Replica: all[0].r, MaxBytes: 1 << 20, LeaderEpoch: -1, LastEpoch: -1})
+	if !one.pending() || !client.pending() {
+		t.Fatal("there is nothing to read yet")
+	}
+	other.Hurry()
+	if other.wait(t); other.Parts[0].Err != nil || other.Parts[0].Bytes > 0 {
+		t.Fatalf("hurried fetch: %+v", other.Parts[0])
+	}
+	start(all[0].r, AcksLeader, records(t, 1, "v"))
+	if one.wait(t); one.Parts[0].Bytes == 0 || len(one.batches(t, 0)) != 1 {
+		t.Fatalf("%+v", one.Parts[0])
+	}
+	if !client.pending() {
+		t.Fatal("a client reads what is not committed")
+	}
+	client.Hurry()
+	client.wait(t)
+}
+
+func TestWhoMayFetchAsFollower(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	st := three(1, 5)
+	elect(t, all, st)
+	for _, c := range []struct {
+		name  string
+		id    int32
+		epoch int32
+		at    int64
+		want  error
+	}{
+		{"a stranger", 9, 5, 0, ErrNotLeader},
+		{"one that knows an old epoch", 2, 4, 0, ErrFencedEpoch},
+		{"one that is ahead of us", 2, 6, 0, ErrUnknownEpoch},
+		{"one beyond the end", 2, 5, 1, ErrOffsetOutOfRange},
+	} {
+		f := &waitingFetch{done: make(chan struct{})}
+		f.MaxBytes, f.Follower = 1<<20, &Follower{ID: c.id, BrokerEpoch: 1}
+		f.Parts = []FetchPart{{Replica: all[0].r, Offset: c.at, MaxBytes: 1 << 20, LeaderEpoch: c.epoch, LastEpoch: -1}}
+		f.Done = func(*Fetch) { close(f.done) }
+		all[0].set.Fetch(t.Context(), &f.Fetch)
+		if f.wait(t); !errors.Is(f.Parts[0].Err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, f.Parts[0].Err, c.want)
+		}
+	}
+	if err := all[1].r.AppendFetched(&Fetched{LeaderEpoch: 4}); !errors.Is(err, ErrFencedEpoch) {
+		t.Errorf("what an old leader has sent: %v", err)
+	}
+	if err := all[0].r.AppendFetched(&Fetched{LeaderEpoch: 5}); !errors.Is(err, ErrFencedEpoch) {
+		t.Errorf("to a leader: %v", err)
+	}
+}
+
+// A follower that was cut off has appended records of its own; they go, and nothing that is committed.
+func TestFollowerCutsWhatTheLeaderLacks(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	elect(t, all, three(1, 1))
+	start(all[0].r, AcksAll, records(t, 5, "both"))
+	catchUp(t, all[1], all[0])
+	start(all[0].r, AcksLeader, idempotent(t, 9, 0, 0, 2, "alone"))
+	start(all[0].r, AcksLeader, records(t, 2, "alone too"))
+	elect(t, all, three(2, 2))
+	start(all[1].r, AcksAll, records(t, 1, "other"))
+	catchUp(t, all[0], all[1])
+	if got, want := logOf(t, all[0], 99), logOf(t, all[1], 99); !bytes.Equal(got, want) {
+		t.Errorf("logs differ after truncation: %d and %d bytes", len(got), len(want))
+	}
+	if p := all[0].r.Producers(); len(p) != 0 {
+		t.Errorf("the producer of what was cut is remembered: %v", p)
+	}
+	if end := all[0].r.log.Next(); end != 6 {
+		t.Errorf("log ends at %d", end)
+	}
+}
+
+// Batches may come twice, or answer a question of the past; none is doubled and none is left out.
+func TestFetchedBatchesThatDoNotFit(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	elect(t, all, three(1, 1))
+	for range 3 {
+		start(all[0].r, AcksLeader, records(t, 2, "v"))
+	}
+	_, whole := ask(t, all[1], all[0])
+	one := len(whole) / 3
+	give := func(b []byte) error {
+		return all[1].r.AppendFetched(&Fetched{LeaderEpoch: 1, Records: b, HighWatermark: 6})
+	}
+	if err := give(whole[one:]); !errors.Is(err, ErrGap) {
+		t.Errorf("a gap: %v", err)
+	}
+	for _, b := range [][]byte{whole[:one], whole[:2*one], whole} {
+		if err := give(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := logOf(t, all[1], 99); !bytes.Equal(got, whole) {
+		t.Error("the log differs from what was sent")
+	}
+	bad := slices.Clone(whole)
+	bad[len(bad)-1] ^= 1
+	if err := all[2].r.AppendFetched(&Fetched{LeaderEpoch: 1, Records: bad}); !errors.Is(err, ErrCorruptBatch) {
+		t.Errorf("a damaged batch: %v", err)
+	}
+	if end := all[2].r.log.Next(); end != 0 {
+		t.Errorf("part of a damaged answer was appended: the log ends at %d", end)
+	}
+}
+
+// A leader's retention goes on while a follower is away: the follower starts where the leader's log begins by then.
+func TestFollowerBelowTheLeadersStart(t *testing.T) {
+	c := durableConfig()
+	c.Segment.Bytes = 200
+	all := newMembers(t, 3, c)
+	elect(t, all, three(1, 1))
+	start(all[0].r, AcksLeader, records(t, 2, "old"))
+	catchUp(t, all[1], all[0])
+	for range 5 {
+		start(all[0].r, AcksLeader, records(t, 3, strings.Repeat("x", 200)))
+	}
+	if err := all[0].r.log.SetStart(8); err != nil { // in the middle of a batch
+		t.Fatal(err)
+	}
+	if _, err := all[0].r.log.DropBefore(8, 8); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all[1:] {
+		catchUp(t, m, all[0])
+		if got, want := m.r.Offsets().LogStart, int64(8); got != want {
+			t.Errorf("broker %d starts at %d", m.id, got)
+		}
+		if got, want := logOf(t, m, 99), logOf(t, all[0], 99); !bytes.HasSuffix(want, got) || m.r.log.Next() != all[0].r.log.Next() {
+			t.Errorf("broker %d has %d bytes up to %d, the leader %d", m.id, len(got), m.r.log.Next(), len(want))
+		}
+	}
+}
+
+// TestRandomElections lets three replicas elect each other over and over while they are fed, follow by halves and have
+// leaders that are gone before anyone has followed: what was acknowledged to acks=all is in the log of every later
+// leader, at its place, and in the end all logs are the same.
+func TestRandomElections(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 2))
+			c := durableConfig()
+			c.Segment.Bytes = 300
+			all := newMembers(t, 3, c)
+			st := three(1, 1)
+			elect(t, all, st)
+			var acks []*ack
+			var committed []byte
+			for n := range 60 {
+				leader := all[st.Leader-1]
+				m := all[rng.IntN(3)]
+				switch k := rng.IntN(12); {
+				case k < 5:
+					acks = append(acks, start(leader.r, AcksAll, idempotent(t, int64(n), 0, 0, 1+rng.IntN(3), name(n))))
+				case k < 11 && m != leader:
+					if _, follows := m.r.Place(); follows {
+						pull(t, m, leader)
+					}
+				case k == 11: // anyone may win, all are in sync
+					st = three(int32(1+rng.IntN(3)), st.LeaderEpoch+1)
+					order := slices.Clone(all)
+					rng.Shuffle(3, func(i, j int) { order[i], order[j] = order[j], order[i] })
+					elect(t, order[:1+rng.IntN(3)], st) // the others have not heard of it yet
+					elect(t, order[slices.Index(order, all[st.Leader-1]):][:1], st)
+				}
+				hw := all[st.Leader-1].r.hw.Load()
+				if now := logOf(t, all[st.Leader-1], hw); bytes.HasPrefix(now, committed) {
+					committed = now
+				} else if !bytes.HasPrefix(committed, now) {
+					t.Fatalf("seed %d: what leader %d holds below its high watermark %d is not what was committed", seed, st.Leader, hw)
+				}
+			}
+			st = three(st.Leader, st.LeaderEpoch+1)
+			elect(t, all, st)
+			leader := all[st.Leader-1]
+			for range 2 {
+				for _, m := range all {
+					if m != leader {
+						catchUp(t, m, leader)
+					}
+				}
+			}
+			end := leader.r.log.Next()
+			t.Logf("%d records, %d bytes committed on the way, leader epoch %d", end, len(committed), st.LeaderEpoch)
+			whole := logOf(t, leader, end)
+			if !bytes.HasPrefix(whole, committed) {
+				t.Fatalf("seed %d: committed records are gone", seed)
+			}
+			for _, m := range all {
+				if got := logOf(t, m, 1<<40); !bytes.Equal(got, whole) {
+					t.Errorf("seed %d: broker %d has %d bytes, the leader %d", seed, m.id, len(got), len(whole))
+				}
+				if !slices.EqualFunc(m.r.Producers(), leader.r.Producers(), func(a, b Producer) bool { return a == b }) {
+					t.Errorf("seed %d: broker %d knows %v, the leader %v", seed, m.id, m.r.Producers(), leader.r.Producers())
+				}
+			}
+			for _, a := range acks {
+				if a.wait(t); a.Err == nil && a.BaseOffset >= end {
+					t.Errorf("seed %d: acknowledged at %d, the log ends at %d", seed, a.BaseOffset, end)
+				}
+			}
+		})
+	}
+}

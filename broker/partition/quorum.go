@@ -1,0 +1,224 @@
+package partition
+
+import (
+	"slices"
+	"time"
+)
+
+// quorum is what a leader knows of its followers during one leader epoch, and what follows from it for the high
+// watermark and the in-sync set. It has no clock and no lock: the replica's waiters guard it.
+//
+// Of these, the sets only change by what is committed in the metadata:
+//
+//   - isr are the replicas of which every one has every committed record.
+//   - A proposal is a set that is being committed. Until the outcome is known both sets count, so that whichever holds
+//     has every record below the high watermark.
+//   - elr are replicas that left while the in-sync set was smaller than min.insync.replicas, when the high watermark
+//     stood still: they have all that is committed, too, though they may be away.
+type quorum struct {
+	self       int32
+	epochStart int64 // log end when leadership began
+	rev        int64 // partition epoch of isr and elr
+	isr, elr   []int32
+	proposed   []int32 // in-sync set that is being committed, nil if none is
+	followers  []follower
+}
+
+// follower is what the fetches of one other replica have said.
+type follower struct {
+	id          int32
+	brokerEpoch int64     // in its newest fetch
+	end         int64     // end of what it has, on durable topics on its disk; -1 is unknown
+	fetched     time.Time // when it last asked
+	leaderEnd   int64     // where our log ended then
+	caughtUp    time.Time // the last time of which it is known to have had all that there was then
+}
+
+// newQuorum begins a leader epoch in which nothing is known of the followers yet. Those in the in-sync set have until
+// the lag runs out to ask.
+func newQuorum(self int32, st State, epochStart int64, now time.Time) *quorum {
+	q := &quorum{self: self, epochStart: epochStart, rev: -1}
+	q.adopt(st)
+	for i := range q.followers {
+		if f := &q.followers[i]; slices.Contains(q.isr, f.id) {
+			f.caughtUp = now
+		}
+	}
+	return q
+}
+
+// adopt takes in a committed state of the same leader epoch. An older one than the present is ignored.
+func (q *quorum) adopt(st State) {
+	if st.Rev < q.rev {
+		return
+	}
+	if st.Rev > q.rev {
+		q.proposed = nil // it is committed now, or never will be: its guard was the old revision
+	}
+	for i := range q.followers {
+		if f := &q.followers[i]; slices.Contains(q.isr, f.id) && !slices.Contains(st.ISR, f.id) {
+			f.caughtUp = time.Time{} // dead, perhaps: it must not hold the high watermark back
+		}
+	}
+	q.rev, q.isr, q.elr = st.Rev, slices.Clone(st.ISR), slices.Clone(st.ELR)
+	followers := make([]follower, 0, len(st.Replicas))
+	for _, id := range st.Replicas {
+		if id == q.self {
+			continue
+		}
+		f := follower{id: id, end: -1}
+		if old := q.follower(id); old != nil {
+			f = *old
+		}
+		followers = append(followers, f)
+	}
+	q.followers = followers
+}
+
+// follower returns what is known of a replica, nil if it is none of ours.
+func (q *quorum) follower(id int32) *follower {
+	for i := range q.followers {
+		if q.followers[i].id == id {
+			return &q.followers[i]
+		}
+	}
+	return nil
+}
+
+// fetched takes in that a follower has asked for what comes after end, while our log ended at leaderEnd. It reports
+// whether that may raise the high watermark, and whether it may let the follower join the in-sync set. What an earlier
+// life of a follower has sent is ignored.
+func (q *quorum) fetched(id int32, brokerEpoch, end, leaderEnd, hw int64, now time.Time) (moved, joins bool) {
+	f := q.follower(id)
+	if f == nil || brokerEpoch < f.brokerEpoch {
+		return false, false
+	}
+	if brokerEpoch > f.brokerEpoch {
+		*f = follower{id: id, brokerEpoch: brokerEpoch, end: -1, caughtUp: f.caughtUp}
+		if !slices.Contains(q.isr, id) {
+			f.caughtUp = time.Time{}
+		}
+	}
+	moved = f.end != end
+	switch {
+	case end >= leaderEnd:
+		f.caughtUp = now
+	case !f.fetched.IsZero() && end >= f.leaderEnd:
+		f.caughtUp = later(f.caughtUp, f.fetched) // it has all that there was when it asked before
+	}
+	f.end, f.leaderEnd, f.fetched = end, leaderEnd, now
+	return moved, q.joins(f, hw)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// joins reports whether a follower that is not in sync has all that is committed, and all that earlier leaders have
+// left, of which we do not know whether it was.
+func (q *quorum) joins(f *follower, hw int64) bool {
+	return f.brokerEpoch > 0 && f.end >= max(hw, q.epochStart) && !slices.Contains(q.isr, f.id) && !slices.Contains(q.proposed, f.id)
+}
+
+// highWatermark returns the offset below which every record is on all replicas that count, at least hw, where it stood.
+// own is our own end, of a durable topic the durable one. While fewer than minISR are in sync it is frozen, so that
+// nothing is committed which too few disks have. A replica that has caught up and is about to join counts as if it had,
+// or it might never get there.
+func (q *quorum) highWatermark(hw, own int64, minISR int, maxLag time.Duration, now time.Time) int64 {
+	if len(q.isr) < minISR {
+		return hw
+	}
+	low := own
+	for i := range q.followers {
+		f := &q.followers[i]
+		about := f.end >= 0 && f.brokerEpoch > 0 && now.Sub(f.caughtUp) <= maxLag
+		if about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) {
+			low = min(low, f.end)
+		}
+	}
+	return max(hw, low)
+}
+
+// Proposal is an in-sync set that a leader wants to be committed.
+type Proposal struct {
+	LeaderEpoch int32
+	Rev         int64 // partition epoch that it follows
+	ISR, ELR    []int32
+	Joiners     []Joiner // of ISR, those that were not in sync before
+}
+
+// Joiner is a follower about to enter the in-sync set.
+type Joiner struct {
+	ID          int32
+	BrokerEpoch int64 // in its Fetch
+}
+
+// propose returns the in-sync set that there should be: without those that have not been caught up for longer than
+// maxLag, and with those that have all that is committed. False if it is right as it is, or a proposal is under way.
+// eligible says whether a broker may join now.
+func (q *quorum) propose(hw, leaderEnd int64, minISR int, maxLag time.Duration, now time.Time, eligible func(Joiner) bool) (Proposal, bool) {
+	if q.proposed != nil {
+		return Proposal{}, false
+	}
+	p := Proposal{Rev: q.rev}
+	var left []int32
+	for _, id := range q.isr {
+		if f := q.follower(id); f != nil && f.end < leaderEnd && now.Sub(f.caughtUp) > maxLag {
+			left = append(left, id)
+			continue
+		}
+		p.ISR = append(p.ISR, id)
+	}
+	for i := range q.followers {
+		f := &q.followers[i]
+		if !q.joins(f, hw) {
+			continue
+		}
+		j := Joiner{ID: f.id, BrokerEpoch: f.brokerEpoch}
+		if !eligible(j) {
+			f.caughtUp = time.Time{} // nor may it hold the high watermark back
+			continue
+		}
+		p.ISR, p.Joiners = append(p.ISR, f.id), append(p.Joiners, j)
+	}
+	if len(left) == 0 && len(p.Joiners) == 0 {
+		return Proposal{}, false
+	}
+	if len(p.ISR) < minISR {
+		for _, id := range slices.Concat(q.elr, left) {
+			if !slices.Contains(p.ISR, id) && !slices.Contains(p.ELR, id) {
+				p.ELR = append(p.ELR, id)
+			}
+		}
+	}
+	q.proposed = p.ISR
+	return p, true
+}
+
+// refused takes in that p is not committed and never will be. Its joiners have to prove themselves anew.
+func (q *quorum) refused(p Proposal) {
+	if p.Rev != q.rev {
+		return
+	}
+	q.proposed = nil
+	for _, j := range p.Joiners {
+		if f := q.follower(j.ID); f != nil {
+			f.caughtUp = time.Time{}
+		}
+	}
+}
+
+// held reports whether every other replica that could be elected has fetched from us lately: then it follows nobody
+// else, so nobody else leads.
+func (q *quorum) held(now time.Time, within time.Duration) bool {
+	for i := range q.followers {
+		f := &q.followers[i]
+		if (slices.Contains(q.isr, f.id) || slices.Contains(q.elr, f.id)) && (f.fetched.IsZero() || now.Sub(f.fetched) > within) {
+			return false
+		}
+	}
+	return true
+}
