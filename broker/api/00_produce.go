@@ -159,7 +159,7 @@ func (c *produceCall) finishUnanswered() {
 }
 
 func (c *produceCall) reply() {
-	h := hints{dir: c.dir, listener: c.req.Conn.Listener}
+	h := hints{dir: c.api.data.Directory(), listener: c.req.Conn.Listener} // leadership may have moved meanwhile
 	next := 0
 	for i := range c.resp.Topics {
 		t := &c.resp.Topics[i]

@@ -27,8 +27,11 @@ import (
 //   - v13: topic ids. v15: replica_state; v17, v18: fields of followers.
 //   - isolation_level is accepted; without transactions the last stable offset is the high watermark.
 //
-// Left out: followers are refused with NOT_LEADER_OR_FOLLOWER while there is no replication; preferred_read_replica is
-// always -1.
+// A broker that asks as a follower (replica_id, replica_state) reads up to the log's end, from the local log alone:
+// what lies below is OFFSET_MOVED_TO_TIERED_STORAGE. Its offset says what it has, on durable topics on its disk.
+// NOT_LEADER_OR_FOLLOWER if it has no replica of the partition. Its sessions have rules of their own, see there.
+//
+// Left out: preferred_read_replica is always -1.
 func init() { register(kmsg.Fetch, 4, 18, (*API).fetch) }
 
 // fetchCall is one Fetch request under way. It is used again for later ones.
@@ -38,6 +41,7 @@ type fetchCall struct {
 	dir       Directory
 	committed bool // isolation level
 	session   *fetchSession
+	follower  partition.Follower
 	keys      []fetchKey // of each part
 	first     int        // the part that the answer begins with: parts are read in turn, but answered in order
 	fetch     partition.Fetch
@@ -68,6 +72,10 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 	c.committed = body.IsolationLevel == 1
 	c.keys, c.fetch.Parts = c.keys[:0], c.fetch.Parts[:0]
 	c.resp = wire.FetchResponse{Topics: c.resp.Topics[:0]}
+	if c.fetch.Follower = nil; isFollower(body) {
+		c.follower = followerOf(body)
+		c.fetch.Follower = &c.follower
+	}
 	session, kerror := a.data.sessions.begin(body)
 	if kerror != nil {
 		c.resp.ErrorCode = kerror.Code
@@ -82,28 +90,22 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 	c.fetch.MaxBytes = min(a.data.FetchMaxBytes, int(max(body.MaxBytes, 0)))
 	c.fetch.MinBytes = min(int(body.MinBytes), c.fetch.MaxBytes)
 	c.fetch.MaxWait = time.Duration(max(body.MaxWaitMillis, 0)) * time.Millisecond
-	if follower(body) {
-		c.refuseFollower()
+	if c.session != nil {
+		c.session.enter(&c.fetch)
 	}
 	ctx := req.Conn.Context
 	req.ReleaseFrame() // the wait may be long
 	a.data.Partitions.Fetch(ctx, &c.fetch)
 }
 
-// follower reports whether a broker asks, or something that says it is one.
-func follower(body *kmsg.FetchRequest) bool {
-	if body.Version >= 15 {
-		return body.ReplicaState.ID >= 0
-	}
-	return body.ReplicaID >= 0
-}
+// isFollower reports whether a broker asks, or something that says it is one.
+func isFollower(body *kmsg.FetchRequest) bool { return followerOf(body).ID >= 0 }
 
-func (c *fetchCall) refuseFollower() {
-	for i := range c.fetch.Parts {
-		if p := &c.fetch.Parts[i]; p.Err == nil {
-			p.Replica, p.Err = nil, partition.ErrNotLeader
-		}
+func followerOf(body *kmsg.FetchRequest) partition.Follower {
+	if body.Version >= 15 {
+		return partition.Follower{ID: body.ReplicaState.ID, BrokerEpoch: body.ReplicaState.Epoch}
 	}
+	return partition.Follower{ID: body.ReplicaID, BrokerEpoch: -1}
 }
 
 // asked is what a client wants of a partition.
@@ -179,12 +181,12 @@ func (c *fetchCall) add(k fetchKey, want asked) {
 // done builds the answer. A topic's partitions stand together in it, as they do in the request: there are clients who
 // of a topic that is there twice only keep the second.
 func (c *fetchCall) done(*partition.Fetch) {
-	h := hints{dir: c.dir, listener: c.req.Conn.Listener}
+	h := hints{dir: c.api.data.Directory(), listener: c.req.Conn.Listener} // what the wait was for may have moved
 	for n := range c.fetch.Parts {
 		i := (c.first + n) % len(c.fetch.Parts)
 		p, k := &c.fetch.Parts[i], c.keys[i]
 		out := c.answer(p, k, &h)
-		if c.session != nil && !c.session.changed(k, &out, p.Bytes) {
+		if c.session != nil && !c.session.changed(k, p, &out) {
 			continue
 		}
 		t := c.topicFor(k)
@@ -196,6 +198,7 @@ func (c *fetchCall) done(*partition.Fetch) {
 		c.resp.NodeEndpoints = append(c.resp.NodeEndpoints, b)
 	})
 	if c.session != nil {
+		c.session.leave(&c.fetch)
 		c.resp.SessionID = c.session.id
 	}
 	c.finish()

@@ -85,6 +85,7 @@ func init() {
 	mapErrors(partition.ErrProducerEpoch, kerr.InvalidProducerEpoch)
 	mapErrors(partition.ErrTooManyProducers, kerr.PolicyViolation)
 	mapErrors(partition.ErrOffsetOutOfRange, kerr.OffsetOutOfRange)
+	mapErrors(partition.ErrOffsetTiered, kerr.OffsetMovedToTieredStorage)
 	mapErrors(partition.ErrOffsetNotAvailable, kerr.OffsetNotAvailable)
 	mapErrors(partition.ErrPolicy, kerr.PolicyViolation)
 	// Clients take it for a disk that is away and try again; see partition for how that does not spin.

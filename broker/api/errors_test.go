@@ -32,6 +32,7 @@ var neverAnswered = map[string]string{
 	"metadata.ErrBadRecord":     "ends the store",
 	"metadata.ErrWentBack":      "ends the store",
 	"metadata.ErrInvalidTxn":    "a bug of ours",
+	"partition.ErrGap":          "a follower's, of what a leader has sent",
 }
 
 // Every sentinel of the packages that handlers ask has its row.

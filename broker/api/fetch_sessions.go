@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"firn/broker/partition"
 	"firn/broker/wire"
 )
 
@@ -24,6 +25,12 @@ import (
 // FETCH_SESSION_ID_NOT_FOUND. Either way the client begins a new one. A session that names nothing any more ends with its
 // answer. When all slots are taken, or all sessions together have too many partitions, a new session takes the place of
 // one not used for sessionStale, or of a smaller one older than that; failing this the client does without.
+//
+// Two more rules hold for the sessions of followers, which send a request before the last one is answered when they
+// have something to say. A request that waits is answered at once when the next one of its session comes. And what
+// the follower was sent of a partition (records, an error, where the logs part) is not sent again until it names the
+// partition with its new offset: it may know only then, once its disk has it. A follower always gets
+// a session, if need be in a client's place or beyond the slots: of brokers there are few.
 
 const (
 	defaultFetchSessions = 1000
@@ -53,17 +60,19 @@ type sessionCache struct {
 // fetchSession is the partitions a client has named, in order. A request walks them from another start each time, so
 // that one which fills the response does not keep the others from being read.
 type fetchSession struct {
-	id      int32
-	byTopic bool // topic ids instead of names
-	created time.Time
-	used    atomic.Int64 // Unix nanoseconds
-	size    atomic.Int32 // partitions
-	counted int          // what the cache counts for it; its lock guards it
+	id       int32
+	byTopic  bool // topic ids instead of names
+	follower bool // a broker's that replicates
+	created  time.Time
+	used     atomic.Int64 // Unix nanoseconds
+	size     atomic.Int32 // partitions
+	counted  int          // what the cache counts for it; its lock guards it
 
 	mu    sync.Mutex
 	epoch int32 // the next request's
 	parts []sessionPart
-	start int // where the next walk begins
+	start int              // where the next walk begins
+	waits *partition.Fetch // the newest request, until it is answered
 }
 
 // sessionPart is a partition and what the client was last told of it.
@@ -72,6 +81,7 @@ type sessionPart struct {
 	asked    asked
 	hw       int64 // -1: tell in any case
 	logStart int64
+	told     bool // a follower was sent something and has not answered to it
 }
 
 func newSessionCache(slots int) *sessionCache {
@@ -95,7 +105,7 @@ func (c *sessionCache) begin(body *kmsg.FetchRequest) (*fetchSession, *kerr.Erro
 	if body.SessionEpoch == finalEpoch {
 		return nil, nil
 	}
-	s := &fetchSession{byTopic: body.Version >= 13, created: c.now(), epoch: 1}
+	s := &fetchSession{byTopic: body.Version >= 13, follower: isFollower(body), created: c.now(), epoch: 1}
 	s.used.Store(s.created.UnixNano())
 	if !s.update(body) || len(s.parts) == 0 || !c.insert(s) {
 		return nil, nil
@@ -117,7 +127,7 @@ func (c *sessionCache) resume(body *kmsg.FetchRequest) (*fetchSession, *kerr.Err
 	case err == kerr.FetchSessionIDNotFound:
 		c.drop(s.id)
 	case err != nil:
-	case s.size.Load() == 0:
+	case s.size.Load() == 0 && !s.follower:
 		c.drop(s.id)
 		return nil, nil
 	case !c.count(s):
@@ -152,7 +162,7 @@ func (s *fetchSession) resume(body *kmsg.FetchRequest) *kerr.Error {
 	switch {
 	case body.SessionEpoch != s.epoch:
 		return kerr.InvalidFetchSessionEpoch
-	case s.byTopic != (body.Version >= 13):
+	case s.byTopic != (body.Version >= 13), s.follower != isFollower(body):
 		return kerr.FetchSessionTopicIDError
 	case !s.update(body):
 		return kerr.FetchSessionIDNotFound
@@ -160,7 +170,25 @@ func (s *fetchSession) resume(body *kmsg.FetchRequest) *kerr.Error {
 	if s.epoch++; s.epoch < 0 {
 		s.epoch = 1
 	}
+	if s.follower && s.waits != nil {
+		s.waits.Hurry()
+	}
 	return nil
+}
+
+// enter and leave enclose the wait of a request.
+func (s *fetchSession) enter(f *partition.Fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = f
+}
+
+func (s *fetchSession) leave(f *partition.Fetch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waits == f {
+		s.waits = nil
+	}
 }
 
 // insert gives s an id and a slot; false if there is none to be had.
@@ -169,6 +197,9 @@ func (c *sessionCache) insert(s *fetchSession) bool {
 	defer c.mu.Unlock()
 	for len(c.byID) >= c.slots || c.parts+len(s.parts) > maxCachedPartitions {
 		if !c.evictLocked(s) {
+			if s.follower {
+				break
+			}
 			return false
 		}
 	}
@@ -187,7 +218,8 @@ func (c *sessionCache) evictLocked(s *fetchSession) bool {
 	var victim *fetchSession
 	for _, o := range c.byID {
 		unused := now.Sub(time.Unix(0, o.used.Load()))
-		if unused < sessionStale && (now.Sub(o.created) < sessionStale || o.size.Load() >= s.size.Load()) {
+		yields := s.follower && !o.follower
+		if unused < sessionStale && !yields && (o.follower || now.Sub(o.created) < sessionStale || o.size.Load() >= s.size.Load()) {
 			continue
 		}
 		if victim == nil || o.used.Load() < victim.used.Load() {
@@ -231,7 +263,7 @@ func (s *fetchSession) update(body *kmsg.FetchRequest) bool {
 		for j := range t.Partitions {
 			k, want := requestKey(body.Version, t, j), requestAsked(&t.Partitions[j])
 			if at, found := slices.BinarySearchFunc(known, k, comparePart); found {
-				s.parts[at].asked = want // what the client was told of it stands
+				s.parts[at].asked, s.parts[at].told = want, false // what the client was told of it stands
 				continue
 			}
 			if len(s.parts) == maxSessionPartitions {
@@ -286,23 +318,34 @@ func compareKeys(a, b fetchKey) int {
 	return int(a.index) - int(b.index)
 }
 
-// each calls fn for every partition, from the next start on, and returns which call was for the first in order.
+// each calls fn for every partition that is to be read, from the next start on, and returns which call was for the first
+// in order.
 func (s *fetchSession) each(fn func(*sessionPart)) (first int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.parts)
-	for i := range n {
-		fn(&s.parts[(s.start+i)%n])
+	calls := 0
+	walk := func(parts []sessionPart) {
+		for i := range parts {
+			if p := &parts[i]; !p.told {
+				fn(p)
+				calls++
+			}
+		}
 	}
-	if n == 0 {
+	start := min(s.start, len(s.parts))
+	walk(s.parts[start:])
+	if first = calls; start > 0 {
+		walk(s.parts[:start])
+	}
+	if first == calls { // there was nothing to call for before the start
 		return 0
 	}
-	return (n - s.start%n) % n
+	return first
 }
 
 // changed reports whether a partition's answer has anything that the client was not told, and notes that it is told
 // now. A partition that brought records is asked last the next time.
-func (s *fetchSession) changed(k fetchKey, out *wire.FetchPartition, size int) bool {
+func (s *fetchSession) changed(k fetchKey, read *partition.FetchPart, out *wire.FetchPartition) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at, found := s.find(k)
@@ -310,13 +353,16 @@ func (s *fetchSession) changed(k fetchKey, out *wire.FetchPartition, size int) b
 		return true
 	}
 	p := &s.parts[at]
-	news := size > 0 || out.ErrorCode != 0 || out.DivergingEpoch.Epoch >= 0 ||
-		p.hw != out.HighWatermark || p.logStart != out.LogStartOffset
+	calls := read.Bytes > 0 || out.ErrorCode != 0 || out.DivergingEpoch.Epoch >= 0
+	if s.follower && calls && p.asked.offset == read.Offset && p.asked.leaderEpoch == read.LeaderEpoch {
+		p.told = true // unless it has named the partition again since
+	}
+	news := calls || p.hw != out.HighWatermark || p.logStart != out.LogStartOffset
 	p.hw, p.logStart = out.HighWatermark, out.LogStartOffset
 	if out.ErrorCode != 0 {
 		p.hw = -1 // when the error has gone the client must hear of it
 	}
-	if size > 0 {
+	if read.Bytes > 0 {
 		s.start = at + 1
 	}
 	return news

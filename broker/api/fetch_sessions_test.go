@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"firn/broker/partition"
 	"firn/broker/wire"
 	"firn/metadata/topic"
 )
@@ -324,7 +325,7 @@ func TestSessionAgainstModel(t *testing.T) {
 				t.Fatalf("epoch %d: %+v is %+v, want %+v", epoch, k, got[k], want)
 			}
 			out := wire.NewFetchPartition(k.index)
-			s.changed(k, &out, rng.IntN(2))
+			s.changed(k, &partition.FetchPart{Bytes: rng.IntN(2)}, &out)
 		}
 	}
 }

@@ -1,0 +1,125 @@
+package api
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/partition"
+	"firn/broker/wire/wiretest"
+	"firn/metadata/topic"
+)
+
+// followed is a data test in which broker 3 has a replica of both partitions of "a".
+func followed(t *testing.T) *dataTest {
+	d := newDataTest(t)
+	for i := range int32(2) {
+		r := d.set.Get(topic.Partition{ID: d.ids["a"], Index: i})
+		if err := r.BecomeLeader(partition.State{Leader: 1, LeaderEpoch: 5, Rev: 2, Replicas: []int32{1, 3}, ISR: []int32{1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// followerRequest is a fetch of broker 3.
+func (d *dataTest) followerRequest(session, epoch int32, wait time.Duration, parts ...any) *kmsg.FetchRequest {
+	req := d.fetchRequest(17, parts...)
+	req.SessionID, req.SessionEpoch = session, epoch
+	req.ReplicaState.ID, req.ReplicaState.Epoch = 3, 33
+	req.MaxWaitMillis, req.MinBytes = int32(wait.Milliseconds()), 1
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			req.Topics[i].Partitions[j].CurrentLeaderEpoch = 5
+		}
+	}
+	return req
+}
+
+func TestFollowerIsToldOnceOfAPartition(t *testing.T) {
+	d := followed(t)
+	d.leave("a", 0)
+	first := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 0, "a", 1, 7))
+	id := first.SessionID
+	if id == 0 || len(parts(first)) != 2 || len(parts(first)[0].RecordBatches) == 0 || parts(first)[1].ErrorCode != kerr.OffsetOutOfRange.Code {
+		t.Fatalf("%+v", first)
+	}
+	if r := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(id, 1, 0)); len(parts(r)) != 0 {
+		t.Errorf("told twice: %v", parts(r))
+	}
+	r := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(id, 2, 0, "a", 0, 1, "a", 1, 0))
+	for _, p := range parts(r) {
+		if p.ErrorCode != 0 || len(p.RecordBatches) > 0 {
+			t.Errorf("named again: %+v", p)
+		}
+	}
+	d.leave("a", 0)
+	if r := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(id, 3, 0)); !slices.Equal(indexes(r), []int32{0}) {
+		t.Errorf("new records: %v", parts(r))
+	}
+	client := d.fetchRequest(17)
+	client.SessionID, client.SessionEpoch = id, 4
+	if r := call[*kmsg.FetchResponse](t, d.api, client); r.ErrorCode == 0 {
+		t.Error("a client took a follower's session over")
+	}
+}
+
+func TestFollowersNextRequestEndsTheWaitOfItsLast(t *testing.T) {
+	d := followed(t)
+	id := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 0)).SessionID
+	conn, sink := wiretest.NewConn(t), wiretest.NewSink()
+	send := func(req kmsg.Request) { d.api.Serve(wiretest.NewRequest(t, conn, sink, req)) }
+	answer := func() *kmsg.FetchResponse {
+		select {
+		case out := <-sink.Outcomes:
+			return out.Response.(*kmsg.FetchResponse)
+		case <-time.After(callTimeout):
+			t.Fatal("no answer")
+			return nil
+		}
+	}
+	send(d.followerRequest(id, 1, time.Hour))
+	select {
+	case out := <-sink.Outcomes:
+		t.Fatalf("%+v", out)
+	default:
+	}
+	send(d.followerRequest(id, 2, time.Hour, "a", 1, 0))
+	if r := answer(); r.ErrorCode != 0 || len(parts(r)) != 0 {
+		t.Fatalf("the first request: %+v", r)
+	}
+	d.leave("a", 1)
+	if r := answer(); !slices.Contains(indexes(r), 1) {
+		t.Fatalf("the second request: %+v", r)
+	}
+}
+
+func TestFollowersSessionTakesAClientsPlace(t *testing.T) {
+	c := newSessionCache(1)
+	if s, _ := c.begin(sessionRequest(5)); s == nil {
+		t.Fatal("no session")
+	}
+	req := sessionRequest(1)
+	req.ReplicaID = 3
+	if s, _ := c.begin(req); s == nil {
+		t.Fatal("a follower got no session")
+	}
+	if s, _ := c.begin(sessionRequest(5)); s != nil {
+		t.Error("a client took a follower's place")
+	}
+	if c.len() != 1 {
+		t.Errorf("%d sessions", c.len())
+	}
+}
+
+// leave appends a record that only the leader need have.
+func (d *dataTest) leave(name string, index int) {
+	d.t.Helper()
+	resp := call[*kmsg.ProduceResponse](d.t, d.api, d.produceRequest(9, 1, oneBatch(d.t, 1, []byte("k")), name, index))
+	if c := resp.Topics[0].Partitions[0].ErrorCode; c != 0 {
+		d.t.Fatal(kerr.ErrorForCode(c))
+	}
+}
