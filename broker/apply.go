@@ -170,13 +170,18 @@ func (a *applier) reconcile(tp topic.Partition) {
 		return // logged where it failed; it serves nothing
 	}
 	a.setTierHead(r, im, log)
-	state := partition.State{Leader: ps.Leader, LeaderEpoch: ps.LeaderEpoch, Replicas: ps.Replicas, ISR: ps.ISR}
+	state := partition.State{
+		Leader: ps.Leader, LeaderEpoch: ps.LeaderEpoch, Rev: ps.Rev, Replicas: ps.Replicas, ISR: ps.ISR, ELR: ps.ELR,
+	}
 	// A record of this broker's earlier life leads nothing: the controller will write a new epoch.
 	leads := ps.Leader == a.b.cfg.NodeID && ps.LeaderBrokerEpoch == a.b.lease.Epoch()
 	if !leads {
 		a.archive(r, ps.LeaderEpoch, nil)
-		err = r.BecomeFollower(state)
+		if err = r.BecomeFollower(state); err == nil {
+			a.b.fetchers.Follow(r)
+		}
 	} else {
+		a.b.fetchers.Forget(tp)
 		err = r.BecomeLeader(state)
 	}
 	if err != nil {
@@ -243,6 +248,7 @@ func hasObjects(h *manifest.Head) bool {
 func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
 	r := a.b.set.Get(tp)
 	if r != nil {
+		a.b.fetchers.Forget(tp)
 		a.archive(r, -1, nil)
 		if err := a.b.set.Remove(tp); err != nil {
 			a.log.Error("remove partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)

@@ -26,6 +26,7 @@ import (
 	"firn/broker/controller"
 	"firn/broker/group"
 	"firn/broker/partition"
+	"firn/broker/replication"
 	"firn/broker/server"
 	"firn/metadata"
 	"firn/metadata/etcd"
@@ -67,6 +68,8 @@ type Broker struct {
 	lease      *metadata.Lease
 	controller *controller.Controller
 	set        *partition.Set
+	inSync     *inSyncKeeper
+	fetchers   *replication.Fetchers
 	groups     *group.Coordinator
 	committer  *metadata.Committer
 	keeper     *topicKeeper

@@ -25,14 +25,15 @@ type Config struct {
 	MemoryLimit int64         // memory.limit, bytes: what the Go runtime is told to stay under
 	SessionTTL  time.Duration // broker.session.timeout.ms: how long the cluster waits for a silent broker
 
-	Network Network
-	Topics  Topics
-	Groups  Groups
-	Log     Log
-	Etcd    Etcd
-	Tier    Tier
-	Disk    segment.Thresholds // disk.free.*
-	Logging Logging
+	Network     Network
+	Topics      Topics
+	Groups      Groups
+	Log         Log
+	Replication Replication
+	Etcd        Etcd
+	Tier        Tier
+	Disk        segment.Thresholds // disk.free.*
+	Logging     Logging
 
 	logDir    string // log.dir, Kafka's older single form of log.dirs
 	protocols string // listener.security.protocol.map
@@ -79,6 +80,18 @@ type Log struct {
 	MaxProducerIDs   int32         // producer.ids.max
 	OpenFiles        int32         // log.open.files.max; 0: what the process may have
 	Mappings         int32         // log.mappings.max; 0: what the kernel allows
+}
+
+// Replication is how followers follow and when they count.
+type Replication struct {
+	Listener       string        // inter.broker.listener.name; "" is the first of listeners
+	Fetchers       int32         // num.replica.fetchers
+	MaxLag         time.Duration // replica.lag.time.max.ms
+	PartitionBytes int32         // replica.fetch.max.bytes
+	ResponseBytes  int32         // replica.fetch.response.max.bytes
+	MaxWait        time.Duration // replica.fetch.wait.max.ms
+	SocketTimeout  time.Duration // replica.socket.timeout.ms
+	Backoff        time.Duration // replica.fetch.backoff.ms
 }
 
 // Etcd is where the metadata lives: a cluster elsewhere, or one member in this process.

@@ -51,7 +51,7 @@ const kafkaOnlyNames = `
 	group.streams.heartbeat.interval.ms group.streams.max.heartbeat.interval.ms group.streams.max.session.timeout.ms
 	group.streams.max.size group.streams.max.standby.replicas group.streams.min.heartbeat.interval.ms
 	group.streams.min.session.timeout.ms group.streams.num.standby.replicas group.streams.session.timeout.ms
-	initial.broker.registration.timeout.ms inter.broker.listener.name internal.metadata.delete.delay.millis
+	initial.broker.registration.timeout.ms internal.metadata.delete.delay.millis
 	internal.metadata.log.segment.bytes internal.metadata.max.batch.size.in.bytes
 	internal.metadata.max.fetch.size.in.bytes kafka.metrics.polling.interval.secs kafka.metrics.reporters
 	leader.imbalance.check.interval.seconds log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
@@ -62,7 +62,7 @@ const kafkaOnlyNames = `
 	metadata.log.max.snapshot.interval.ms metadata.log.segment.bytes metadata.log.segment.ms
 	metadata.max.idle.interval.ms metadata.max.retention.bytes metadata.max.retention.ms metric.reporters
 	metrics.num.samples metrics.recording.level metrics.sample.window.ms num.io.threads num.network.threads
-	num.recovery.threads.per.data.dir num.replica.alter.log.dirs.threads num.replica.fetchers offsets.commit.timeout.ms
+	num.recovery.threads.per.data.dir num.replica.alter.log.dirs.threads offsets.commit.timeout.ms
 	offsets.load.buffer.size offsets.topic.compression.codec offsets.topic.num.partitions
 	offsets.topic.replication.factor offsets.topic.segment.bytes principal.builder.class process.roles
 	producer.id.expiration.check.interval.ms producer.purgatory.purge.interval.requests queued.max.requests
@@ -78,10 +78,9 @@ const kafkaOnlyNames = `
 	remote.log.metadata.manager.class.path remote.log.metadata.manager.impl.prefix
 	remote.log.metadata.manager.listener.name remote.log.reader.max.pending.tasks remote.log.reader.threads
 	remote.log.storage.manager.class.name remote.log.storage.manager.class.path remote.log.storage.manager.impl.prefix
-	remote.log.storage.system.enable replica.fetch.backoff.ms replica.fetch.max.bytes replica.fetch.min.bytes
-	replica.fetch.response.max.bytes replica.fetch.wait.max.ms replica.high.watermark.checkpoint.interval.ms
-	replica.lag.time.max.ms replica.selector.class replica.socket.receive.buffer.bytes replica.socket.timeout.ms
-	replication.quota.window.num replication.quota.window.size.seconds request.timeout.ms
+	remote.log.storage.system.enable replica.fetch.min.bytes replica.high.watermark.checkpoint.interval.ms
+	replica.selector.class replica.socket.receive.buffer.bytes replication.quota.window.num
+	replication.quota.window.size.seconds request.timeout.ms
 	sasl.client.callback.handler.class sasl.enabled.mechanisms sasl.jaas.config sasl.kerberos.kinit.cmd
 	sasl.kerberos.min.time.before.relogin sasl.kerberos.principal.to.local.rules sasl.kerberos.service.name
 	sasl.kerberos.ticket.renew.jitter sasl.kerberos.ticket.renew.window.factor sasl.login.callback.handler.class

@@ -100,6 +100,9 @@ func (c *Config) checkListeners() error {
 		}
 		c.Listeners[i].Protocol = proto
 	}
+	if l := c.Replication.Listener; l != "" && !names[l] {
+		return c.refuse("inter.broker.listener.name", "a name that stands in listeners, or nothing")
+	}
 	for i, a := range c.Advertised {
 		switch {
 		case !names[a.Name]:

@@ -66,7 +66,7 @@ func setting(name, value, doc string, r rule) Setting {
 
 // ownSettings are the settings of the broker itself.
 func ownSettings() []Setting {
-	return slices.Concat(identitySettings(), networkSettings(), topicLifeSettings(), groupSettings(), logSettings(), etcdSettings(), tierSettings())
+	return slices.Concat(identitySettings(), networkSettings(), topicLifeSettings(), groupSettings(), logSettings(), replicationSettings(), etcdSettings(), tierSettings())
 }
 
 func identitySettings() []Setting {
@@ -145,6 +145,27 @@ func groupSettings() []Setting {
 			millis(1, func(c *Config) *time.Duration { return &c.Groups.OffsetsCheckInterval })),
 		setting("offset.metadata.max.bytes", "4096", "Longest text a client may leave beside a committed offset.",
 			atLeast(0, func(c *Config) *int32 { return &c.Groups.OffsetMetadataBytes })),
+	}
+}
+
+func replicationSettings() []Setting {
+	return []Setting{
+		setting("inter.broker.listener.name", "", "The listener that brokers reach each other at. If it is empty, the first one.",
+			text("the name of a listener", func(c *Config) *string { return &c.Replication.Listener })),
+		setting("num.replica.fetchers", "2", "Connections to each leader that this broker follows.",
+			whole(1, 64, func(c *Config) *int32 { return &c.Replication.Fetchers })),
+		setting("replica.lag.time.max.ms", "30000", "How long a follower may go without having caught up before it is no longer in sync.",
+			millis(100, func(c *Config) *time.Duration { return &c.Replication.MaxLag })),
+		setting("replica.fetch.max.bytes", "1048576", "Bytes of one partition in an answer to a follower, if its first batch is not larger.",
+			atLeast(1, func(c *Config) *int32 { return &c.Replication.PartitionBytes })),
+		setting("replica.fetch.response.max.bytes", "4128768", "Bytes of an answer to a follower, if its first batch is not larger. Each connection to a leader takes up to two of them of memory.",
+			atLeast(1, func(c *Config) *int32 { return &c.Replication.ResponseBytes })),
+		setting("replica.fetch.wait.max.ms", "500", "How long a leader keeps a follower's fetch while it has nothing new.",
+			millis(1, func(c *Config) *time.Duration { return &c.Replication.MaxWait })),
+		setting("replica.socket.timeout.ms", "30000", "How long a follower waits for its leader to connect or to answer.",
+			millis(1, func(c *Config) *time.Duration { return &c.Replication.SocketTimeout })),
+		setting("replica.fetch.backoff.ms", "1000", "The longest pause before a follower tries again after an error. The first ones are shorter.",
+			millis(1, func(c *Config) *time.Duration { return &c.Replication.Backoff })),
 	}
 }
 

@@ -70,6 +70,8 @@ func (c *Config) Validate() error {
 		return c.refuse("etcd.embed.dir", "nothing while etcd.endpoints is set")
 	case (c.Etcd.CertFile == "") != (c.Etcd.KeyFile == ""):
 		return c.refuse("etcd.tls.cert.file", "a file together with etcd.tls.key.file, or neither")
+	case 2*c.Replication.MaxWait > c.Replication.MaxLag:
+		return c.refuse("replica.fetch.wait.max.ms", "at most half of replica.lag.time.max.ms, or followers would lag for want of asking")
 	case c.Groups.MinSession > c.Groups.MaxSession:
 		return c.refuse("group.min.session.timeout.ms", "at most group.max.session.timeout.ms, "+LookupSetting("group.max.session.timeout.ms").Value(c))
 	}

@@ -3,14 +3,18 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"firn/broker/api"
 	"firn/broker/console"
 	"firn/broker/group"
 	"firn/broker/partition"
+	"firn/broker/replication"
 	"firn/broker/server"
 	"firn/metadata"
 	"firn/tiering"
@@ -60,8 +64,10 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	if b.reader != nil {
 		tier = b.reader
 	}
+	b.inSync = newInSyncKeeper(b)
 	set, err := partition.NewSet(partition.Options{
 		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, LogStarts: logStarts{b},
+		InSync: b.inSync, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),
 		ColdBytes: b.cfg.ReadMemory() / 4, Logger: b.log, Registerer: b.reg,
@@ -72,6 +78,11 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.set = set
 	b.closeLater("partitions", set.Close)
 	b.task(background, "partitions", set.Run)
+	b.task(background, "in-sync sets", b.inSync.run)
+	if b.fetchers, err = replication.New(b.replicationOptions()); err != nil {
+		return err
+	}
+	b.closeLater("replication", b.fetchers.Close)
 
 	b.committer = b.store.NewCommitter(metadata.CommitterOptions{Timeout: b.cfg.Etcd.RequestTimeout, Logger: b.log, Registerer: b.reg})
 	b.closeLater("group store", b.committer.Close)
@@ -93,6 +104,29 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	}
 	b.startCollector(background)
 	return nil
+}
+
+func (b *Broker) replicationOptions() replication.Options {
+	r := b.cfg.Replication
+	return replication.Options{
+		BrokerID: b.cfg.NodeID, BrokerEpoch: b.lease.Epoch, Dial: b.dialBroker, Fetchers: int(r.Fetchers),
+		MaxBytes: int(r.ResponseBytes), PartitionBytes: int(r.PartitionBytes), MaxWait: r.MaxWait,
+		Timeout: r.SocketTimeout, Backoff: r.Backoff, Logger: b.log, Registerer: b.reg,
+	}
+}
+
+// dialBroker connects to another broker, wherever it is by now.
+func (b *Broker) dialBroker(ctx context.Context, id int32) (net.Conn, error) {
+	other, ok := b.store.Image().Broker(id)
+	if !ok {
+		return nil, fmt.Errorf("broker %d is not registered", id)
+	}
+	l, ok := other.Listener(b.cfg.Replication.Listener)
+	if !ok {
+		return nil, fmt.Errorf("broker %d has no listener %q", id, b.cfg.Replication.Listener)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))))
 }
 
 func (b *Broker) groupOptions() group.Options {

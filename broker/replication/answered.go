@@ -1,0 +1,101 @@
+package replication
+
+import (
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/partition"
+)
+
+// answered does what the leader says of one partition.
+func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
+	calls := rp.ErrorCode != 0 || len(rp.RecordBatches) > 0 || rp.DivergingEpoch.Epoch >= 0
+	if calls && !p.told {
+		// Whatever comes of it, the leader waits to be told.
+		p.told, p.say = true, true
+		s.live--
+	}
+	if p.busy || s.seen < p.epochSeq {
+		if calls {
+			s.look(p)
+		}
+		return // it answers what was asked at an older leader epoch
+	}
+	met := s.f.all.met
+	var err error
+	switch {
+	case rp.ErrorCode != 0:
+		err = s.failed(p, rp)
+	case rp.DivergingEpoch.Epoch >= 0:
+		met.cuts.Inc()
+		err = p.replica.Truncate(p.place.Epoch, partition.EpochEnd{Epoch: rp.DivergingEpoch.Epoch, End: rp.DivergingEpoch.EndOffset})
+	default:
+		met.bytes.Add(float64(len(rp.RecordBatches)))
+		err = p.replica.AppendFetched(&partition.Fetched{
+			LeaderEpoch: p.place.Epoch, Records: rp.RecordBatches, HighWatermark: rp.HighWatermark, LogStart: rp.LogStartOffset,
+		})
+	}
+	switch {
+	case err == nil:
+		p.pause = 0
+	case errors.Is(err, partition.ErrGap), partition.Outdated(err) && rp.ErrorCode == 0:
+		// It was about a log that we have cut since, or an epoch that is over: the next fetch asks anew.
+	default:
+		met.refused.Inc()
+		s.again(p)
+		if !errors.Is(err, errWait) {
+			s.f.log.Warn("fetched records cannot be appended", "topic_id", p.tp.ID, "partition", p.tp.Index, "error", err, "again_in", p.pause)
+		}
+	}
+	if calls || err != nil {
+		s.look(p)
+	}
+}
+
+// errWait says that a leader's answer calls for another try and nothing else.
+var errWait = errors.New("ask again later")
+
+// failed handles a leader's error. Those that come of brokers hearing of a change at different times pass by
+// themselves.
+func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error {
+	switch kerr.ErrorForCode(rp.ErrorCode) {
+	case kerr.OffsetMovedToTieredStorage:
+		s.startAnew(p, rp.LogStartOffset)
+		return nil
+	case kerr.OffsetOutOfRange:
+		if at := p.place; rp.LogStartOffset > at.Offset || at.LastEpoch < 0 && at.Offset > 0 {
+			s.startAnew(p, rp.LogStartOffset)
+			return nil
+		}
+	}
+	s.f.log.Debug("leader refuses a fetch", "topic_id", p.tp.ID, "partition", p.tp.Index, "error", kerr.ErrorForCode(rp.ErrorCode))
+	return errWait
+}
+
+// startAnew begins p's log anew beside the fetcher's own work: it may have to read from the tier.
+func (s *session) startAnew(p *follow, logStart int64) {
+	all, f := s.f.all, s.f
+	all.met.anew.Inc()
+	p.busy = true
+	epoch := p.place.Epoch
+	all.group.Go(func() {
+		select {
+		case all.anew <- struct{}{}:
+			defer func() { <-all.anew }()
+		case <-f.ctx.Done():
+			return
+		}
+		err := p.replica.StartAnew(epoch, logStart)
+		if err != nil && !partition.Outdated(err) {
+			f.log.Warn("log does not begin anew, will try again", "topic_id", p.tp.ID, "partition", p.tp.Index, "error", err)
+			select {
+			case <-time.After(all.opts.Backoff):
+			case <-f.ctx.Done():
+			}
+		}
+		f.begun(p)
+	})
+}

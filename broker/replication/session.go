@@ -1,0 +1,306 @@
+package replication
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/metadata/topic"
+)
+
+const (
+	// maxInFlight is how many fetches are on their way at most: one that the leader keeps, and one that ends its wait.
+	maxInFlight = 2
+	// syncGrace is how long a fetch that would say nothing new waits for a disk that is about to finish, which then
+	// gives it something to say.
+	syncGrace = 2 * time.Millisecond
+)
+
+// session is a fetch session on one connection. It is for the fetcher's goroutine.
+type session struct {
+	f       *fetcher
+	link    *link
+	id      int32
+	epoch   int32  // of the next fetch
+	seq     uint64 // fetches sent
+	seen    uint64 // answers received
+	follows map[topic.Partition]*follow
+	ready   []*follow // have something to say
+	later   []*follow // have to wait before they may
+	forget  map[topic.Partition]struct{}
+	live    int // partitions of which the leader tells as soon as it has something
+	syncing int // partitions that wait for their disk
+	grace   time.Time
+	req     kmsg.FetchRequest
+}
+
+func newSession(f *fetcher, l *link) *session {
+	s := &session{f: f, link: l, follows: map[topic.Partition]*follow{}, forget: map[topic.Partition]struct{}{}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.gone = nil // a new session knows nobody
+	for _, p := range f.mu.follows {
+		p.list, p.named, p.told, p.say, p.syncing, p.retryAt, p.pause = inNone, false, false, true, false, time.Time{}, 0
+		if !p.marked {
+			p.marked = true
+			f.mu.marked = append(f.mu.marked, p)
+		}
+	}
+	return s
+}
+
+// run sends and receives until the connection breaks or the fetcher ends.
+func (s *session) run() error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		s.takeMarked()
+		now := time.Now()
+		wait := s.retry(now) // after what was marked: a pause may have been cut short
+		for s.maySend(now) {
+			if err := s.send(); err != nil {
+				return err
+			}
+		}
+		if s.inFlight() == 0 && s.syncing > 0 && s.live > 0 {
+			wait = min(wait, s.grace.Sub(now))
+		}
+		timer.Reset(max(wait, 0))
+		select {
+		case <-s.f.ctx.Done():
+			return s.f.ctx.Err()
+		case <-s.f.wake:
+		case <-timer.C:
+		case a := <-s.link.answers:
+			if a.err != nil {
+				return a.err
+			}
+			err := s.take(a)
+			a.frame.Release()
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *session) inFlight() int { return int(s.seq - s.seen) }
+
+// maySend reports whether it is time for a fetch: when there is something to say, or when the leader has none to keep.
+func (s *session) maySend(now time.Time) bool {
+	switch flying := s.inFlight(); {
+	case flying >= maxInFlight, flying > 0 && s.id == 0:
+		return false
+	case len(s.ready) > 0:
+		return true
+	case flying > 0:
+		return len(s.forget) > 0
+	}
+	return s.live > 0 && (s.syncing == 0 || !now.Before(s.grace))
+}
+
+// takeMarked looks at the partitions that were added, removed, or have news of their own.
+func (s *session) takeMarked() {
+	f := s.f
+	f.mu.Lock()
+	marked, gone := f.mu.marked, f.mu.gone
+	f.mu.marked, f.mu.gone = nil, nil
+	for _, p := range marked {
+		p.marked = false
+		if p.begun {
+			p.begun, p.busy = false, false
+		}
+	}
+	f.mu.Unlock()
+	for _, tp := range gone {
+		s.drop(tp)
+	}
+	for _, p := range marked {
+		if s.follows[p.tp] != p {
+			s.drop(p.tp)
+			s.follows[p.tp] = p
+			p.say = true
+		}
+		s.look(p)
+	}
+}
+
+// drop ends fetching for a partition.
+func (s *session) drop(tp topic.Partition) {
+	p := s.follows[tp]
+	if p == nil {
+		return
+	}
+	s.settle(p)
+	if p.named {
+		s.forget[tp] = struct{}{}
+	}
+	is := func(o *follow) bool { return o == p }
+	s.ready, s.later, p.list = slices.DeleteFunc(s.ready, is), slices.DeleteFunc(s.later, is), inNone
+	delete(s.follows, tp)
+}
+
+// settle takes p out of the counts.
+func (s *session) settle(p *follow) {
+	if p.named && !p.told {
+		s.live--
+	}
+	p.told = true
+	if p.syncing {
+		s.syncing--
+		p.syncing = false
+	}
+}
+
+// look decides whether there is anything to say of p now.
+func (s *session) look(p *follow) {
+	if p.syncing {
+		p.syncing = false
+		s.syncing--
+	}
+	at, follows := p.replica.Place()
+	switch {
+	case !follows || at.Leader != s.f.leader || p.busy:
+		return
+	case p.named && at.Epoch != p.place.Epoch:
+		p.say, p.retryAt, p.pause = true, time.Time{}, 0
+	}
+	switch {
+	case !p.say || p.list != inNone: // of those in later, retry comes to the ones whose pause was cut short
+	case !p.retryAt.IsZero():
+		s.later, p.list = append(s.later, p), inLater
+	case !at.Durable:
+		p.syncing = true
+		s.syncing++
+		s.grace = time.Now().Add(syncGrace)
+	default:
+		s.ready, p.list = append(s.ready, p), inReady
+	}
+}
+
+// retry looks again at the partitions whose pause is over, and returns how long until the next one's is.
+func (s *session) retry(now time.Time) time.Duration {
+	next := time.Hour
+	later := s.later
+	s.later = nil
+	for _, p := range later {
+		if left := p.retryAt.Sub(now); left > 0 {
+			s.later = append(s.later, p)
+			next = min(next, left)
+			continue
+		}
+		p.retryAt, p.list = time.Time{}, inNone
+		s.look(p)
+	}
+	return next
+}
+
+// again has p named again after a pause, because of an error.
+func (s *session) again(p *follow) {
+	p.say = true
+	p.pause = s.f.all.longer(p.pause)
+	p.retryAt = time.Now().Add(p.pause)
+}
+
+// send sends the next fetch, with what is ready.
+func (s *session) send() error {
+	req := &s.req
+	o := &s.f.all.opts
+	req.Default()
+	req.Version, req.SessionID, req.SessionEpoch = fetchVersion, s.id, s.epoch
+	req.ReplicaState.ID, req.ReplicaState.Epoch = o.BrokerID, o.BrokerEpoch()
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(o.MaxWait.Milliseconds()), 1, int32(o.MaxBytes)
+	req.Topics, req.ForgottenTopics = req.Topics[:0], req.ForgottenTopics[:0]
+	s.seq++
+	slices.SortFunc(s.ready, func(a, b *follow) int {
+		return cmp.Or(bytes.Compare(a.tp.ID[:], b.tp.ID[:]), cmp.Compare(a.tp.Index, b.tp.Index))
+	})
+	for _, p := range s.ready {
+		p.list = inNone
+		s.name(req, p)
+	}
+	s.ready = s.ready[:0]
+	for tp := range s.forget {
+		ft := kmsg.NewFetchRequestForgottenTopic()
+		ft.TopicID, ft.Partitions = tp.ID, []int32{tp.Index}
+		req.ForgottenTopics = append(req.ForgottenTopics, ft)
+	}
+	clear(s.forget)
+	if s.id == 0 && len(req.Topics) == 0 {
+		s.seq--
+		return nil
+	}
+	if s.epoch++; s.epoch < 0 {
+		s.epoch = 1
+	}
+	return s.link.send(req, int32(s.seq))
+}
+
+// name adds p to a fetch.
+func (s *session) name(req *kmsg.FetchRequest, p *follow) {
+	at, follows := p.replica.Place()
+	if !follows || at.Leader != s.f.leader {
+		return // it is about to go
+	}
+	if !at.Durable {
+		p.syncing = true // appended to since, by what was on its way
+		s.syncing++
+		return
+	}
+	if !p.named || at.Epoch != p.place.Epoch {
+		p.epochSeq = s.seq
+	}
+	if !p.named || p.told {
+		s.live++
+	}
+	p.place, p.named, p.told, p.say = at, true, false, false
+	delete(s.forget, p.tp)
+	n := len(req.Topics)
+	if n == 0 || req.Topics[n-1].TopicID != p.tp.ID {
+		if n < cap(req.Topics) {
+			req.Topics = req.Topics[:n+1]
+		} else {
+			req.Topics = append(req.Topics, kmsg.NewFetchRequestTopic())
+		}
+		req.Topics[n].TopicID, req.Topics[n].Partitions = p.tp.ID, req.Topics[n].Partitions[:0]
+		n++
+	}
+	rp := kmsg.NewFetchRequestTopicPartition()
+	rp.Partition, rp.CurrentLeaderEpoch, rp.FetchOffset = p.tp.Index, at.Epoch, at.Offset
+	rp.LastFetchedEpoch, rp.LogStartOffset, rp.PartitionMaxBytes = at.LastEpoch, at.LogStart, int32(s.f.all.opts.PartitionBytes)
+	req.Topics[n-1].Partitions = append(req.Topics[n-1].Partitions, rp)
+}
+
+// take does what an answer says.
+func (s *session) take(a answer) error {
+	s.seen++
+	if a.correlation != int32(s.seen) {
+		return fmt.Errorf("%w: correlation id %d, want %d", errAnswer, a.correlation, s.seen)
+	}
+	resp, err := decodeFetch(a.frame.B)
+	if err != nil {
+		return err
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return fmt.Errorf("fetch session: %w", err)
+	}
+	if resp.SessionID == 0 || s.id != 0 && resp.SessionID != s.id {
+		return fmt.Errorf("%w: session %d, was %d", errAnswer, resp.SessionID, s.id)
+	}
+	s.id = resp.SessionID
+	s.f.all.met.fetches.Inc()
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		for j := range t.Partitions {
+			if p := s.follows[topic.Partition{ID: t.TopicID, Index: t.Partitions[j].Partition}]; p != nil && p.named {
+				s.answered(p, &t.Partitions[j])
+			}
+		}
+	}
+	return nil
+}
