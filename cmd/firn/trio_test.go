@@ -215,9 +215,10 @@ func TestMinInSyncReplicas(t *testing.T) {
 		defer cl.Close()
 		return cl.ProduceSync(context.Background(), kgo.StringRecord("v")).FirstErr()
 	}
-	if err := produce(kgo.AllISRAcks()); err != nil {
-		t.Fatal(err)
-	}
+	brokertest.Eventually(t, "the leader leads", func() (bool, error) {
+		err := produce(kgo.AllISRAcks())
+		return err == nil, err
+	})
 	ps, err := c.partitions("min")
 	if err != nil {
 		t.Fatal(err)

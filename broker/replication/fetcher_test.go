@@ -1,0 +1,146 @@
+package replication
+
+import (
+	"testing"
+
+	"firn/broker/partition"
+	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
+)
+
+func TestFollowerBringsAboutAcknowledgements(t *testing.T) {
+	g := newRig(t)
+	for i := range int32(8) {
+		ahead, behind := g.follow(i, 3)
+		for range 20 {
+			await(t, produce(t, ahead, 2))
+		}
+		if o := behind.Offsets(); o.LogEnd != 40 || o.Durable != 40 {
+			t.Errorf("partition %d: %+v", i, o)
+		}
+	}
+	if g.leader.dials != 2 {
+		t.Errorf("%d connections, want one for each fetcher", g.leader.dials)
+	}
+}
+
+// A partition whose leader changes its epoch, or that is added, does not wait until the leader has something to say.
+func TestNewsEndTheWaitOfAFetch(t *testing.T) {
+	g := newRig(t, func(o *Options) { o.Fetchers = 1 })
+	one, _ := g.follow(0, 3)
+	await(t, produce(t, one, 1))
+	two, _ := g.follow(1, 3)
+	await(t, produce(t, two, 1))
+	one, _ = g.follow(0, 4)
+	await(t, produce(t, one, 1))
+}
+
+func TestFollowerConnectsAgain(t *testing.T) {
+	g := newRig(t)
+	ahead, _ := g.follow(0, 3)
+	await(t, produce(t, ahead, 1))
+	for range 3 {
+		g.leader.cut(true)
+		done := produce(t, ahead, 1)
+		g.leader.mu.Lock()
+		dials := g.leader.dials
+		g.leader.mu.Unlock()
+		until(t, "it tries again", func() bool {
+			g.leader.mu.Lock()
+			defer g.leader.mu.Unlock()
+			return g.leader.dials > dials
+		})
+		g.leader.cut(false)
+		await(t, done)
+	}
+}
+
+// The brokers hear of a new leader at different times.
+func TestFollowerThatIsAheadOfItsLeader(t *testing.T) {
+	g := newRig(t)
+	ahead, behind := open(t, g.ahead, 0), open(t, g.behind, 0)
+	if err := behind.BecomeFollower(led(1, 5)); err != nil {
+		t.Fatal(err)
+	}
+	g.fetchers.Follow(behind)
+	until(t, "it asks more than once", func() bool {
+		g.leader.mu.Lock()
+		defer g.leader.mu.Unlock()
+		return g.leader.fetches > 3
+	})
+	if err := ahead.BecomeLeader(led(1, 5)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, produce(t, ahead, 1))
+}
+
+func TestFollowerCutsItsLog(t *testing.T) {
+	g := newRig(t)
+	ahead, behind := g.follow(0, 1)
+	await(t, produce(t, ahead, 5))
+	g.fetchers.Forget(behind.Partition())
+	if err := behind.BecomeLeader(led(2, 2)); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, behind, 3) // which nobody gets to know of
+	g.follow(0, 3)
+	await(t, produce(t, ahead, 2))
+	if o := behind.Offsets(); o.LogEnd != 7 {
+		t.Errorf("%+v", o)
+	}
+	if n := behind.Log().LastEpoch(); n != 3 {
+		t.Errorf("last epoch is %d", n)
+	}
+}
+
+func TestForgottenPartitionIsNotFetched(t *testing.T) {
+	g := newRig(t, func(o *Options) { o.Fetchers = 1 })
+	one, behind := g.follow(0, 3)
+	two, _ := g.follow(1, 3)
+	await(t, produce(t, one, 1))
+	await(t, produce(t, two, 1))
+	g.fetchers.Forget(behind.Partition())
+	pending := produce(t, one, 1)
+	for range 5 {
+		await(t, produce(t, two, 1))
+	}
+	if o := behind.Offsets(); o.LogEnd != 1 {
+		t.Errorf("%+v", o)
+	}
+	g.fetchers.Follow(behind)
+	await(t, pending)
+	g.fetchers.Forget(tpOf(0))
+	g.fetchers.Forget(tpOf(1))
+	g.fetchers.mu.Lock()
+	defer g.fetchers.mu.Unlock()
+	if len(g.fetchers.mu.fetchers) != 0 {
+		t.Error("a fetcher without partitions")
+	}
+}
+
+// While one disk is at work, partitions on others go on; what is not on the disk is not reported.
+func TestPartitionsDoNotWaitForEachOthersDisks(t *testing.T) {
+	var inject faultfs.Injector
+	slow := faultfs.Wrap(vfs.NewMem(), &inject)
+	g := newRigOn(t, []vfs.FS{slow, vfs.NewMem()}, func(o *Options) { o.Fetchers = 1 })
+	var ahead [2]*partition.Replica
+	for i := range int32(2) {
+		ahead[i], _ = g.follow(i, 3) // each goes to the disk that has fewer
+	}
+	await(t, produce(t, ahead[0], 1))
+	await(t, produce(t, ahead[1], 1))
+	release := make(chan struct{})
+	rule := inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Do: func(faultfs.Op, string) { <-release }})
+	held := produce(t, ahead[0], 1)
+	until(t, "the disk is at work", func() bool { return rule.Hits() > 0 })
+	for range 20 {
+		await(t, produce(t, ahead[1], 1))
+	}
+	select {
+	case err := <-held:
+		t.Errorf("acknowledged before it was on the follower's disk: %v", err)
+	default:
+	}
+	close(release)
+	await(t, held)
+}
