@@ -61,11 +61,11 @@ var errWait = errors.New("ask again later")
 // failed handles a leader's error. Those that come of brokers hearing of a change at different times pass by
 // themselves.
 func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error {
-	switch kerr.ErrorForCode(rp.ErrorCode) {
-	case kerr.OffsetMovedToTieredStorage:
+	switch rp.ErrorCode {
+	case kerr.OffsetMovedToTieredStorage.Code:
 		s.startAnew(p, rp.LogStartOffset)
 		return nil
-	case kerr.OffsetOutOfRange:
+	case kerr.OffsetOutOfRange.Code:
 		if at := p.place; rp.LogStartOffset > at.Offset || at.LastEpoch < 0 && at.Offset > 0 {
 			s.startAnew(p, rp.LogStartOffset)
 			return nil
