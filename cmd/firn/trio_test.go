@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
@@ -259,4 +261,66 @@ func TestMinInSyncReplicas(t *testing.T) {
 	}
 	dead[1].Restart()
 	c.awaitInSync("min", 3)
+}
+
+// wipe takes a killed broker's disk away.
+func wipe(t *testing.T, p *brokertest.Process) {
+	t.Helper()
+	entries, err := os.ReadDir(p.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(p.Dir, e.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A broker whose disk was replaced starts at the end of the tier: it copies what is not archived and nothing else, and is
+// in sync again with all that a leader needs, producers' sequences among it. It is never trusted before.
+func TestReplacedDiskStartsAtTheEndOfTheTier(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3, "tier.url=file://"+t.TempDir(), "log.retention.check.interval.ms=200")
+	c.create("kill", killPartitions, map[string]string{
+		"min.insync.replicas": "2", "segment.bytes": "262144", "local.retention.ms": "500", "tier.max.lag.ms": "300", "tier.min.bytes": "1",
+	})
+	r := c.newRig(3 * time.Millisecond)
+	for id, b := range c.brokers {
+		r.live(2 * time.Second)
+		b.Eventually("enough is archived and gone from the disks", func() (bool, error) {
+			var sum int64
+			for _, b := range c.brokers {
+				tiers, err := b.Tiers("kill")
+				if err != nil {
+					return false, err
+				}
+				for _, tr := range tiers {
+					sum += tr.LocalStart
+				}
+			}
+			return sum > int64(len(c.brokers)*(id+1))*1000, fmt.Errorf("%d records are gone", sum)
+		})
+		b.Kill()
+		c.awaitLeaders("kill", int32(id+1))
+		wipe(t, b)
+		b.Restart()
+		c.awaitInSync("kill", 3)
+		tiers, err := b.Tiers("kill")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tr := range tiers {
+			if tr.LocalStart == 0 {
+				t.Errorf("broker %d has partition %d from its beginning, the tier ends at %d", id+1, tr.Partition, tr.TieredEnd)
+			}
+		}
+		copied, err := b.Metric("firn_replication_fetch_bytes_total")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("broker %d started anew: %+v, %v bytes copied", id+1, tiers, copied)
+	}
+	c.finish(r)
+	c.checkReplicas("kill")
 }
