@@ -85,6 +85,9 @@ type Broker struct {
 // stopTimeout bounds how long a clean stop waits for clients to take their last responses.
 const stopTimeout = 10 * time.Second
 
+// handOverTimeout bounds how long a clean stop waits for others to take over what this broker leads.
+const handOverTimeout = 3 * time.Second
+
 // deregisterTimeout bounds the one request to etcd that a stop makes.
 const deregisterTimeout = 2 * time.Second
 
@@ -352,14 +355,7 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 		return err
 	}
 	b.lease = lease
-	b.undo(func(ctx context.Context) {
-		// Without etcd this is not to be had: then the lease ends by itself.
-		ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
-		defer cancel()
-		if err := lease.Deregister(ctx); err != nil {
-			b.log.Warn("deregister", "error", err)
-		}
-	})
+	b.undo(b.deregister)
 	b.controller, err = controller.New(controller.Options{
 		Store: b.store, Lease: lease, Defaults: b.cfg.TopicDefaults(),
 		NumPartitions: b.cfg.Topics.NumPartitions, ReplicationFactor: b.cfg.Topics.ReplicationFactor,

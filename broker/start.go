@@ -173,6 +173,7 @@ func (b *Broker) startServing(ctx, background context.Context) error {
 	}
 	b.server = srv
 	b.undo(func(ctx context.Context) {
+		b.handOver(ctx)
 		// What is parked is answered now: fetches with what there is, joins with an error to try again after.
 		b.set.Drain()
 		b.groups.Close()

@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"context"
+
+	"firn/metadata"
+)
+
+// deregister gives the registration up, so that nobody need wait for its lease to end. It may be done twice.
+func (b *Broker) deregister(ctx context.Context) {
+	// Without etcd this is not to be had: then the lease ends by itself.
+	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
+	defer cancel()
+	if err := b.lease.Deregister(ctx); err != nil {
+		b.log.Warn("deregister", "error", err)
+	}
+}
+
+// handOver has others lead what this broker leads, before it stops to serve: clients are told at once where to go, and
+// what is not acknowledged yet goes there. Without other brokers there is nobody to hand over to, and it goes on to the
+// end of what it has begun.
+func (b *Broker) handOver(ctx context.Context) {
+	if len(b.store.Image().Brokers()) < 2 {
+		return
+	}
+	epoch := b.lease.Epoch()
+	b.deregister(ctx)
+	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
+	defer cancel()
+	changed := make(chan struct{}, 1)
+	stop := b.store.Subscribe(func(_, _ *metadata.Image) {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	for b.leadsAnything(epoch) {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			b.log.Warn("others have not taken over everything in time")
+			return
+		}
+	}
+	b.applier.rec.settle()
+	b.log.Info("others have taken over")
+}
+
+// leadsAnything reports whether the metadata still names this broker as a leader.
+func (b *Broker) leadsAnything(epoch int64) bool {
+	for p := range b.store.Image().Partitions() {
+		if p.Leader == b.cfg.NodeID && p.LeaderBrokerEpoch == epoch {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"firn/broker/brokertest"
+)
+
+// A leader that is frozen for longer than its lease finds, when it wakes, that others lead. What it had appended and
+// nobody had fetched is gone, and nobody was told that it was there.
+func TestLeaderFrozenWhileOthersTakeOver(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3)
+	c.create("kill", killPartitions, map[string]string{"min.insync.replicas": "2"})
+	r := c.newRig(2 * time.Millisecond)
+	r.live(500 * time.Millisecond)
+	ps, err := c.partitions("kill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := ps[0].Leader
+	p := c.brokers[victim-1]
+	p.Signal(syscall.SIGSTOP)
+	wake := sync.OnceFunc(func() { p.Signal(syscall.SIGCONT) })
+	t.Cleanup(wake)
+	c.awaitLeaders("kill", victim)
+	last := r.acked()
+	brokertest.Eventually(t, "records are acknowledged without it", func() (bool, error) { return r.acked() > last+500, nil })
+	wake()
+	c.awaitInSync("kill", 3)
+	c.finish(r)
+	c.checkReplicas("kill")
+}
+
+// While all of etcd is away the data path goes on: every in-sync replica still follows, so nobody else can lead.
+func TestThreeBrokersWithoutEtcd(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3)
+	c.create("kill", killPartitions, map[string]string{"min.insync.replicas": "2"})
+	r := c.newRig(2 * time.Millisecond)
+	r.live(500 * time.Millisecond)
+	c.etcd.Signal(syscall.SIGSTOP)
+	wake := sync.OnceFunc(func() { c.etcd.Signal(syscall.SIGCONT) })
+	t.Cleanup(wake)
+	away := time.Now()
+	for time.Since(away) < time.Duration(envInt(t, "FIRN_TEST_ETCD_AWAY_MS", 8000))*time.Millisecond {
+		last, since := r.acked(), time.Now()
+		brokertest.Eventually(t, "records are acknowledged", func() (bool, error) { return r.acked() > last+200, nil })
+		if d := time.Since(since); d > 5*time.Second {
+			t.Errorf("200 records took %v, etcd had been away for %v", d, time.Since(away))
+		}
+	}
+	wake()
+	c.awaitInSync("kill", 3)
+	c.finish(r)
+	c.checkReplicas("kill")
+}
+
+// All brokers are killed at once: what was acknowledged is on the disks of all that were in sync.
+func TestAllBrokersKilledAtOnce(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3)
+	c.create("kill", killPartitions, map[string]string{"min.insync.replicas": "2"})
+	r := c.newRig(2 * time.Millisecond)
+	for range 2 {
+		r.live(time.Second)
+		for _, b := range c.brokers {
+			b.Kill()
+		}
+		for _, i := range r.rng.Perm(len(c.brokers)) {
+			c.brokers[i].Restart()
+		}
+		c.awaitInSync("kill", 3)
+	}
+	c.finish(r)
+	c.checkReplicas("kill")
+}
+
+// Brokers are stopped and started one after the other, as for an upgrade: no producer gets an error.
+func TestRollingRestart(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3)
+	c.create("kill", killPartitions, map[string]string{"min.insync.replicas": "2"})
+	r := c.newRig(2 * time.Millisecond)
+	for id, b := range c.brokers {
+		r.live(500 * time.Millisecond)
+		last, since := r.acked(), time.Now()
+		b.Stop()
+		c.awaitLeaders("kill", int32(id+1))
+		brokertest.Eventually(t, "records are acknowledged without it", func() (bool, error) { return r.acked() > last+200, nil })
+		t.Logf("broker %d stopped, 200 more records after %v", id+1, time.Since(since))
+		b.Restart()
+		c.awaitInSync("kill", 3)
+	}
+	c.finish(r)
+	c.checkReplicas("kill")
+}
