@@ -264,7 +264,8 @@ func (f *Fetch) read() (enough bool, bytes int) {
 			now = true
 		}
 	}
-	return now || len(f.Parts) == 0 || bytes >= f.MinBytes, bytes
+	// A follower that asks for nothing waits for its next request to end the wait.
+	return now || len(f.Parts) == 0 && f.Follower == nil || bytes >= f.MinBytes, bytes
 }
 
 // persistent reports whether err will most likely be there again if the client asks again at once. Such an error waits

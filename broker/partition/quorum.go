@@ -52,13 +52,15 @@ func (q *quorum) adopt(st State) {
 	if st.Rev < q.rev {
 		return
 	}
-	if st.Rev > q.rev {
-		q.proposed = nil // it is committed now, or never will be: its guard was the old revision
-	}
 	for i := range q.followers {
-		if f := &q.followers[i]; slices.Contains(q.isr, f.id) && !slices.Contains(st.ISR, f.id) {
+		f := &q.followers[i]
+		counted := slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) && st.Rev > q.rev
+		if counted && !slices.Contains(st.ISR, f.id) {
 			f.caughtUp = time.Time{} // dead, perhaps: it must not hold the high watermark back
 		}
+	}
+	if st.Rev > q.rev {
+		q.proposed = nil // it is committed now, or never will be: its guard was the old revision
 	}
 	q.rev, q.isr, q.elr = st.Rev, slices.Clone(st.ISR), slices.Clone(st.ELR)
 	followers := make([]follower, 0, len(st.Replicas))

@@ -46,7 +46,7 @@ func TestThreeBrokersWithoutEtcd(t *testing.T) {
 	wake := sync.OnceFunc(func() { c.etcd.Signal(syscall.SIGCONT) })
 	t.Cleanup(wake)
 	away := time.Now()
-	for time.Since(away) < time.Duration(envInt(t, "FIRN_TEST_ETCD_AWAY_MS", 8000))*time.Millisecond {
+	for time.Since(away) < time.Duration(envInt(t, "FIRN_TEST_ETCD_AWAY_MS", 6000))*time.Millisecond {
 		last, since := r.acked(), time.Now()
 		brokertest.Eventually(t, "records are acknowledged", func() (bool, error) { return r.acked() > last+200, nil })
 		if d := time.Since(since); d > 5*time.Second {

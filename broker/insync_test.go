@@ -1,0 +1,263 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"firn/broker/partition"
+	"firn/metadata"
+	"firn/metadata/memkv"
+	"firn/metadata/topic"
+	"firn/segment"
+	"firn/segment/batch"
+	"firn/segment/vfs"
+)
+
+// inSyncRig is broker 1, which leads a partition that broker 2 has a replica of, on a key space in memory.
+type inSyncRig struct {
+	t      *testing.T
+	server *memkv.Server
+	kv     *memkv.Client // of broker 1
+	b      *Broker
+	other  *metadata.Lease // of broker 2
+	tp     topic.Partition
+	r      *partition.Replica
+}
+
+func newInSyncRig(t *testing.T) *inSyncRig {
+	t.Helper()
+	g := &inSyncRig{t: t, server: memkv.NewServer(), tp: topic.Partition{ID: topic.NewID()}}
+	g.kv = g.server.Dial()
+	store, lease := g.join(1, g.kv)
+	_, g.other = g.join(2, g.server.Dial())
+	keys := store.Keys()
+	_, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{
+		keys.PutTopicName("t", g.tp.ID), keys.PutTopic(&metadata.Topic{ID: g.tp.ID, Name: "t", Partitions: 1, ReplicationFactor: 2}),
+		keys.PutPartition(&metadata.PartitionState{
+			Partition: g.tp, Leader: 1, LeaderBrokerEpoch: lease.Epoch(), LeaderEpoch: 4, ISR: []int32{1}, LastKnownLeader: -1, Replicas: []int32{2, 1},
+		}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.WaitRev(t.Context(), g.server.Rev()); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := segment.OpenDisk(segment.DiskOptions{FS: vfs.NewMem(), Dir: "/data", BrokerID: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.SetBrokerEpoch(lease.Epoch()); err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.NodeID = 1
+	g.b = &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler), store: store, lease: lease}
+	g.b.inSync = newInSyncKeeper(g.b)
+	g.b.set, err = partition.NewSet(partition.Options{BrokerID: 1, Disks: []*segment.Disk{disk}, InSync: g.b.inSync})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = g.b.set.Close()
+		_ = disk.Close(true)
+	})
+	c, err := topic.ParseConfig(nil, topic.Defaults{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.r, err = g.b.set.Open(g.tp, "t", c); err != nil {
+		t.Fatal(err)
+	}
+	g.adopt()
+	return g
+}
+
+func (g *inSyncRig) join(id int32, kv *memkv.Client) (*metadata.Store, *metadata.Lease) {
+	g.t.Helper()
+	store, err := metadata.Open(g.t.Context(), kv, metadata.Options{})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	reg := metadata.Registration{ID: id, Disks: []metadata.DiskFacts{{ID: metadata.UUID{byte(id)}}}}
+	lease, err := store.Register(g.t.Context(), reg, metadata.LeaseOptions{TTL: time.Hour, KV: kv})
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		_ = lease.Close()
+		_ = store.Close()
+		_ = kv.Close()
+	})
+	return store, lease
+}
+
+// adopt makes the replica what the newest image says, and returns that.
+func (g *inSyncRig) adopt() *metadata.PartitionState {
+	g.t.Helper()
+	im, err := g.b.store.WaitRev(g.t.Context(), g.server.Rev())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	ps, _ := im.Partition(g.tp)
+	st := partition.State{Leader: ps.Leader, LeaderEpoch: ps.LeaderEpoch, Rev: ps.Rev, Replicas: ps.Replicas, ISR: ps.ISR, ELR: ps.ELR}
+	if err := g.r.BecomeLeader(st); err != nil {
+		g.t.Fatal(err)
+	}
+	return ps
+}
+
+// fetch is broker 2 saying that it has everything.
+func (g *inSyncRig) fetch() {
+	g.t.Helper()
+	done := make(chan struct{})
+	f := &partition.Fetch{MaxBytes: 1 << 20, Follower: &partition.Follower{ID: 2, BrokerEpoch: g.other.Epoch()}}
+	f.Parts = []partition.FetchPart{{Replica: g.r, Offset: g.r.Offsets().LogEnd, MaxBytes: 1 << 20, LeaderEpoch: 4, LastEpoch: -1}}
+	f.Done = func(*partition.Fetch) { close(done) }
+	g.b.set.Fetch(g.t.Context(), f)
+	<-done
+	if err := f.Parts[0].Err; err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// work commits what is due.
+func (g *inSyncRig) work() {
+	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
+	defer cancel()
+	g.b.inSync.commit(ctx, g.b.inSync.take())
+}
+
+// append has a record with acks=all, and reports whether it is acknowledged at once.
+func (g *inSyncRig) append() bool {
+	g.t.Helper()
+	var w batch.Builder
+	w.Add(time.Now().UnixMilli(), nil, []byte("v"))
+	b, err := w.Build(nil)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	a := &acked{}
+	a.Records, a.Acks, a.Done = b, partition.AcksAll, a
+	g.r.Append(&a.Append)
+	deadline := time.Now().Add(time.Minute)
+	for g.r.Offsets().Durable < g.r.Offsets().LogEnd && time.Now().Before(deadline) {
+		<-time.After(time.Millisecond)
+	}
+	return a.done.Load()
+}
+
+type acked struct {
+	partition.Append
+	done atomic.Bool
+}
+
+func (a *acked) AppendDone(*partition.Append) { a.done.Store(true) }
+
+// partitionWrites makes fn decide about the writes of the partition's record.
+func (g *inSyncRig) partitionWrites(fn func(n int) memkv.Fault) *atomic.Int32 {
+	var n atomic.Int32
+	g.kv.SetFaults(func(c memkv.Call) memkv.Fault {
+		if !c.Write || !slices.ContainsFunc(c.Keys, func(k string) bool { return strings.Contains(k, "/p/") }) {
+			return memkv.Fault{}
+		}
+		return fn(int(n.Add(1)))
+	})
+	return &n
+}
+
+func TestFollowerJoinsTheInSyncSet(t *testing.T) {
+	g := newInSyncRig(t)
+	g.fetch()
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) {
+		t.Fatalf("in sync: %v", ps.ISR)
+	}
+	if g.append() {
+		t.Error("acknowledged though broker 2 has not said that it has it")
+	}
+}
+
+func TestJoiningWhenTheAnswerIsLost(t *testing.T) {
+	g := newInSyncRig(t)
+	n := g.partitionWrites(func(n int) memkv.Fault { return memkv.Fault{LoseReply: n == 1} })
+	g.fetch()
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) || n.Load() != 2 {
+		t.Fatalf("in sync: %v after %d writes", ps.ISR, n.Load())
+	}
+}
+
+// The outcome of a join is unknown and the joiner is gone: until the record has moved on it may have joined.
+func TestJoinerIsGoneAndTheOutcomeUnknown(t *testing.T) {
+	g := newInSyncRig(t)
+	before := g.adopt()
+	g.partitionWrites(func(n int) memkv.Fault {
+		if n > 1 {
+			return memkv.Fault{}
+		}
+		if err := g.other.Deregister(context.Background()); err != nil {
+			t.Error(err)
+		}
+		return memkv.Fault{LoseRequest: true}
+	})
+	g.fetch()
+	g.work()
+	ps := g.adopt()
+	if !slices.Equal(ps.ISR, []int32{1}) || ps.Rev == before.Rev {
+		t.Fatalf("in sync: %v, at revision %d after %d", ps.ISR, ps.Rev, before.Rev)
+	}
+	if !g.append() {
+		t.Error("a joiner that never joined is waited for")
+	}
+}
+
+func TestNobodyJoinsInAnotherLife(t *testing.T) {
+	g := newInSyncRig(t)
+	n := g.partitionWrites(func(int) memkv.Fault { return memkv.Fault{} })
+	g.fetch()
+	if err := g.other.Deregister(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.b.store.WaitRev(t.Context(), g.server.Rev()); err != nil {
+		t.Fatal(err)
+	}
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{1}) || n.Load() != 0 {
+		t.Fatalf("in sync: %v after %d writes", ps.ISR, n.Load())
+	}
+	if !g.append() {
+		t.Error("a follower that is gone is waited for")
+	}
+}
+
+// Another has written the record since our image: nothing is overwritten, and the next try follows what is there now.
+func TestInSyncSetFollowsTheNewestRecord(t *testing.T) {
+	g := newInSyncRig(t)
+	known := g.adopt()
+	g.partitionWrites(func(n int) memkv.Fault {
+		if n == 1 {
+			next := *known
+			next.ELR = []int32{9}
+			if _, err := g.server.Dial().Txn(context.Background(), metadata.Txn{Then: []metadata.Op{g.b.store.Keys().PutPartition(&next)}}); err != nil {
+				t.Error(err)
+			}
+		}
+		return memkv.Fault{}
+	})
+	g.fetch()
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{1}) || !slices.Equal(ps.ELR, []int32{9}) {
+		t.Fatalf("%+v", ps)
+	}
+	g.fetch()
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) || len(ps.ELR) != 0 {
+		t.Fatalf("%+v", ps)
+	}
+}
