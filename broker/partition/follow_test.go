@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"firn/metadata/topic"
 	"firn/segment/vfs"
 )
@@ -26,7 +28,7 @@ func newMembers(t *testing.T, n int, c topic.Config, change ...func(*Options)) [
 	t.Helper()
 	var all []*member
 	for id := int32(1); id <= int32(n); id++ {
-		g := newRig(t, vfs.NewMem(), append(change, func(o *Options) { o.BrokerID = id })...)
+		g := newRig(t, vfs.NewMem(), append([]func(*Options){func(o *Options) { o.BrokerID = id }}, change...)...)
 		all = append(all, &member{rig: g, id: id, r: g.open(testTP, c)})
 	}
 	return all
@@ -373,5 +375,36 @@ func TestRandomElections(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestCensusOfWhatIsLed(t *testing.T) {
+	c := durableConfig()
+	c.MinInsync = 3
+	reg := prometheus.NewRegistry()
+	all := newMembers(t, 3, c, func(o *Options) {
+		if o.BrokerID == 1 {
+			o.Registerer = reg
+		}
+	})
+	st := three(1, 1)
+	st.ISR = []int32{1, 2}
+	elect(t, all, st)
+	start(all[0].r, AcksLeader, records(t, 5, "v"))
+	ask(t, all[1], all[0])
+	want := map[string]float64{
+		"firn_partition_leaders": 1, "firn_partition_under_replicated": 1, "firn_partition_under_min_insync": 1, "firn_partition_follower_lag_records": 5,
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if v, ok := want[f.GetName()]; ok && f.GetMetric()[0].GetGauge().GetValue() == v {
+			delete(want, f.GetName())
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("not so: %v", want)
 	}
 }

@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer, s *Set) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}),
 	}
-	all = append(all, m.coldSeconds,
+	all = append(all, m.coldSeconds, newCensus(s),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "firn_partition_producers", Help: "Idempotent producers remembered, once per partition.",
 		}, func() float64 { return float64(s.producers.Load()) }),

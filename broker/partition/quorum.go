@@ -213,6 +213,17 @@ func (q *quorum) refused(p Proposal) {
 	}
 }
 
+// lag is how many offsets the followers lack of a log that ends at end, added up; those that never asked do not count.
+func (q *quorum) lag(end int64) int64 {
+	var n int64
+	for i := range q.followers {
+		if f := &q.followers[i]; f.end >= 0 {
+			n += max(0, end-f.end)
+		}
+	}
+	return n
+}
+
 // held reports whether every other replica that could be elected has fetched from us lately: then it follows nobody
 // else, so nobody else leads.
 func (q *quorum) held(now time.Time, within time.Duration) bool {
