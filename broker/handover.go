@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 
 	"firn/metadata"
 )
@@ -20,7 +21,7 @@ func (b *Broker) deregister(ctx context.Context) {
 // what is not acknowledged yet goes there. Without other brokers there is nobody to hand over to, and it goes on to the
 // end of what it has begun.
 func (b *Broker) handOver(ctx context.Context) {
-	if len(b.store.Image().Brokers()) < 2 {
+	if !b.hasOthers() {
 		return
 	}
 	epoch := b.lease.Epoch()
@@ -35,7 +36,7 @@ func (b *Broker) handOver(ctx context.Context) {
 		}
 	})
 	defer stop()
-	for b.leadsAnything(epoch) {
+	for b.hasOthers() && b.leadsAnything(epoch) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -44,7 +45,11 @@ func (b *Broker) handOver(ctx context.Context) {
 		}
 	}
 	b.applier.rec.settle()
-	b.log.Info("others have taken over")
+}
+
+// hasOthers reports whether another broker is registered.
+func (b *Broker) hasOthers() bool {
+	return slices.ContainsFunc(b.store.Image().Brokers(), func(o *metadata.Broker) bool { return o.ID != b.cfg.NodeID })
 }
 
 // leadsAnything reports whether the metadata still names this broker as a leader.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -37,7 +36,7 @@ type inSyncKeeper struct {
 var _ partition.InSync = (*inSyncKeeper)(nil)
 
 func newInSyncKeeper(b *Broker) *inSyncKeeper {
-	return &inSyncKeeper{b: b, log: b.log, wake: make(chan struct{}, 1), due: map[topic.Partition]struct{}{}}
+	return &inSyncKeeper{b: b, log: b.partitionLogger(), wake: make(chan struct{}, 1), due: map[topic.Partition]struct{}{}}
 }
 
 // Propose implements partition.InSync.
@@ -126,10 +125,17 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 		verdicts := k.b.store.UpdatePartitions(try, epoch, updates)
 		cancel()
 		var again []*change
+		committed, joined := 0, 0
 		for i, c := range changes {
+			if verdicts[i].Err == nil {
+				committed, joined = committed+1, joined+len(c.update.Joiners)
+			}
 			if k.judge(c, verdicts[i].Err) {
 				again = append(again, c)
 			}
+		}
+		if committed > 0 {
+			k.log.Info("in-sync sets changed", "partitions", committed, "joined", joined)
 		}
 		if changes = again; len(changes) > 0 && !pause(ctx, inSyncRetry) {
 			return
@@ -176,12 +182,10 @@ func mayJoin(im *metadata.Image, j partition.Joiner) bool {
 // judge acts on the verdict on a change and reports whether it has to be tried again.
 func (k *inSyncKeeper) judge(c *change, err error) (again bool) {
 	was, now := c.update.Known.ISR, c.update.Next.ISR
-	log := k.log.With("topic_id", c.update.Known.Partition.ID, "partition", c.update.Known.Partition.Index)
+	log := k.log.With("partition", c.update.Known.Partition)
 	switch {
 	case err == nil:
-		if len(c.update.Joiners) > 0 || !slices.Equal(was, now) {
-			log.Info("in-sync set changed", "was", was, "now", now, "eligible", c.update.Next.ELR)
-		}
+		log.Debug("in-sync set changed", "was", was, "now", now, "eligible", c.update.Next.ELR)
 		return false
 	case errors.Is(err, metadata.ErrUnknown):
 		c.unsure = true

@@ -111,7 +111,7 @@ func (b *Broker) replicationOptions() replication.Options {
 	return replication.Options{
 		BrokerID: b.cfg.NodeID, BrokerEpoch: b.lease.Epoch, Dial: b.dialBroker, Fetchers: int(r.Fetchers),
 		MaxBytes: int(r.ResponseBytes), PartitionBytes: int(r.PartitionBytes), MaxWait: r.MaxWait,
-		Timeout: r.SocketTimeout, Backoff: r.Backoff, Logger: b.log, Registerer: b.reg,
+		Timeout: r.SocketTimeout, Backoff: r.Backoff, Logger: b.partitionLogger(), Registerer: b.reg,
 	}
 }
 

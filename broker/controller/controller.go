@@ -171,7 +171,8 @@ func (c *Controller) step(ctx context.Context, brokerEpoch int64) time.Duration 
 			return c.step(ctx, brokerEpoch)
 		}
 	}
-	if ctx.Err() == nil && !errors.Is(err, metadata.ErrConflict) {
+	// A registration that is over is made anew, or this broker is about to stop.
+	if ctx.Err() == nil && !errors.Is(err, metadata.ErrConflict) && !errors.Is(err, metadata.ErrFenced) {
 		c.log.Warn("campaign for controller", "error", err)
 	}
 	return retryPause

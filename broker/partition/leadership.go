@@ -159,7 +159,7 @@ func (r *Replica) BecomeFollower(st State) error {
 	r.failWaiters(ErrNotLeader, false, &done)
 	done.complete()
 	r.set.kick(r)
-	if old.leads || old.epoch != st.LeaderEpoch {
+	if old.leads {
 		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
 	}
 	if err == nil && r.empty() {

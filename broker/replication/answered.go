@@ -47,7 +47,7 @@ func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
 		met.refused.Inc()
 		s.again(p)
 		if !errors.Is(err, errWait) {
-			s.f.log.Warn("fetched records cannot be appended", "topic_id", p.tp.ID, "partition", p.tp.Index, "error", err, "again_in", p.pause)
+			s.f.log.Warn("fetched records cannot be appended", "partition", p.tp, "error", err, "again_in", p.pause)
 		}
 	}
 	if calls || err != nil {
@@ -71,7 +71,7 @@ func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error 
 			return nil
 		}
 	}
-	s.f.log.Debug("leader refuses a fetch", "topic_id", p.tp.ID, "partition", p.tp.Index, "error", kerr.ErrorForCode(rp.ErrorCode))
+	s.f.log.Debug("leader refuses a fetch", "partition", p.tp, "error", kerr.ErrorForCode(rp.ErrorCode))
 	return errWait
 }
 
@@ -90,7 +90,7 @@ func (s *session) startAnew(p *follow, logStart int64) {
 		}
 		err := p.replica.StartAnew(epoch, logStart)
 		if err != nil && !partition.Outdated(err) {
-			f.log.Warn("log does not begin anew, will try again", "topic_id", p.tp.ID, "partition", p.tp.Index, "error", err)
+			f.log.Warn("log does not begin anew, will try again", "partition", p.tp, "error", err)
 			select {
 			case <-time.After(all.opts.Backoff):
 			case <-f.ctx.Done():
