@@ -19,8 +19,10 @@ import (
 // member is one broker of a test's cluster, with its replica of testTP.
 type member struct {
 	*rig
-	id int32
-	r  *Replica
+	id   int32
+	r    *Replica
+	mem  *vfs.Mem
+	conf topic.Config
 }
 
 // newMembers opens a replica of testTP on n brokers, 1 to n.
@@ -28,10 +30,21 @@ func newMembers(t *testing.T, n int, c topic.Config, change ...func(*Options)) [
 	t.Helper()
 	var all []*member
 	for id := int32(1); id <= int32(n); id++ {
-		g := newRig(t, vfs.NewMem(), append([]func(*Options){func(o *Options) { o.BrokerID = id }}, change...)...)
-		all = append(all, &member{rig: g, id: id, r: g.open(testTP, c)})
+		mem := vfs.NewMem()
+		g := newRig(t, mem, append([]func(*Options){func(o *Options) { o.BrokerID = id }}, change...)...)
+		all = append(all, &member{rig: g, id: id, r: g.open(testTP, c), mem: mem, conf: c})
 	}
 	return all
+}
+
+// cutPower takes from m's disk what it may lose without power, and starts m again.
+func (m *member) cutPower(t *testing.T, seed uint64) {
+	t.Helper()
+	disk := m.mem.CrashClone(seed, 50)
+	m.close(false)
+	m.mem = disk
+	m.rig = newRig(t, disk, func(o *Options) { o.BrokerID = m.id })
+	m.r = m.open(testTP, m.conf)
 }
 
 // three is the state of testTP with all of three replicas in sync.
@@ -306,9 +319,9 @@ func TestFollowerBelowTheLeadersStart(t *testing.T) {
 	}
 }
 
-// TestRandomElections lets three replicas elect each other over and over while they are fed, follow by halves and have
-// leaders that are gone before anyone has followed: what was acknowledged to acks=all is in the log of every later
-// leader, at its place, and in the end all logs are the same.
+// TestRandomElections lets three replicas elect each other over and over while they are fed, follow by halves, lose power,
+// and have leaders that are gone before anyone has followed: what was committed is in the log of every later leader, at
+// its place, and in the end all logs are the same.
 func TestRandomElections(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -324,14 +337,22 @@ func TestRandomElections(t *testing.T) {
 			for n := range 60 {
 				leader := all[st.Leader-1]
 				m := all[rng.IntN(3)]
-				switch k := rng.IntN(12); {
+				switch k := rng.IntN(13); {
 				case k < 5:
 					acks = append(acks, start(leader.r, AcksAll, idempotent(t, int64(n), 0, 0, 1+rng.IntN(3), name(n))))
 				case k < 11 && m != leader:
 					if _, follows := m.r.Place(); follows {
 						pull(t, m, leader)
 					}
-				case k == 11: // anyone may win, all are in sync
+				case k == 12 && m != leader: // it is in sync still: what it has reported was on its disk
+					m.cutPower(t, rng.Uint64())
+					if err := m.r.BecomeFollower(st); err != nil {
+						t.Fatal(err)
+					}
+				case k == 11 || k == 12: // anyone may win, all are in sync
+					if k == 12 {
+						m.cutPower(t, rng.Uint64())
+					}
 					st = three(int32(1+rng.IntN(3)), st.LeaderEpoch+1)
 					order := slices.Clone(all)
 					rng.Shuffle(3, func(i, j int) { order[i], order[j] = order[j], order[i] })
