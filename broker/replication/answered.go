@@ -46,7 +46,7 @@ func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
 	default:
 		met.refused.Inc()
 		s.again(p)
-		if !errors.Is(err, errWait) {
+		if !errors.Is(err, errWait) && p.pause == minBackoff { // once for as long as it goes on
 			s.f.log.Warn("fetched records cannot be appended", "partition", p.tp, "error", err, "again_in", p.pause)
 		}
 	}

@@ -324,3 +324,58 @@ func TestReplacedDiskStartsAtTheEndOfTheTier(t *testing.T) {
 	c.finish(r)
 	c.checkReplicas("kill")
 }
+
+// A broker was away for so long that the leaders have what it lacks in the tier alone: it starts anew at the tier's end.
+func TestFollowerAwayForLong(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3, "tier.url=file://"+t.TempDir(), "log.retention.check.interval.ms=200")
+	c.create("kill", killPartitions, map[string]string{
+		"min.insync.replicas": "2", "segment.bytes": "262144", "local.retention.ms": "500", "tier.max.lag.ms": "300", "tier.min.bytes": "1",
+	})
+	r := c.newRig(3 * time.Millisecond)
+	r.live(time.Second)
+	away := c.brokers[2]
+	was, err := away.Tiers("kill")
+	if err != nil {
+		t.Fatal(err)
+	}
+	away.Kill()
+	c.awaitLeaders("kill", 3)
+	brokertest.Eventually(t, "leaders have dropped what it lacks", func() (bool, error) {
+		now := map[int32]int64{}
+		for _, b := range c.brokers[:2] {
+			tiers, err := b.Tiers("kill")
+			if err != nil {
+				return false, err
+			}
+			for _, tr := range tiers {
+				if tr.Leader >= 0 {
+					now[tr.Partition] = tr.LocalStart
+				}
+			}
+		}
+		for _, tr := range was {
+			if now[tr.Partition] <= tr.End+1000 {
+				return false, fmt.Errorf("partition %d starts at %d, it had %d", tr.Partition, now[tr.Partition], tr.End)
+			}
+		}
+		return true, nil
+	})
+	away.Restart()
+	c.awaitInSync("kill", 3)
+	anew, err := away.Metric("firn_replication_logs_begun_anew_total")
+	if err != nil || anew != killPartitions {
+		t.Errorf("%v logs begun anew, %v", anew, err)
+	}
+	// It leads now, with what it has: the producers' sequences must be among it.
+	for _, b := range c.brokers[:2] {
+		b.Stop()
+	}
+	c.awaitLeaders("kill", 1)
+	for _, b := range c.brokers[:2] {
+		b.Restart()
+	}
+	c.awaitInSync("kill", 3)
+	c.finish(r)
+	c.checkReplicas("kill")
+}
