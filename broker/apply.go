@@ -161,13 +161,18 @@ func (a *applier) reconcile(tp topic.Partition) {
 		}
 		if r, err = a.b.set.Open(tp, t.Name, config); err != nil {
 			log.Error("open partition", "error", err)
+			a.b.inSync.mark(tp)
 			return
 		}
 	} else if err == nil {
 		r.SetConfig(config)
 	}
 	if r.Err() != nil {
-		return // logged where it failed; it serves nothing
+		// Logged where it failed. It serves nothing, so that others should lead.
+		a.b.fetchers.Forget(tp)
+		a.archive(r, ps.LeaderEpoch, nil)
+		a.b.inSync.mark(tp)
+		return
 	}
 	a.setTierHead(r, im, log)
 	state := partition.State{

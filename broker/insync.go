@@ -22,8 +22,8 @@ const (
 	inSyncTimeout = 10 * time.Second
 )
 
-// inSyncKeeper commits what this broker's leaders propose for their in-sync sets. What is committed reaches the replica
-// through the image, like everything that others write.
+// inSyncKeeper commits what this broker's leaders propose for their in-sync sets, and gives up what is on failed disks.
+// What is committed reaches the replica through the image, like everything that others write.
 type inSyncKeeper struct {
 	b   *Broker
 	log *slog.Logger
@@ -40,10 +40,13 @@ func newInSyncKeeper(b *Broker) *inSyncKeeper {
 }
 
 // Propose implements partition.InSync.
-func (k *inSyncKeeper) Propose(r *partition.Replica) {
+func (k *inSyncKeeper) Propose(r *partition.Replica) { k.mark(r.Partition()) }
+
+// mark has a partition looked at soon.
+func (k *inSyncKeeper) mark(tp topic.Partition) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.due[r.Partition()] = struct{}{}
+	k.due[tp] = struct{}{}
 	if len(k.due) == 1 {
 		select {
 		case k.wake <- struct{}{}:
@@ -111,11 +114,15 @@ type change struct {
 func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 	im, epoch := k.b.store.Image(), k.b.lease.Epoch()
 	var changes []*change
+	var broken []*metadata.PartitionState
 	for _, tp := range due {
-		if c := k.plan(im, tp, epoch); c != nil {
+		if p := k.broken(im, tp); p != nil {
+			broken = append(broken, p)
+		} else if c := k.plan(im, tp, epoch); c != nil {
 			changes = append(changes, c)
 		}
 	}
+	k.resign(ctx, epoch, broken)
 	for len(changes) > 0 {
 		updates := make([]metadata.PartitionUpdate, len(changes))
 		for i, c := range changes {
@@ -140,6 +147,46 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 		if changes = again; len(changes) > 0 && !pause(ctx, inSyncRetry) {
 			return
 		}
+	}
+}
+
+// broken returns the state of tp if this broker has a part in it that it cannot play because of its disk; else nil.
+func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition) *metadata.PartitionState {
+	r := k.b.set.Get(tp)
+	if r == nil || !errors.Is(r.Err(), partition.ErrStorage) {
+		return nil
+	}
+	known, ok := im.Partition(tp)
+	if !ok {
+		return nil
+	}
+	if _, ok := known.Resigned(k.b.cfg.NodeID); !ok {
+		return nil
+	}
+	return known
+}
+
+// resign takes this broker out of partitions, so that others lead and none waits for it.
+func (k *inSyncKeeper) resign(ctx context.Context, epoch int64, broken []*metadata.PartitionState) {
+	if len(broken) == 0 {
+		return
+	}
+	try, cancel := context.WithTimeout(ctx, inSyncTimeout)
+	defer cancel()
+	done := 0
+	for tp, v := range k.b.store.Resign(try, k.b.cfg.NodeID, epoch, broken) {
+		switch {
+		case v.Err == nil:
+			done++
+		case errors.Is(v.Err, metadata.ErrConflict), errors.Is(v.Err, metadata.ErrFenced):
+			// The image is about to show something newer, and that is looked at.
+		default:
+			k.log.Warn("a partition on a failed disk is not given up yet", "partition", tp, "error", v.Err)
+			time.AfterFunc(inSyncRetry, func() { k.mark(tp) })
+		}
+	}
+	if done > 0 {
+		k.log.Warn("partitions that cannot be served here are left to others", "partitions", done)
 	}
 }
 

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"firn/segment"
 	"firn/segment/batch"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // inSyncRig is broker 1, which leads a partition that broker 2 has a replica of, on a key space in memory.
@@ -27,6 +29,7 @@ type inSyncRig struct {
 	other  *metadata.Lease // of broker 2
 	tp     topic.Partition
 	r      *partition.Replica
+	faults faultfs.Injector // of broker 1's disk
 }
 
 func newInSyncRig(t *testing.T) *inSyncRig {
@@ -48,7 +51,7 @@ func newInSyncRig(t *testing.T) *inSyncRig {
 	if _, err := store.WaitRev(t.Context(), g.server.Rev()); err != nil {
 		t.Fatal(err)
 	}
-	disk, err := segment.OpenDisk(segment.DiskOptions{FS: vfs.NewMem(), Dir: "/data", BrokerID: 1})
+	disk, err := segment.OpenDisk(segment.DiskOptions{FS: faultfs.Wrap(vfs.NewMem(), &g.faults), Dir: "/data", BrokerID: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +139,16 @@ func (g *inSyncRig) work() {
 // append has a record with acks=all, and reports whether it is acknowledged at once.
 func (g *inSyncRig) append() bool {
 	g.t.Helper()
+	a := g.appendTo()
+	deadline := time.Now().Add(time.Minute)
+	for g.r.Offsets().Durable < g.r.Offsets().LogEnd && time.Now().Before(deadline) {
+		<-time.After(time.Millisecond)
+	}
+	return a.done.Load()
+}
+
+func (g *inSyncRig) appendTo() *acked {
+	g.t.Helper()
 	var w batch.Builder
 	w.Add(time.Now().UnixMilli(), nil, []byte("v"))
 	b, err := w.Build(nil)
@@ -145,11 +158,7 @@ func (g *inSyncRig) append() bool {
 	a := &acked{}
 	a.Records, a.Acks, a.Done = b, partition.AcksAll, a
 	g.r.Append(&a.Append)
-	deadline := time.Now().Add(time.Minute)
-	for g.r.Offsets().Durable < g.r.Offsets().LogEnd && time.Now().Before(deadline) {
-		<-time.After(time.Millisecond)
-	}
-	return a.done.Load()
+	return a
 }
 
 type acked struct {
@@ -259,5 +268,37 @@ func TestInSyncSetFollowsTheNewestRecord(t *testing.T) {
 	g.work()
 	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) || len(ps.ELR) != 0 {
 		t.Fatalf("%+v", ps)
+	}
+}
+
+// A leader whose disk has failed leaves the lead to others, unless it is the last that has all there is.
+func TestReplicaOnAFailedDiskIsGivenUp(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		g := newInSyncRig(t)
+		before := g.adopt()
+		if !alone {
+			g.fetch()
+			g.work()
+			before = g.adopt()
+		}
+		g.faults.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Err: errors.New("i/o error")})
+		g.appendTo()
+		deadline := time.Now().Add(time.Minute)
+		for g.r.Err() == nil && time.Now().Before(deadline) {
+			<-time.After(time.Millisecond)
+		}
+		g.b.inSync.mark(g.tp)
+		g.work()
+		im, err := g.b.store.WaitRev(t.Context(), g.server.Rev())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ps, _ := im.Partition(g.tp)
+		switch {
+		case alone && ps.Rev != before.Rev:
+			t.Errorf("the last one gave up: %+v", ps)
+		case !alone && (ps.Leader != -1 || !slices.Equal(ps.ISR, []int32{2}) || ps.LeaderEpoch != before.LeaderEpoch+1):
+			t.Errorf("%+v after %+v", ps, before)
+		}
 	}
 }

@@ -46,9 +46,15 @@ func (s *Store) UpdatePartitions(ctx context.Context, brokerEpoch int64, updates
 		}
 		txns[i] = Txn{If: guards, Then: []Op{Put(p, encodePartition(&u.Next))}, Else: []string{p, self}}
 	}
+	return s.updatePartitions(ctx, brokerEpoch, txns)
+}
+
+// updatePartitions runs transactions that each write one partition's record, guarded first by its revision, and otherwise
+// read it and the writer's registration.
+func (s *Store) updatePartitions(ctx context.Context, brokerEpoch int64, txns []Txn) []PartitionVerdict {
 	results, err := s.kv.TxnMany(ctx, txns)
-	verdicts := make([]PartitionVerdict, len(updates))
-	for i := range updates {
+	verdicts := make([]PartitionVerdict, len(txns))
+	for i := range txns {
 		switch {
 		case i >= len(results) || results[i].Rev == 0:
 			verdicts[i].Err = err

@@ -94,7 +94,7 @@ type Lease interface {
 
 // InSync commits what leaders propose.
 type InSync interface {
-	// Propose asks for r.Propose to be called soon. It does not block.
+	// Propose asks for r.Propose to be called soon, or, if r has failed, for others to take its part. It does not block.
 	Propose(r *Replica)
 }
 

@@ -226,6 +226,9 @@ func (r *Replica) onDurable(int64) {
 // onFailure is the disk saying that it is offline.
 func (r *Replica) onFailure(err error) {
 	r.shut(fmt.Errorf("%w: %w", ErrStorage, err))
+	if r.set.opts.InSync != nil {
+		r.set.opts.InSync.Propose(r)
+	}
 }
 
 // shut makes every call fail with err from now on. What the disk still made durable is acknowledged before.
