@@ -251,7 +251,7 @@ setting http.listen="x" (flag --http): allowed is HOST:PORT or none`
 func TestKafkasOwnFileIsTaken(t *testing.T) {
 	for name, own := range map[string][]string{
 		"4": {
-			"process.roles=broker,controller", "controller.quorum.bootstrap.servers=localhost:9093", "inter.broker.listener.name=PLAINTEXT",
+			"process.roles=broker,controller", "controller.quorum.bootstrap.servers=localhost:9093",
 			"controller.listener.names=CONTROLLER", "num.network.threads=3", "num.io.threads=8", "socket.send.buffer.bytes=102400",
 			"socket.receive.buffer.bytes=102400", "num.recovery.threads.per.data.dir=1", "offsets.topic.replication.factor=1",
 			"share.coordinator.state.topic.replication.factor=1", "share.coordinator.state.topic.min.isr=1",
@@ -266,7 +266,7 @@ func TestKafkasOwnFileIsTaken(t *testing.T) {
 			shared := []string{
 				"listeners=PLAINTEXT://:9092,CONTROLLER://:9093", "advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093",
 				"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL", "log.dirs=/tmp/kafka-logs", "num.partitions=2",
-				"log.retention.hours=168", "log.segment.bytes=1073741824", "log.retention.check.interval.ms=300000",
+				"log.retention.hours=168", "log.segment.bytes=1073741824", "log.retention.check.interval.ms=300000", "inter.broker.listener.name=PLAINTEXT",
 			}
 			file := filepath.Join(t.TempDir(), "server.properties")
 			if err := os.WriteFile(file, []byte(strings.Join(append(shared, own...), "\n")), 0o600); err != nil {
