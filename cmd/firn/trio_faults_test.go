@@ -98,3 +98,51 @@ func TestRollingRestart(t *testing.T) {
 	c.finish(r)
 	c.checkReplicas("kill")
 }
+
+// Faults come in random order, some of them together: brokers killed, frozen, stopped or with an empty disk, etcd frozen.
+func TestThreeBrokersThroughRandomFaults(t *testing.T) {
+	t.Parallel()
+	c := startTrio(t, 3, "tier.url=file://"+t.TempDir(), "log.retention.check.interval.ms=200", "replica.lag.time.max.ms=1500")
+	c.create("kill", killPartitions, map[string]string{
+		"min.insync.replicas": "2", "segment.bytes": "262144", "local.retention.ms": "500", "tier.max.lag.ms": "300", "tier.min.bytes": "1",
+	})
+	r := c.newRig(3 * time.Millisecond)
+	for range envInt(t, "FIRN_CRASH_ROUNDS", 4) {
+		r.live(time.Second)
+		var etcdBack func()
+		if r.rng.IntN(4) == 0 {
+			t.Log("etcd is frozen")
+			c.etcd.Signal(syscall.SIGSTOP)
+			etcdBack = sync.OnceFunc(func() { c.etcd.Signal(syscall.SIGCONT) })
+			t.Cleanup(etcdBack)
+			r.live(3 * time.Second)
+		}
+		id := r.rng.IntN(len(c.brokers))
+		b := c.brokers[id]
+		fault := []string{"killed", "frozen", "stopped", "wiped"}[r.rng.IntN(4)]
+		t.Logf("broker %d is %s", id+1, fault)
+		back := func() { b.Restart() }
+		switch fault {
+		case "killed", "wiped":
+			b.Kill()
+		case "frozen":
+			b.Signal(syscall.SIGSTOP)
+			back = sync.OnceFunc(func() { b.Signal(syscall.SIGCONT) })
+			t.Cleanup(back)
+		case "stopped":
+			b.Stop()
+		}
+		r.live(4 * time.Second)
+		if etcdBack != nil {
+			etcdBack()
+		}
+		if fault == "wiped" {
+			c.awaitLeaders("kill", int32(id+1))
+			wipe(t, b)
+		}
+		back()
+		c.awaitInSync("kill", 3)
+	}
+	c.finish(r)
+	c.checkReplicas("kill")
+}
