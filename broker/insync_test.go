@@ -32,7 +32,7 @@ type inSyncRig struct {
 	faults faultfs.Injector // of broker 1's disk
 }
 
-func newInSyncRig(t *testing.T) *inSyncRig {
+func newInSyncRig(t *testing.T, change ...func(*partition.Options)) *inSyncRig {
 	t.Helper()
 	g := &inSyncRig{t: t, server: memkv.NewServer(), tp: topic.Partition{ID: topic.NewID()}}
 	g.kv = g.server.Dial()
@@ -62,7 +62,11 @@ func newInSyncRig(t *testing.T) *inSyncRig {
 	cfg.NodeID = 1
 	g.b = &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler), store: store, lease: lease}
 	g.b.inSync = newInSyncKeeper(g.b)
-	g.b.set, err = partition.NewSet(partition.Options{BrokerID: 1, Disks: []*segment.Disk{disk}, InSync: g.b.inSync})
+	o := partition.Options{BrokerID: 1, Disks: []*segment.Disk{disk}, InSync: g.b.inSync}
+	for _, c := range change {
+		c(&o)
+	}
+	g.b.set, err = partition.NewSet(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +193,31 @@ func TestFollowerJoinsTheInSyncSet(t *testing.T) {
 	}
 	if g.append() {
 		t.Error("acknowledged though broker 2 has not said that it has it")
+	}
+}
+
+func TestFollowerThatLagsLeavesTheInSyncSet(t *testing.T) {
+	g := newInSyncRig(t, func(o *partition.Options) { o.ReplicaLag = time.Nanosecond })
+	g.fetch()
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) {
+		t.Fatalf("in sync: %v", ps.ISR)
+	}
+	g.b.inSync.mark(g.tp)
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) {
+		t.Fatalf("a follower that lacks nothing does not lag: %v", ps.ISR)
+	}
+	if g.append() {
+		t.Error("acknowledged by one of two in sync")
+	}
+	g.b.inSync.mark(g.tp)
+	g.work()
+	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{1}) {
+		t.Fatalf("in sync: %v", ps.ISR)
+	}
+	if o := g.r.Offsets(); o.HighWatermark != o.LogEnd {
+		t.Errorf("%+v", o)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"firn/metadata/topic"
 	"firn/segment/batch"
@@ -400,6 +401,39 @@ func TestAppendWithoutLease(t *testing.T) {
 	lease.ok.Store(true)
 	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil {
 		t.Errorf("with the lease back: %v", a.Err)
+	}
+}
+
+// Without its lease a leader takes acks=1 for as long as the others provably follow it.
+func TestAppendWithoutLeaseWhileOthersFollow(t *testing.T) {
+	lease := &flag{}
+	lease.ok.Store(true)
+	all := newMembers(t, 3, durableConfig(), func(o *Options) { o.Lease, o.HoldOver = lease, time.Hour })
+	elect(t, all, three(1, 1))
+	leader := all[0].r
+	lease.ok.Store(false)
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("nobody has asked yet: %v", a.Err)
+	}
+	ask(t, all[1], all[0])
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("the third could lead: %v", a.Err)
+	}
+	ask(t, all[2], all[0])
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Errorf("all follow: %v", a.Err)
+	}
+	leader.set.opts.HoldOver = time.Nanosecond
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("they have not asked for long: %v", a.Err)
+	}
+	a := start(leader, AcksAll, records(t, 1, "v"))
+	for range 3 {
+		pull(t, all[1], all[0])
+		pull(t, all[2], all[0])
+	}
+	if a.wait(t); a.Err != nil {
+		t.Errorf("acks=all, which they have: %v", a.Err)
 	}
 }
 
