@@ -88,6 +88,7 @@ type proxy struct {
 	to    string
 	delay atomic.Int64 // of each direction, in ns
 	conns sync.WaitGroup
+	ended chan struct{} // closed when nothing more need be passed
 	mu    sync.Mutex
 	open  map[net.Conn]struct{} // nil once closed
 }
@@ -98,10 +99,11 @@ func startProxy(t *testing.T, to string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{ln: ln, to: to, open: map[net.Conn]struct{}{}}
+	p := &proxy{ln: ln, to: to, ended: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	p.conns.Go(p.accept)
 	t.Cleanup(func() {
 		_ = ln.Close()
+		close(p.ended)
 		p.mu.Lock()
 		for c := range p.open {
 			_ = c.Close()
@@ -111,6 +113,16 @@ func startProxy(t *testing.T, to string) *proxy {
 		p.conns.Wait()
 	})
 	return p
+}
+
+// hangUp ends all connections.
+func (p *proxy) hangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		_ = c.Close()
+	}
+	clear(p.open)
 }
 
 func (p *proxy) addr() string { return p.ln.Addr().String() }
@@ -148,7 +160,10 @@ func (p *proxy) pass(dst, src net.Conn) {
 	pieces := make(chan piece, 1024)
 	p.conns.Go(func() {
 		for pc := range pieces {
-			<-time.After(time.Until(pc.due))
+			select {
+			case <-time.After(time.Until(pc.due)):
+			case <-p.ended:
+			}
 			if _, err := dst.Write(pc.b); err != nil {
 				_ = src.Close()
 			}

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"firn/broker/brokertest"
 )
@@ -141,6 +145,93 @@ func TestThreeBrokersThroughRandomFaults(t *testing.T) {
 			wipe(t, b)
 		}
 		back()
+		c.awaitInSync("kill", 3)
+	}
+	c.finish(r)
+	c.checkReplicas("kill")
+}
+
+// freePort is a port of the loopback that nobody listens on at the moment.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// Nobody can fetch from one of the leaders, whose registration stands: it goes on alone once its followers have lagged for
+// too long, and takes them back when they have caught up.
+func TestFollowersCutOffFromTheirLeader(t *testing.T) {
+	t.Parallel()
+	var between []*proxy
+	c := startTrioWith(t, 3, func(*trio) []string {
+		port := freePort(t)
+		p := startProxy(t, "127.0.0.1:"+port)
+		between = append(between, p)
+		return []string{
+			"listeners=PLAINTEXT://127.0.0.1:0,INTERNAL://127.0.0.1:" + port, "advertised.listeners=INTERNAL://" + p.addr(),
+			"listener.security.protocol.map=INTERNAL:PLAINTEXT", "inter.broker.listener.name=INTERNAL", "replica.lag.time.max.ms=1500",
+		}
+	})
+	c.create("kill", killPartitions, map[string]string{"min.insync.replicas": "1"})
+	r := c.newRig(3 * time.Millisecond)
+	for range 2 {
+		r.live(500 * time.Millisecond)
+		ps, err := c.partitions("kill")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leader := ps[r.rng.IntN(len(ps))].Leader
+		p := between[leader-1]
+		p.delay.Store(int64(time.Hour))
+		c.await("kill", "the followers are not in sync", func(p kadm.PartitionDetail) bool {
+			return p.Leader != leader || slices.Equal(p.ISR, []int32{leader})
+		})
+		last := r.acked()
+		brokertest.Eventually(t, "records are acknowledged by the leader alone", func() (bool, error) { return r.acked() > last+500, nil })
+		p.delay.Store(0)
+		p.hangUp()
+		c.awaitInSync("kill", 3)
+	}
+	c.finish(r)
+	c.checkReplicas("kill")
+}
+
+// A leader is cut off from etcd alone. Others are elected and its followers leave it, so that it can commit nothing any more.
+func TestLeaderCutOffFromEtcd(t *testing.T) {
+	t.Parallel()
+	var between []*proxy
+	c := startTrioWith(t, 3, func(c *trio) []string {
+		p := startProxy(t, c.etcd.Endpoint())
+		between = append(between, p)
+		return []string{"etcd.endpoints=" + p.addr()}
+	})
+	c.create("kill", killPartitions, map[string]string{"min.insync.replicas": "2"})
+	r := c.newRig(3 * time.Millisecond)
+	for range 2 {
+		r.live(500 * time.Millisecond)
+		ps, err := c.partitions("kill")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leader := ps[r.rng.IntN(len(ps))].Leader
+		p := between[leader-1]
+		p.delay.Store(int64(time.Hour))
+		brokertest.Eventually(t, "others lead, and its clients know", func() (bool, error) {
+			ps, err := c.partitions("kill") // the one that is cut off may be asked, too
+			return err == nil && !slices.ContainsFunc(ps, func(p kadm.PartitionDetail) bool { return p.Leader == leader }), err
+		})
+		last := r.acked()
+		brokertest.Eventually(t, "records are acknowledged by others", func() (bool, error) { return r.acked() > last+500, nil })
+		p.delay.Store(0)
+		p.hangUp()
 		c.awaitInSync("kill", 3)
 	}
 	c.finish(r)

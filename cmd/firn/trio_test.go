@@ -32,10 +32,16 @@ type trio struct {
 
 func startTrio(t *testing.T, n int, settings ...string) *trio {
 	t.Helper()
+	return startTrioWith(t, n, func(*trio) []string { return settings })
+}
+
+// startTrioWith is startTrio with settings of its own for each broker.
+func startTrioWith(t *testing.T, n int, settings func(*trio) []string) *trio {
+	t.Helper()
 	c := &trio{t: t, etcd: kvtest.StartEtcd(t)}
 	for id := range n {
 		args := []string{"--set", "node.id=" + strconv.Itoa(id+1), "--set", "broker.session.timeout.ms=2000"}
-		for _, s := range settings {
+		for _, s := range settings(c) {
 			args = append(args, "--set", s)
 		}
 		c.brokers = append(c.brokers, brokertest.StartBroker(t, c.etcd.Endpoint(), brokertest.Options{Args: args}))
@@ -90,10 +96,18 @@ func (c *trio) partitions(name string) ([]kadm.PartitionDetail, error) {
 // awaitInSync waits until n replicas of every partition are in sync and there is a leader.
 func (c *trio) awaitInSync(name string, n int) {
 	c.t.Helper()
-	brokertest.Eventually(c.t, fmt.Sprintf("%d replicas of %s are in sync", n, name), func() (bool, error) {
+	c.await(name, fmt.Sprintf("%d replicas of %s are in sync", n, name), func(p kadm.PartitionDetail) bool {
+		return p.Err == nil && p.Leader >= 0 && len(p.ISR) == n
+	})
+}
+
+// await waits until every partition is as ok says.
+func (c *trio) await(name, what string, ok func(kadm.PartitionDetail) bool) {
+	c.t.Helper()
+	brokertest.Eventually(c.t, what, func() (bool, error) {
 		ps, err := c.partitions(name)
 		for _, p := range ps {
-			if p.Err != nil || p.Leader < 0 || len(p.ISR) != n {
+			if !ok(p) {
 				return false, fmt.Errorf("partition %d: leader %d, in sync %v, %w", p.Partition, p.Leader, p.ISR, p.Err)
 			}
 		}
@@ -104,14 +118,8 @@ func (c *trio) awaitInSync(name string, n int) {
 // awaitLeaders waits until every partition is led by one of the living, and not by broker dead.
 func (c *trio) awaitLeaders(name string, dead int32) {
 	c.t.Helper()
-	brokertest.Eventually(c.t, fmt.Sprintf("%s is led by others than %d", name, dead), func() (bool, error) {
-		ps, err := c.partitions(name)
-		for _, p := range ps {
-			if p.Err != nil || p.Leader < 0 || p.Leader == dead {
-				return false, fmt.Errorf("partition %d: leader %d, %w", p.Partition, p.Leader, p.Err)
-			}
-		}
-		return err == nil && len(ps) > 0, err
+	c.await(name, fmt.Sprintf("%s is led by others than %d", name, dead), func(p kadm.PartitionDetail) bool {
+		return p.Err == nil && p.Leader >= 0 && p.Leader != dead
 	})
 }
 
