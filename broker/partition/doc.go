@@ -19,6 +19,13 @@
 // and the high watermark's advance counts it down and wakes it once. Offsets below the local log are read from
 // the tier by goroutines that outlive the request, so that a later one finds what an impatient one began.
 //
+// # How it is replicated
+//
+// A leader takes the fetches of its followers for word of what they have (fetch_follower.go). The high watermark and the
+// in-sync set follow from that by a pure machine (quorum.go); what it proposes is committed by whoever InSync is. A
+// follower appends what it is handed, and cuts its log where it is told that it parts from the leader's (follow.go);
+// asking is package replication's.
+//
 // # Lock order
 //
 // Replica.leadership, then Replica.append, then the log's own locks, then Replica.waiters. The locks of the append

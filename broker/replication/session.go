@@ -1,13 +1,9 @@
 package replication
 
 import (
-	"bytes"
-	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/metadata/topic"
@@ -205,102 +201,4 @@ func (s *session) again(p *follow) {
 	p.say = true
 	p.pause = s.f.all.longer(p.pause)
 	p.retryAt = time.Now().Add(p.pause)
-}
-
-// send sends the next fetch, with what is ready.
-func (s *session) send() error {
-	req := &s.req
-	o := &s.f.all.opts
-	req.Default()
-	req.Version, req.SessionID, req.SessionEpoch = fetchVersion, s.id, s.epoch
-	req.ReplicaState.ID, req.ReplicaState.Epoch = o.BrokerID, o.BrokerEpoch()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(o.MaxWait.Milliseconds()), 1, int32(o.MaxBytes)
-	req.Topics, req.ForgottenTopics = req.Topics[:0], req.ForgottenTopics[:0]
-	s.seq++
-	slices.SortFunc(s.ready, func(a, b *follow) int {
-		return cmp.Or(bytes.Compare(a.tp.ID[:], b.tp.ID[:]), cmp.Compare(a.tp.Index, b.tp.Index))
-	})
-	for _, p := range s.ready {
-		p.list = inNone
-		s.name(req, p)
-	}
-	s.ready = s.ready[:0]
-	for tp := range s.forget {
-		ft := kmsg.NewFetchRequestForgottenTopic()
-		ft.TopicID, ft.Partitions = tp.ID, []int32{tp.Index}
-		req.ForgottenTopics = append(req.ForgottenTopics, ft)
-	}
-	clear(s.forget)
-	if s.id == 0 && len(req.Topics) == 0 {
-		s.seq--
-		return nil
-	}
-	if s.epoch++; s.epoch < 0 {
-		s.epoch = 1
-	}
-	return s.link.send(req, int32(s.seq))
-}
-
-// name adds p to a fetch.
-func (s *session) name(req *kmsg.FetchRequest, p *follow) {
-	at, follows := p.replica.Place()
-	if !follows || at.Leader != s.f.leader {
-		return // it is about to go
-	}
-	if !at.Durable {
-		p.syncing = true // appended to since, by what was on its way
-		s.syncing++
-		return
-	}
-	if !p.named || at.Epoch != p.place.Epoch {
-		p.epochSeq = s.seq
-	}
-	if !p.named || p.told {
-		s.live++
-	}
-	p.place, p.named, p.told, p.say = at, true, false, false
-	delete(s.forget, p.tp)
-	n := len(req.Topics)
-	if n == 0 || req.Topics[n-1].TopicID != p.tp.ID {
-		if n < cap(req.Topics) {
-			req.Topics = req.Topics[:n+1]
-		} else {
-			req.Topics = append(req.Topics, kmsg.NewFetchRequestTopic())
-		}
-		req.Topics[n].TopicID, req.Topics[n].Partitions = p.tp.ID, req.Topics[n].Partitions[:0]
-		n++
-	}
-	rp := kmsg.NewFetchRequestTopicPartition()
-	rp.Partition, rp.CurrentLeaderEpoch, rp.FetchOffset = p.tp.Index, at.Epoch, at.Offset
-	rp.LastFetchedEpoch, rp.LogStartOffset, rp.PartitionMaxBytes = at.LastEpoch, at.LogStart, int32(s.f.all.opts.PartitionBytes)
-	req.Topics[n-1].Partitions = append(req.Topics[n-1].Partitions, rp)
-}
-
-// take does what an answer says.
-func (s *session) take(a answer) error {
-	s.seen++
-	if a.correlation != int32(s.seen) {
-		return fmt.Errorf("%w: correlation id %d, want %d", errAnswer, a.correlation, s.seen)
-	}
-	resp, err := decodeFetch(a.frame.B)
-	if err != nil {
-		return err
-	}
-	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return fmt.Errorf("fetch session: %w", err)
-	}
-	if resp.SessionID == 0 || s.id != 0 && resp.SessionID != s.id {
-		return fmt.Errorf("%w: session %d, was %d", errAnswer, resp.SessionID, s.id)
-	}
-	s.id = resp.SessionID
-	s.f.all.met.fetches.Inc()
-	for i := range resp.Topics {
-		t := &resp.Topics[i]
-		for j := range t.Partitions {
-			if p := s.follows[topic.Partition{ID: t.TopicID, Index: t.Partitions[j].Partition}]; p != nil && p.named {
-				s.answered(p, &t.Partitions[j])
-			}
-		}
-	}
-	return nil
 }

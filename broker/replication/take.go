@@ -2,13 +2,44 @@ package replication
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/partition"
+	"firn/metadata/topic"
 )
+
+// take does what an answer says.
+func (s *session) take(a answer) error {
+	s.seen++
+	if a.correlation != int32(s.seen) {
+		return fmt.Errorf("%w: correlation id %d, want %d", errAnswer, a.correlation, s.seen)
+	}
+	resp, err := decodeFetch(a.frame.B)
+	if err != nil {
+		return err
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return fmt.Errorf("fetch session: %w", err)
+	}
+	if resp.SessionID == 0 || s.id != 0 && resp.SessionID != s.id {
+		return fmt.Errorf("%w: session %d, was %d", errAnswer, resp.SessionID, s.id)
+	}
+	s.id = resp.SessionID
+	s.f.all.met.fetches.Inc()
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		for j := range t.Partitions {
+			if p := s.follows[topic.Partition{ID: t.TopicID, Index: t.Partitions[j].Partition}]; p != nil && p.named {
+				s.answered(p, &t.Partitions[j])
+			}
+		}
+	}
+	return nil
+}
 
 // answered does what the leader says of one partition.
 func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
