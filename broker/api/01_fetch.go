@@ -29,7 +29,8 @@ import (
 //
 // A broker that asks as a follower (replica_id, replica_state) reads up to the log's end, from the local log alone:
 // what lies below is OFFSET_MOVED_TO_TIERED_STORAGE. Its offset says what it has, on durable topics on its disk.
-// NOT_LEADER_OR_FOLLOWER if it has no replica of the partition. Its sessions have rules of their own, see there.
+// NOT_LEADER_OR_FOLLOWER if it has no replica of the partition, STALE_BROKER_EPOCH if it is not registered in the life it
+// says that it lives. Its sessions have rules of their own, see there.
 //
 // Left out: preferred_read_replica is always -1.
 func init() { register(kmsg.Fetch, 4, 18, (*API).fetch) }
@@ -90,12 +91,28 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 	c.fetch.MaxBytes = min(a.data.FetchMaxBytes, int(max(body.MaxBytes, 0)))
 	c.fetch.MinBytes = min(int(body.MinBytes), c.fetch.MaxBytes)
 	c.fetch.MaxWait = time.Duration(max(body.MaxWaitMillis, 0)) * time.Millisecond
+	if c.fetch.Follower != nil {
+		c.checkFollower()
+	}
 	if c.session != nil {
 		c.session.enter(&c.fetch)
 	}
 	ctx := req.Conn.Context
 	req.ReleaseFrame() // the wait may be long
 	a.data.Partitions.Fetch(ctx, &c.fetch)
+}
+
+// checkFollower refuses a follower that is not registered as it says: what it has must not count. The metadata may be
+// behind; it tries again soon.
+func (c *fetchCall) checkFollower() {
+	if b, ok := c.dir.Broker(c.follower.ID); ok && b.Epoch == c.follower.BrokerEpoch {
+		return
+	}
+	for i := range c.fetch.Parts {
+		if p := &c.fetch.Parts[i]; p.Err == nil {
+			p.Replica, p.Err = nil, kerr.StaleBrokerEpoch
+		}
+	}
 }
 
 // isFollower reports whether a broker asks, or something that says it is one.

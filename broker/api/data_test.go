@@ -115,7 +115,7 @@ func (d *dataTest) Partition(tp topic.Partition) (*metadata.PartitionState, bool
 }
 
 func (d *dataTest) Broker(id int32) (*metadata.Broker, bool) {
-	return &metadata.Broker{ID: id, Listeners: []metadata.Listener{{Name: "PLAINTEXT", Host: "two", Port: 9093}}}, true
+	return &metadata.Broker{ID: id, Epoch: 11 * int64(id), Listeners: []metadata.Listener{{Name: "PLAINTEXT", Host: "two", Port: 9093}}}, true
 }
 
 type keptStarts struct{}
@@ -335,8 +335,9 @@ func TestFetchErrors(t *testing.T) {
 		"other's":         {12, func(r *kmsg.FetchRequest) { r.Topics[0].Topic = "b" }, kerr.NotLeaderForPartition},
 		"old epoch":       {12, func(r *kmsg.FetchRequest) { r.Topics[0].Partitions[0].CurrentLeaderEpoch = 4 }, kerr.FencedLeaderEpoch},
 		"new epoch":       {12, func(r *kmsg.FetchRequest) { r.Topics[0].Partitions[0].CurrentLeaderEpoch = 6 }, kerr.UnknownLeaderEpoch},
-		"follower":        {12, func(r *kmsg.FetchRequest) { r.ReplicaID = 3 }, kerr.NotLeaderForPartition},
-		"new follower":    {17, func(r *kmsg.FetchRequest) { r.ReplicaState.ID = 3 }, kerr.NotLeaderForPartition},
+		"no replica":      {17, func(r *kmsg.FetchRequest) { r.ReplicaState.ID, r.ReplicaState.Epoch = 3, 33 }, kerr.NotLeaderForPartition},
+		"earlier life":    {17, func(r *kmsg.FetchRequest) { r.ReplicaState.ID, r.ReplicaState.Epoch = 3, 32 }, kerr.StaleBrokerEpoch},
+		"old follower":    {12, func(r *kmsg.FetchRequest) { r.ReplicaID = 3 }, kerr.StaleBrokerEpoch},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := d.fetchRequest(c.version, "a", 0, 0)
