@@ -33,6 +33,8 @@ type Place struct {
 	// Durable says that a power cut would take nothing, or that the topic does not ask for that: only then may the
 	// leader be told of Offset.
 	Durable bool
+	// Anew says that the replica has nothing and the tier has something: it begins at the tier's end, by StartAnew.
+	Anew bool
 }
 
 // Place returns where a follower is, false if the replica does not follow anybody.
@@ -44,6 +46,8 @@ func (r *Replica) Place() (Place, bool) {
 		return Place{}, false
 	}
 	p := Place{Epoch: ro.epoch, Leader: ro.leader, Offset: r.log.Next(), LastEpoch: r.log.LastEpoch(), LogStart: r.log.Start()}
+	head := r.head.Load()
+	p.Anew = archived(head) && head.TierEnd > p.Offset && r.empty()
 	p.Durable = !r.config.Load().Flush.Durable() || r.log.Durable() >= p.Offset
 	return p, true
 }

@@ -137,8 +137,7 @@ func (r *Replica) lead(st State, next, old *role) error {
 }
 
 // BecomeFollower ends leadership: every append that is not committed fails with ErrNotLeader. A state older than the
-// present one is ignored. A replica that has nothing yet starts at the end of the tier, which the tier is read for;
-// after an error it follows all the same and may be told again, to do that.
+// present one is ignored. After an error it follows all the same and may be told again.
 func (r *Replica) BecomeFollower(st State) error {
 	r.leadership.Lock()
 	defer r.leadership.Unlock()
@@ -161,9 +160,6 @@ func (r *Replica) BecomeFollower(st State) error {
 	r.set.kick(r)
 	if old.leads {
 		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
-	}
-	if err == nil && r.empty() {
-		err = r.adoptTier()
 	}
 	return err
 }

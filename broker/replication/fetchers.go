@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/fnv"
 	"sync"
+	"sync/atomic"
 
 	"firn/broker/partition"
 	"firn/metadata/topic"
@@ -11,6 +12,9 @@ import (
 
 // startingAnew bounds how many replicas begin their logs anew at a time: each reads a footer from the tier.
 const startingAnew = 4
+
+// anewLogGap is in seconds: without the tier all of them fail, over and over.
+const anewLogGap = 10
 
 // Fetchers fetch for all replicas of this broker that follow somebody. Safe for concurrent use.
 type Fetchers struct {
@@ -20,6 +24,7 @@ type Fetchers struct {
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 	anew   chan struct{} // slots for StartAnew
+	warned atomic.Int64  // when a failed one was last logged, Unix seconds
 
 	mu struct {
 		sync.Mutex

@@ -167,6 +167,8 @@ func (s *session) look(p *follow) {
 		p.say, p.retryAt, p.pause = true, time.Time{}, 0
 	}
 	switch {
+	case at.Anew && p.list == inNone:
+		s.startAnew(p, at.Epoch, at.LogStart)
 	case !p.say || p.list != inNone: // of those in later, retry comes to the ones whose pause was cut short
 	case !p.retryAt.IsZero():
 		s.later, p.list = append(s.later, p), inLater

@@ -3,6 +3,7 @@ package replication
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -94,11 +95,11 @@ var errWait = errors.New("ask again later")
 func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error {
 	switch rp.ErrorCode {
 	case kerr.OffsetMovedToTieredStorage.Code:
-		s.startAnew(p, rp.LogStartOffset)
+		s.startAnew(p, p.place.Epoch, rp.LogStartOffset)
 		return nil
 	case kerr.OffsetOutOfRange.Code:
 		if at := p.place; rp.LogStartOffset > at.Offset || at.LastEpoch < 0 && at.Offset > 0 {
-			s.startAnew(p, rp.LogStartOffset)
+			s.startAnew(p, p.place.Epoch, rp.LogStartOffset)
 			return nil
 		}
 	}
@@ -107,21 +108,24 @@ func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error 
 }
 
 // startAnew begins p's log anew beside the fetcher's own work: it may have to read from the tier.
-func (s *session) startAnew(p *follow, logStart int64) {
+func (s *session) startAnew(p *follow, epoch int32, logStart int64) {
 	all, f := s.f.all, s.f
 	all.met.anew.Inc()
-	p.busy = true
-	epoch := p.place.Epoch
+	p.busy, p.say = true, true
 	all.group.Go(func() {
 		select {
 		case all.anew <- struct{}{}:
-			defer func() { <-all.anew }()
 		case <-f.ctx.Done():
 			return
 		}
 		err := p.replica.StartAnew(epoch, logStart)
+		<-all.anew
 		if err != nil && !partition.Outdated(err) {
-			f.log.Warn("log does not begin anew, will try again", "partition", p.tp, "error", err)
+			level := slog.LevelDebug
+			if now, last := time.Now().Unix(), all.warned.Load(); now-last >= anewLogGap && all.warned.CompareAndSwap(last, now) {
+				level = slog.LevelWarn
+			}
+			f.log.Log(f.ctx, level, "log does not begin anew, will try again", "partition", p.tp, "error", err)
 			select {
 			case <-time.After(all.opts.Backoff):
 			case <-f.ctx.Done():
