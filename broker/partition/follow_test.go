@@ -429,3 +429,69 @@ func TestCensusOfWhatIsLed(t *testing.T) {
 		t.Errorf("not so: %v", want)
 	}
 }
+
+// A new replica, and one whose leader has dropped what it lacks, begin at the tier's end, with the epochs and producers of
+// what lies below; then they copy what is not archived and could lead.
+func TestFollowerBeginsAtTheTiersEnd(t *testing.T) {
+	for _, had := range []bool{false, true} {
+		w := newTieredRig(t)
+		c := tieredConfig()
+		c.Segment.Bytes = 1 << 10
+		leader := &member{rig: w.rig, id: 1, r: w.open(testTP, c)}
+		other := newTieredRigOn(t, w.bucket, w.anchor)
+		other.set.opts.BrokerID = 2
+		m := &member{rig: other.rig, id: 2, r: other.open(testTP, c)}
+		st := State{Leader: 1, LeaderEpoch: 3, Replicas: []int32{1, 2}, ISR: []int32{1}}
+		elect(t, []*member{leader, m}, st)
+		if had {
+			start(leader.r, AcksLeader, records(t, 1, "had"))
+			if pull(t, m, leader); m.r.log.Next() != 1 {
+				t.Fatal("nothing was fetched")
+			}
+		}
+		for i := range 20 {
+			if a := start(leader.r, AcksLeader, idempotent(t, 7, 0, int32(i), 1, name2(i))).wait(t); a.Err != nil {
+				t.Fatal(a.Err)
+			}
+		}
+		// A follower that has caught up once counts for a while; this one is gone for longer.
+		leader.r.waiters.Lock()
+		leader.r.role.Load().quorum.followers[0].caughtUp = time.Time{}
+		leader.r.waiters.Unlock()
+		var done doneList
+		leader.r.advance(&done)
+		w.archive(leader.r)
+		dropLocal(t, leader.r)
+		m.r.SetTierHead(leader.r.head.Load())
+		tierEnd := leader.r.Offsets().TierEnd
+
+		if at, ok := m.r.Place(); !ok || at.Anew == had {
+			t.Fatalf("%+v", at)
+		}
+		if had {
+			if p, _ := ask(t, m, leader); !errors.Is(p.Err, ErrOffsetTiered) {
+				t.Fatalf("%+v", p)
+			}
+		}
+		if err := m.r.StartAnew(2, 0); !errors.Is(err, ErrFencedEpoch) {
+			t.Errorf("for a leader of the past: %v", err)
+		}
+		if err := m.r.StartAnew(3, 0); err != nil {
+			t.Fatal(err)
+		}
+		at, _ := m.r.Place()
+		if at.Offset != tierEnd || at.LastEpoch != 3 || at.Anew || !at.Durable {
+			t.Fatalf("%+v, the tier ends at %d", at, tierEnd)
+		}
+		start(leader.r, AcksLeader, idempotent(t, 7, 0, 20, 1, "tail"))
+		catchUp(t, m, leader)
+		st.Leader, st.LeaderEpoch, st.ISR = 2, 4, []int32{2}
+		elect(t, []*member{leader, m}, st)
+		if base := appendOK(t, m.r, idempotent(t, 7, 0, 20, 1, "tail")); base != tierEnd {
+			t.Errorf("a retry was appended at %d", base)
+		}
+		if base := appendOK(t, m.r, idempotent(t, 7, 0, 21, 1, "next")); base != tierEnd+1 {
+			t.Errorf("appended at %d", base)
+		}
+	}
+}
