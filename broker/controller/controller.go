@@ -37,8 +37,15 @@ type Options struct {
 	// BrokerList returns the value a broker setting has without run-time settings, and whether it is a
 	// list, which values can be appended to and subtracted from. Nil: none is.
 	BrokerList func(name string) (value string, isList bool)
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
+	// FenceTier returns a tier head (nil: there is none yet) as written under a leader epoch, which keeps writers of
+	// earlier epochs from changing it. Nil: nothing is tiered.
+	FenceTier func(head []byte, leaderEpoch int32) ([]byte, error)
+	// BalanceInterval is how often leadership goes back to the preferred leaders of brokers that lead less than
+	// they should; 0 is never. ImbalancePercent is how much less that is.
+	BalanceInterval  time.Duration
+	ImbalancePercent int32
+	Logger           *slog.Logger
+	Registerer       prometheus.Registerer
 }
 
 func (o *Options) ensureDefaults() {
@@ -85,6 +92,8 @@ type term struct {
 	again bool
 	// shards says that shards may need other owners.
 	shards bool
+	// balanceAt is when leadership is balanced next.
+	balanceAt time.Time
 }
 
 // job is a verb's work, run by Run's goroutine with the present term, or nil if there is none.
@@ -99,10 +108,12 @@ func New(opts Options) (*Controller, error) {
 		return nil, errors.New("controller: Store and Lease are required")
 	}
 	opts.ensureDefaults()
-	return &Controller{
+	c := &Controller{
 		opts: opts, store: opts.Store, keys: opts.Store.Keys(), log: opts.Logger,
 		metrics: newControllerMetrics(opts.Registerer), jobs: make(chan job), ended: make(chan struct{}),
-	}, nil
+	}
+	watchHealth(opts.Registerer, c.health)
+	return c, nil
 }
 
 // Active reports whether this broker is the controller, as far as it knows.
@@ -154,7 +165,7 @@ func (c *Controller) step(ctx context.Context, brokerEpoch int64) time.Duration 
 	switch {
 	case ctl.ID == c.opts.Lease.ID() && ctl.BrokerEpoch == brokerEpoch:
 		if c.term == nil || c.term.epoch != ctl.Epoch {
-			c.term = &term{epoch: ctl.Epoch}
+			c.term = &term{epoch: ctl.Epoch, balanceAt: time.Now().Add(c.opts.BalanceInterval)}
 			c.active.Store(true)
 			c.metrics.active.Set(1)
 			c.log.Info("became controller", "epoch", ctl.Epoch)

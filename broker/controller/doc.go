@@ -2,7 +2,8 @@
 // replicas go, how topics are made, grown, configured and deleted, and who owns which coordinator shard.
 //
 // Every broker runs a Controller; the one that holds the ctl key acts and the others stand by with a warm
-// image. Decisions are pure functions of an image (elect.go, shards.go, place.go, topics.go, settings.go); the
+// image. Decisions are pure functions of an image (elect.go, reassign.go, depart.go,
+// balance.go, shards.go, place.go, topics.go, settings.go); the
 // Controller feeds them events and commits what they say in guarded, batched transactions, from one goroutine.
 // Here does not belong what the facts look like in the key space (metadata), nor carrying them out on a
 // broker (broker).

@@ -12,29 +12,58 @@ type elector struct {
 	img      *metadata.Image
 	defaults topic.Defaults
 	configs  map[topic.ID]topicFacts
+	flushes  map[replicaOf]bool
 }
 
 // topicFacts is what elections need of a topic's settings.
 type topicFacts struct {
-	durable   bool
 	minInsync int
+	unclean   bool
+}
+
+// replicaOf is one broker's part in a topic.
+type replicaOf struct {
+	topic  topic.ID
+	broker int32
 }
 
 func newElector(img *metadata.Image, defaults topic.Defaults) *elector {
-	return &elector{img: img, defaults: defaults, configs: make(map[topic.ID]topicFacts)}
+	return &elector{img: img, defaults: defaults, configs: make(map[topic.ID]topicFacts), flushes: make(map[replicaOf]bool)}
+}
+
+// config returns a topic's settings, as they are on one broker or, if that is -1, wherever none has its own.
+func (e *elector) config(id topic.ID, broker int32) topic.Config {
+	d := e.defaults
+	d.Cluster = e.img.ClusterOverrides()
+	if broker >= 0 {
+		d.Broker = e.img.BrokerOverrides(broker)
+	}
+	// What cannot be parsed was refused when it was set; the rest of the settings still counts.
+	c, _ := topic.ParseConfig(e.img.TopicOverrides(id), d)
+	return c
 }
 
 func (e *elector) facts(id topic.ID) topicFacts {
 	f, ok := e.configs[id]
 	if !ok {
-		d := e.defaults
-		d.Cluster = e.img.ClusterOverrides()
-		// What cannot be parsed was refused when it was set; the rest of the settings still counts.
-		c, _ := topic.ParseConfig(e.img.TopicOverrides(id), d)
-		f = topicFacts{durable: c.Flush.Durable(), minInsync: int(c.MinInsync)}
+		c := e.config(id, -1)
+		f = topicFacts{minInsync: int(c.MinInsync), unclean: c.UncleanElection}
 		e.configs[id] = f
 	}
 	return f
+}
+
+// durable reports whether what a broker acknowledged of a topic had reached its disk. That is a matter of that
+// broker's settings, not of the controller's.
+func (e *elector) durable(id topic.ID, broker int32) bool {
+	r := replicaOf{id, broker}
+	d, ok := e.flushes[r]
+	if !ok {
+		c := e.config(id, broker)
+		d = c.Flush.Durable()
+		e.flushes[r] = d
+	}
+	return d
 }
 
 // epoch returns a live broker's epoch, or 0.
@@ -46,6 +75,12 @@ func (e *elector) epoch(id int32) int64 {
 }
 
 func (e *elector) alive(id int32) bool { return e.epoch(id) != 0 }
+
+// leaving reports whether a broker is to hand over what it has.
+func (e *elector) leaving(id int32) bool {
+	n, ok := e.img.Node(id)
+	return ok && n.State != metadata.NodeLive
+}
 
 func (e *elector) loss(id int32) metadata.Loss {
 	if n, ok := e.img.Node(id); ok {
@@ -61,7 +96,7 @@ func (e *elector) lacks(p *metadata.PartitionState, id int32) metadata.Loss {
 	switch {
 	case p.Leader == id && p.LeaderBrokerEpoch == e.epoch(id):
 		return metadata.LossNone
-	case loss == metadata.LossRelaxed && e.facts(p.Partition.ID).durable:
+	case loss == metadata.LossRelaxed && e.durable(p.Partition.ID, id):
 		return metadata.LossNone // what it had acknowledged had reached the disk
 	}
 	return loss
@@ -74,21 +109,34 @@ func (e *elector) lacks(p *metadata.PartitionState, id int32) metadata.Loss {
 //  2. Dead replicas leave the ISR, as long as a live one stays. While the ISR is smaller than
 //     min.insync.replicas the high watermark stands still, so they still have all that is committed, and go
 //     to the ELR.
-//  3. If the leader is not leading under its present epoch, the first of the replicas that is alive and in
-//     the ISR leads, or else in the ELR, or else the last known leader, or else nobody.
+//  3. A reassignment ends whose added replicas are all in the ISR: the others leave, under a new leader epoch.
+//  4. If the leader is not leading under its present epoch, the first of the replicas that is alive and in
+//     the ISR leads, or else in the ELR, or else the last known leader, or else, only if the topic allows unclean
+//     elections, anyone who is alive, or else nobody. A leader that is about to leave makes way as soon as
+//     another of the ISR can lead.
 func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, bool) {
 	n := *p
 	e.strip(&n)
 	e.bury(&n)
-	if n.Leader < 0 || !slices.Contains(n.ISR, n.Leader) || e.epoch(n.Leader) != n.LeaderBrokerEpoch {
+	ended := e.endReassignment(&n)
+	switch {
+	case n.Leader < 0 || !slices.Contains(n.ISR, n.Leader) || e.epoch(n.Leader) != n.LeaderBrokerEpoch:
 		e.elect(&n)
+	case e.leaving(n.Leader):
+		if id := e.pick(n.Replicas, n.ISR); id != n.Leader && !e.leaving(id) {
+			e.crown(&n, id)
+		}
+	}
+	if ended && n.LeaderEpoch == p.LeaderEpoch {
+		n.LeaderEpoch++ // so that replicas that have left are fenced
 	}
 	return n, !same(p, &n)
 }
 
 func same(a, b *metadata.PartitionState) bool {
 	return a.Leader == b.Leader && a.LeaderBrokerEpoch == b.LeaderBrokerEpoch && a.LeaderEpoch == b.LeaderEpoch &&
-		a.LastKnownLeader == b.LastKnownLeader && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.ELR, b.ELR)
+		a.LastKnownLeader == b.LastKnownLeader && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.ELR, b.ELR) &&
+		slices.Equal(a.Replicas, b.Replicas) && slices.Equal(a.Adding, b.Adding) && slices.Equal(a.Removing, b.Removing)
 }
 
 // strip is step 1 of next.
@@ -122,7 +170,7 @@ func (e *elector) bury(n *metadata.PartitionState) {
 	n.ISR = living
 }
 
-// elect is step 3 of next.
+// elect is step 4 of next.
 func (e *elector) elect(n *metadata.PartitionState) {
 	if id := e.pick(n.Replicas, n.ISR); id >= 0 {
 		e.crown(n, id)
@@ -139,6 +187,9 @@ func (e *elector) elect(n *metadata.PartitionState) {
 	if id := n.LastKnownLeader; len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
 		n.ISR = []int32{id}
 		e.crown(n, id)
+		return
+	}
+	if e.facts(n.Partition.ID).unclean && e.electUnclean(n) {
 		return
 	}
 	if n.Leader >= 0 {
@@ -161,7 +212,7 @@ func (e *elector) pick(replicas, set []int32) int32 {
 		if !e.alive(id) || !slices.Contains(set, id) {
 			continue
 		}
-		if node, ok := e.img.Node(id); ok && node.State != metadata.NodeLive {
+		if e.leaving(id) {
 			if leaving < 0 {
 				leaving = id
 			}

@@ -21,6 +21,16 @@ var (
 	ErrReplicationFactor = errors.New("invalid replication factor")
 	// ErrAssignment: an explicit assignment that contradicts itself or names unknown brokers.
 	ErrAssignment = errors.New("invalid replica assignment")
+	// ErrNoReassignment: there is none under way that could be cancelled.
+	ErrNoReassignment = errors.New("no reassignment in progress")
+	// ErrElectionNotNeeded: the partition is led by whom the election would choose.
+	ErrElectionNotNeeded = errors.New("election not needed")
+	// ErrPreferredLeader: the preferred leader is away, not in sync or about to leave.
+	ErrPreferredLeader = errors.New("preferred leader not available")
+	// ErrEligibleLeaders: no replica is alive, not even one that may lack records.
+	ErrEligibleLeaders = errors.New("no eligible leader available")
+	// ErrUnknownBroker: no broker of that id was ever registered, or it has left for good.
+	ErrUnknownBroker = errors.New("broker not registered")
 	// ErrRequest: a request that contradicts itself.
 	ErrRequest = errors.New("invalid request")
 	// ErrConfig: a change of settings that cannot be, and that no topic.Error reports.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"firn/metadata"
@@ -16,8 +17,11 @@ func (c *Controller) reconcile(ctx context.Context, img *metadata.Image) time.Du
 	if t.seen != img || t.again {
 		ch := img.Diff(t.seen)
 		todo := changedPartitions(ch)
-		if t.again || t.seen == nil || len(ch.Brokers)+len(ch.Nodes) > 0 {
+		switch {
+		case t.again || t.seen == nil || len(ch.Brokers)+len(ch.Nodes) > 0:
 			todo, t.shards = img.Partitions(), true
+		case ch.Cluster || slices.ContainsFunc(ch.Topics, func(c metadata.TopicChange) bool { return c.Settings }):
+			todo = img.Partitions() // whether elections may be unclean is a setting
 		}
 		t.seen, t.again = img, false
 		txns, elected := c.planPartitions(img, todo)
@@ -39,7 +43,10 @@ func (c *Controller) reconcile(ctx context.Context, img *metadata.Image) time.Du
 	if txns := c.planLosses(img); len(txns) > 0 {
 		return c.commitAll(ctx, txns)
 	}
-	return whenChanged
+	if txns := c.planDeparture(img); len(txns) > 0 {
+		return c.commitAll(ctx, txns)
+	}
+	return c.balance(ctx, img)
 }
 
 // changedPartitions yields the partitions that changed and are still there.
@@ -64,12 +71,19 @@ func (c *Controller) planPartitions(img *metadata.Image, todo iter.Seq[*metadata
 		}
 		guards := []metadata.Cmp{c.mine(), metadata.ModIs(c.keys.Partition(p.Partition), p.Rev)}
 		if next.LeaderEpoch != p.LeaderEpoch {
-			elected++
+			if next.Leader != p.Leader || next.LeaderBrokerEpoch != p.LeaderBrokerEpoch {
+				elected++
+			}
 			if next.Leader >= 0 {
 				guards = append(guards, metadata.CreatedAt(c.keys.Broker(next.Leader), next.LeaderBrokerEpoch))
 			}
 		}
-		txns = append(txns, metadata.Txn{If: guards, Then: []metadata.Op{c.keys.PutPartition(&next)}})
+		txn := metadata.Txn{If: guards, Then: []metadata.Op{c.keys.PutPartition(&next)}}
+		if err := c.fence(e, p, &next, &txn); err != nil {
+			c.log.Error("unclean election", "error", err) // it stays without a leader
+			continue
+		}
+		txns = append(txns, txn)
 	}
 	return txns, elected
 }

@@ -1,0 +1,124 @@
+package controller
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"firn/metadata"
+	"firn/metadata/topic"
+)
+
+// sync has a partition's leader write the ISR.
+func (m *member) sync(p *metadata.PartitionState, isr ...int32) {
+	m.c.t.Helper()
+	next := *p
+	next.ISR = isr
+	res, err := m.kv.Txn(m.c.ctx, metadata.Txn{
+		If:   []metadata.Cmp{metadata.ModIs(m.store.Keys().Partition(p.Partition), p.Rev)},
+		Then: []metadata.Op{m.store.Keys().PutPartition(&next)},
+	})
+	if err == nil {
+		_, err = m.store.WaitRev(m.c.ctx, res.Rev)
+	}
+	if err != nil || !res.OK {
+		m.c.t.Fatal(res.OK, err)
+	}
+}
+
+func (c *cluster) three(change ...func(*metadata.Registration, *Options)) (a, b, d *member) {
+	a, b, d = c.start(1, change...), c.start(2, change...), c.start(3, change...)
+	a.await("brokers", func(img *metadata.Image) bool { return len(img.Brokers()) == 3 })
+	return a, b, d
+}
+
+func (m *member) place(name string, replicas ...int32) topic.Partition {
+	m.c.t.Helper()
+	got := m.ctl.CreateTopics(m.c.ctx, []NewTopic{{Name: name, Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: replicas}}}, false)[0]
+	if got.Err != nil {
+		m.c.t.Fatal(got.Err)
+	}
+	return topic.Partition{ID: got.Topic.ID}
+}
+
+func (m *member) partition(tp topic.Partition) *metadata.PartitionState {
+	p, _ := m.store.Image().Partition(tp)
+	return p
+}
+
+func TestReassignmentEndsWithTheReplicasAskedFor(t *testing.T) {
+	c := newCluster(t)
+	a, _, _ := c.three()
+	tp := a.place("t", 1, 2)
+	if err := a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{3, 2}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	p := a.partition(tp)
+	if got := show(p); got != "[3 2 1]+[3]-[1] isr [1 2] leader 1@0" {
+		t.Fatal(got)
+	}
+	a.sync(p, 3, 2, 1)
+	a.await("the end", func(img *metadata.Image) bool { p, _ := img.Partition(tp); return len(p.Removing) == 0 })
+	if got := show(a.partition(tp)); got != "[3 2]+[]-[] isr [3 2] leader 3@1" {
+		t.Error(got)
+	}
+}
+
+func TestBrokersLeaveForGood(t *testing.T) {
+	c := newCluster(t)
+	a, _, _ := c.three()
+	tp := a.place("t", 2, 1)
+	if err := a.ctl.Unregister(c.ctx, 9); !errors.Is(err, ErrUnknownBroker) {
+		t.Errorf("a stranger: %v", err)
+	}
+	wide := a.place("wide", 1, 2, 3)
+	if err := a.ctl.Unregister(c.ctx, 2); !errors.Is(err, ErrReplicationFactor) {
+		t.Errorf("with too few others: %v", err)
+	}
+	if err := a.ctl.DeleteTopics(c.ctx, []topic.ID{wide.ID})[0]; err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := a.ctl.Unregister(c.ctx, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.await("the reassignment", func(img *metadata.Image) bool {
+		p, _ := img.Partition(tp)
+		return p.Leader == 1 && slices.Equal(p.Adding, ids{3}) && slices.Equal(p.Removing, ids{2})
+	})
+	a.sync(a.partition(tp), 1, 2, 3)
+	img := a.await("the end", func(img *metadata.Image) bool { n, _ := img.Node(2); return n.State == metadata.NodeGone })
+	if p, _ := img.Partition(tp); fmt.Sprint(p.Replicas) != "[3 1]" {
+		t.Errorf("%s", show(p))
+	}
+	if err := a.ctl.Unregister(c.ctx, 2); !errors.Is(err, ErrUnknownBroker) {
+		t.Errorf("one who has left: %v", err)
+	}
+}
+
+// Whatever an old leader has decided to put into the tier fails once another was elected uncleanly: the tier head is
+// written with the election.
+func TestUncleanElectionsFenceTheTier(t *testing.T) {
+	c := newCluster(t)
+	a, b, _ := c.three(func(_ *metadata.Registration, o *Options) {
+		o.FenceTier = func(head []byte, epoch int32) ([]byte, error) { return append(bytes.Clone(head), byte(epoch)), nil }
+	})
+	tp := a.place("t", 2, 3)
+	a.sync(a.partition(tp), 2)
+	b.crash()
+	a.await("no leader", func(img *metadata.Image) bool { p, _ := img.Partition(tp); return p.Leader < 0 })
+	if _, ok := a.store.Image().TierHead(tp); ok {
+		t.Fatal("a clean step wrote the tier head")
+	}
+	if err := a.ctl.Elect(c.ctx, []Election{{Topic: "t", Unclean: true}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	p := a.partition(tp)
+	head, _ := a.store.Image().TierHead(tp)
+	if p.Leader != 3 || len(head.Value) != 1 || int32(head.Value[0]) != p.LeaderEpoch || head.Rev != p.Rev {
+		t.Errorf("%s, tier head %v of revision %d, the record's is %d", show(p), head.Value, head.Rev, p.Rev)
+	}
+}

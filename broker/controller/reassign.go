@@ -1,0 +1,184 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"firn/metadata"
+	"firn/metadata/topic"
+)
+
+// Reassignment asks for other replicas of one partition.
+type Reassignment struct {
+	Topic     string
+	Partition int32
+	// Replicas are the ones to end with, the preferred leader first. Nil cancels the reassignment under way.
+	Replicas []int32
+	// KeepFactor refuses replicas of another number than there are now.
+	KeepFactor bool
+}
+
+// Reassign begins, changes or cancels reassignments; one error (or nil) per entry. A reassignment goes on by
+// itself: the partition's record holds old and new replicas until all new ones are in sync, and then exactly
+// those asked for, under a new leader epoch. Records are readable and writable all the time.
+//
+// Errors: ErrNotController, ErrUnknownTopic, ErrAssignment, ErrReplicationFactor, ErrNoReassignment, ErrRequest
+// and metadata's.
+func (c *Controller) Reassign(ctx context.Context, list []Reassignment) []error {
+	return c.verb(ctx, "reassign", len(list), func(ctx context.Context, errs []error) {
+		img := c.store.Image()
+		e := newElector(img, c.opts.Defaults)
+		txns := make([]metadata.Txn, len(list))
+		seen := make(map[topic.Partition]bool)
+		for i, r := range list {
+			var p *metadata.PartitionState
+			if p, errs[i] = partitionOf(img, r.Topic, r.Partition); errs[i] != nil {
+				continue
+			}
+			if seen[p.Partition] {
+				errs[i] = fmt.Errorf("%w: %s-%d is named twice", ErrRequest, r.Topic, r.Partition)
+				continue
+			}
+			seen[p.Partition] = true
+			var next metadata.PartitionState
+			if next, errs[i] = e.reassign(p, r); errs[i] == nil {
+				txns[i] = c.replace(p, &next)
+			}
+		}
+		c.commitEach(ctx, txns, errs, conflict)
+	})
+}
+
+// partitionOf returns a partition's record by its topic's name.
+func partitionOf(img *metadata.Image, name string, index int32) (*metadata.PartitionState, error) {
+	t, ok := img.Topic(name)
+	if !ok {
+		return nil, fmt.Errorf("%w: %q", ErrUnknownTopic, name)
+	}
+	p, ok := img.Partition(topic.Partition{ID: t.ID, Index: index})
+	if !ok {
+		return nil, fmt.Errorf("%w: %q has no partition %d", ErrUnknownTopic, name, index)
+	}
+	return p, nil
+}
+
+// replace returns the transaction of a verb that puts next in p's place. It writes nothing if they are the same.
+func (c *Controller) replace(p, next *metadata.PartitionState) metadata.Txn {
+	txn := metadata.Txn{
+		If:   []metadata.Cmp{c.mine(), metadata.ModIs(c.keys.Partition(p.Partition), p.Rev)},
+		Else: []string{c.keys.Controller()},
+	}
+	if same(p, next) {
+		return txn
+	}
+	if next.LeaderEpoch != p.LeaderEpoch && next.Leader >= 0 {
+		txn.If = append(txn.If, metadata.CreatedAt(c.keys.Broker(next.Leader), next.LeaderBrokerEpoch))
+	}
+	txn.Then = []metadata.Op{c.keys.PutPartition(next)}
+	return txn
+}
+
+// reassign returns a partition's record with a reassignment begun, changed or cancelled. What it can end with at
+// once, it ends with.
+func (e *elector) reassign(p *metadata.PartitionState, r Reassignment) (metadata.PartitionState, error) {
+	n := *p
+	moving := len(p.Adding)+len(p.Removing) > 0
+	settled := without(p.Replicas, in(p.Adding)) // what there was before
+	target := r.Replicas
+	switch {
+	case target == nil && !moving:
+		return n, fmt.Errorf("%w: of %s-%d", ErrNoReassignment, r.Topic, r.Partition)
+	case target == nil:
+		target = settled
+	default:
+		if err := checkTarget(e.img, settled, r); err != nil {
+			return n, err
+		}
+	}
+	if moving && slices.Equal(target, without(p.Replicas, in(p.Removing))) {
+		return n, nil // this very reassignment is under way
+	}
+	n.Adding, n.Removing = without(target, in(settled)), without(settled, in(target))
+	n.Replicas = slices.Concat(target, n.Removing)
+	if dropped := without(p.Adding, in(target)); len(dropped) > 0 {
+		if !e.drop(&n, dropped) {
+			return *p, fmt.Errorf("%w: no other replica of %s-%d could lead it", ErrAssignment, r.Topic, r.Partition)
+		}
+	}
+	if final, changed := e.next(&n); changed && len(final.Adding)+len(final.Removing) == 0 {
+		final.LeaderEpoch = p.LeaderEpoch + 1 // one step, however many reasons
+		return final, nil
+	}
+	return n, nil
+}
+
+// drop takes replicas that were being added out of a partition. False if none of the others could lead then.
+func (e *elector) drop(n *metadata.PartitionState, dropped []int32) bool {
+	isr := without(n.ISR, in(dropped))
+	n.ELR = without(n.ELR, in(dropped))
+	if slices.Contains(dropped, n.LastKnownLeader) {
+		n.LastKnownLeader = -1
+	}
+	if len(isr) == len(n.ISR) {
+		return true // they had no say yet
+	}
+	n.ISR = isr
+	switch id := e.pick(n.Replicas, isr); {
+	case id < 0:
+		return false
+	case slices.Contains(dropped, n.Leader):
+		e.crown(n, id)
+	default:
+		n.LeaderEpoch++
+	}
+	return true
+}
+
+// endReassignment is step 3 of next. It waits for every added replica, and for as many replicas in sync among those that
+// stay as an acknowledgement with acks=all was worth. It reports whether the reassignment has ended.
+func (e *elector) endReassignment(n *metadata.PartitionState) bool {
+	if len(n.Adding)+len(n.Removing) == 0 {
+		return false
+	}
+	stay, isr := without(n.Replicas, in(n.Removing)), without(n.ISR, in(n.Removing))
+	enough := min(max(e.facts(n.Partition.ID).minInsync, 1), len(stay))
+	if len(without(n.Adding, in(isr))) > 0 || len(isr) < enough || e.pick(stay, isr) < 0 {
+		return false
+	}
+	n.Replicas, n.ISR, n.ELR = stay, isr, without(n.ELR, in(n.Removing))
+	if slices.Contains(n.Removing, n.LastKnownLeader) {
+		n.LastKnownLeader = -1
+	}
+	n.Adding, n.Removing = nil, nil
+	return true
+}
+
+// checkTarget reports what is wrong with the replicas a partition is to end with.
+func checkTarget(img *metadata.Image, settled []int32, r Reassignment) error {
+	at := fmt.Sprintf("%s-%d", r.Topic, r.Partition)
+	if len(r.Replicas) == 0 {
+		return fmt.Errorf("%w: %s has no replicas", ErrAssignment, at)
+	}
+	for i, id := range r.Replicas {
+		if slices.Contains(r.Replicas[:i], id) {
+			return fmt.Errorf("%w: %s has broker %d twice", ErrAssignment, at, id)
+		}
+		node, ok := img.Node(id)
+		switch {
+		case !ok || node.State == metadata.NodeGone:
+			return fmt.Errorf("%w: %s is to be on broker %d, which is not registered", ErrAssignment, at, id)
+		case node.State != metadata.NodeLive && !slices.Contains(settled, id):
+			return fmt.Errorf("%w: %s is to be on broker %d, which is about to leave", ErrAssignment, at, id)
+		}
+	}
+	if r.KeepFactor && len(r.Replicas) != len(settled) {
+		return fmt.Errorf("%w: %s has %d replicas, not %d", ErrReplicationFactor, at, len(settled), len(r.Replicas))
+	}
+	return nil
+}
+
+// in returns whether an id is one of a list.
+func in(list []int32) func(int32) bool {
+	return func(id int32) bool { return slices.Contains(list, id) }
+}

@@ -1,0 +1,214 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"firn/metadata"
+	"firn/metadata/topic"
+)
+
+// moving is a partition led by its first replica, with all of them in sync.
+func moving(img *metadata.Image, tp topic.Partition, replicas, adding, removing, isr []int32) *metadata.PartitionState {
+	p := &metadata.PartitionState{
+		Partition: tp, Leader: isr[0], LeaderEpoch: 7, ISR: isr, Replicas: replicas, Adding: adding, Removing: removing, LastKnownLeader: -1,
+	}
+	if b, ok := img.Broker(isr[0]); ok {
+		p.LeaderBrokerEpoch = b.Epoch
+	}
+	return p
+}
+
+func show(p *metadata.PartitionState) string {
+	return fmt.Sprint(p.Replicas, "+", p.Adding, "-", p.Removing, " isr ", p.ISR, " leader ", p.Leader, "@", p.LeaderEpoch)
+}
+
+type ids = []int32
+
+func TestReassign(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	w := newWorld(t).alive(1, 2, 3, 4, 5)
+	for _, id := range (ids{1, 2, 3, 4, 6}) { // 6 is away
+		w.node(id, metadata.NodeLive, metadata.LossNone)
+	}
+	w.node(7, metadata.NodeGone, metadata.LossNone).node(5, metadata.NodeDraining, metadata.LossNone)
+	img := w.settings(tp.ID, map[string]string{"min.insync.replicas": "2"}).image()
+	for _, c := range []struct {
+		name                       string
+		replicas, adding, removing ids
+		isr, target                ids
+		keep                       bool
+		want                       string
+		err                        error
+	}{
+		{name: "one for another", replicas: ids{1, 2, 3}, isr: ids{1, 2, 3}, target: ids{4, 2, 3}, want: "[4 2 3 1]+[4]-[1] isr [1 2 3] leader 1@7"},
+		{name: "another order", replicas: ids{1, 2, 3}, isr: ids{1, 2, 3}, target: ids{3, 2, 1}, want: "[3 2 1]+[]-[] isr [1 2 3] leader 1@7"},
+		{name: "fewer", replicas: ids{1, 2, 3}, isr: ids{1, 2, 3}, target: ids{2, 3}, want: "[2 3]+[]-[] isr [2 3] leader 2@8"},
+		{name: "fewer, too few of them in sync", replicas: ids{1, 2, 3}, isr: ids{1, 2}, target: ids{2, 3}, want: "[2 3 1]+[]-[1] isr [1 2] leader 1@7"},
+		{name: "the same", replicas: ids{1, 2, 3}, isr: ids{1, 2, 3}, target: ids{1, 2, 3}, want: "[1 2 3]+[]-[] isr [1 2 3] leader 1@7"},
+		{name: "the one under way", replicas: ids{4, 2, 3, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2, 3}, target: ids{4, 2, 3}, want: "[4 2 3 1]+[4]-[1] isr [1 2 3] leader 1@7"},
+		{name: "cancelled", replicas: ids{4, 2, 3, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2, 3}, want: "[2 3 1]+[]-[] isr [1 2 3] leader 1@7"},
+		{name: "cancelled when one added leads", replicas: ids{4, 3, 2, 1}, adding: ids{4, 3}, removing: ids{2, 1}, isr: ids{4, 1}, want: "[2 1]+[]-[] isr [1] leader 1@8"},
+		{name: "cancelled with nobody else in sync", replicas: ids{4, 3, 2, 1}, adding: ids{4, 3}, removing: ids{2, 1}, isr: ids{4}, err: ErrAssignment},
+		{name: "changed", replicas: ids{4, 2, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2}, target: ids{3, 2}, want: "[3 2 1]+[3]-[1] isr [1 2] leader 1@7"},
+		{name: "nothing to cancel", replicas: ids{1, 2}, isr: ids{1, 2}, err: ErrNoReassignment},
+		{name: "to nobody", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{}, err: ErrAssignment},
+		{name: "twice to one", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 1}, err: ErrAssignment},
+		{name: "to a stranger", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 9}, err: ErrAssignment},
+		{name: "to one who has left", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 7}, err: ErrAssignment},
+		{name: "to one who leaves", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 5}, err: ErrAssignment},
+		{name: "to one who is away", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 6}, want: "[1 6 2]+[6]-[2] isr [1 2] leader 1@7"},
+		{name: "another factor", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 2, 3}, keep: true, err: ErrReplicationFactor},
+		{name: "the factor there was", replicas: ids{3, 2, 1}, adding: ids{3}, removing: ids{1}, isr: ids{1, 2}, target: ids{4, 1}, keep: true, want: "[4 1 2]+[4]-[2] isr [1 2] leader 1@7"},
+	} {
+		e := newElector(img, topic.Defaults{})
+		p := moving(img, tp, c.replicas, c.adding, c.removing, c.isr)
+		before := show(p)
+		n, err := e.reassign(p, Reassignment{Topic: "t", Replicas: c.target, KeepFactor: c.keep})
+		if !errors.Is(err, c.err) || err == nil && show(&n) != c.want {
+			t.Errorf("%s: %s, %v; want %s, %v", c.name, show(&n), err, c.want, c.err)
+		}
+		if show(p) != before {
+			t.Errorf("%s: the image's record has become %s", c.name, show(p))
+		}
+	}
+}
+
+// A reassignment ends in one step, once every added replica is in sync, and never with fewer in sync than the topic wants.
+func TestReassignmentEnds(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	img := newWorld(t).alive(1, 2, 3, 4).settings(tp.ID, map[string]string{"min.insync.replicas": "2"}).image()
+	for _, c := range []struct {
+		name string
+		isr  ids
+		want string // "" for no change
+	}{
+		{"the added one is not in sync", ids{1, 2, 3}, ""},
+		{"all are in sync", ids{1, 2, 3, 4}, "[4 2 3]+[]-[] isr [2 3 4] leader 4@8"},
+		{"another leads and stays", ids{2, 1, 4}, "[4 2 3]+[]-[] isr [2 4] leader 2@8"},
+		{"too few of those that stay are in sync", ids{1, 4}, ""},
+	} {
+		e := newElector(img, topic.Defaults{})
+		p := moving(img, tp, ids{4, 2, 3, 1}, ids{4}, ids{1}, c.isr)
+		n, changed := e.next(p)
+		if changed != (c.want != "") || changed && show(&n) != c.want {
+			t.Errorf("%s: %s, changed %v; want %q", c.name, show(&n), changed, c.want)
+		}
+		if again, more := e.next(&n); more {
+			t.Errorf("%s: %s does not stay: %s", c.name, show(&n), show(&again))
+		}
+	}
+}
+
+// What a disk has lost is a matter of the settings of its broker, whoever is the controller.
+func TestDurabilityIsThatOfTheReplicasBroker(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	w := newWorld(t).alive(1, 2, 3)
+	for id := int32(1); id <= 2; id++ {
+		w.node(id, metadata.NodeLive, metadata.LossRelaxed)
+	}
+	w.ops = append(w.ops, w.keys.PutSettings(w.keys.BrokerSettings(2), metadata.Settings{Values: map[string]string{"log.flush.interval.messages": "100"}}))
+	img := w.image()
+	n, _ := newElector(img, topic.Defaults{}).next(parse(t, "3/123/-/-", tp, img))
+	if got := format(&n); got != "3/13/-/-" {
+		t.Errorf("after a power cut of 1, which is durable, and 2, which is not: %s", got)
+	}
+}
+
+func TestElectionsOnRequest(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	for _, c := range []struct {
+		name    string
+		alive   ids
+		leaving int32
+		before  string
+		unclean bool
+		want    string
+		lossy   bool
+		err     error
+	}{
+		{name: "the preferred leads again", alive: ids{1, 2, 3}, before: "2/123/-/-", want: "1+/123/-/-"},
+		{name: "it leads already", alive: ids{1, 2, 3}, before: "1/123/-/-", err: ErrElectionNotNeeded},
+		{name: "it is not in sync", alive: ids{1, 2, 3}, before: "2/23/-/-", err: ErrPreferredLeader},
+		{name: "it is away", alive: ids{2, 3}, before: "2/123/-/-", err: ErrPreferredLeader},
+		{name: "it is about to leave", alive: ids{1, 2, 3}, leaving: 1, before: "2/123/-/-", err: ErrPreferredLeader},
+		{name: "unclean, but somebody leads", alive: ids{1, 2}, before: "2/2/-/-", unclean: true, err: ErrElectionNotNeeded},
+		{name: "unclean, and needed", alive: ids{2, 3}, before: "-/1/-/-", unclean: true, want: "2+/2/-/-", lossy: true},
+		{name: "unclean, but one can lead cleanly", alive: ids{2, 3}, before: "-/13/-/-", unclean: true, want: "3+/3/-/-"},
+		{name: "unclean, and nobody lives", before: "-/1/-/-", unclean: true, err: ErrEligibleLeaders},
+	} {
+		w := newWorld(t).alive(c.alive...).settings(tp.ID, map[string]string{"min.insync.replicas": "1"})
+		if c.leaving != 0 {
+			w.node(c.leaving, metadata.NodeDraining, metadata.LossNone)
+		}
+		img := w.image()
+		e := newElector(img, topic.Defaults{})
+		p := parse(t, c.before, tp, img)
+		n, err := e.request(p, Election{Topic: "t", Unclean: c.unclean})
+		if !errors.Is(err, c.err) || err == nil && (format(&n) != c.want || e.unclean(p, &n) != c.lossy) {
+			t.Errorf("%s: %s becomes %s, unclean %v, %v; want %s, %v", c.name, c.before, format(&n), e.unclean(p, &n), err, c.want, c.err)
+		}
+	}
+}
+
+// Where the topic allows it, whoever is alive leads when nobody can without loss, and not before.
+func TestUncleanElectionsByPolicy(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	values := map[string]string{"min.insync.replicas": "1", "unclean.leader.election.enable": "true"}
+	img := newWorld(t).alive(2, 3).settings(tp.ID, values).image()
+	for before, want := range map[string]string{"1/1/-/-": "2+/2/-/-", "1/13/-/-": "3+/3/-/-", "1/1/3/-": "3+/3/1/-", "-/-/-/3": "3+/3/-/-"} {
+		e := newElector(img, topic.Defaults{})
+		n, _ := e.next(parse(t, before, tp, img))
+		if got := format(&n); got != want {
+			t.Errorf("%s becomes %s, want %s", before, got, want)
+		}
+		if again, more := e.next(&n); more {
+			t.Errorf("%s does not stay: %s", format(&n), format(&again))
+		}
+	}
+}
+
+// A leader that is to leave makes way while it is alive, and stays as long as nobody else can lead.
+func TestLeadersMakeWayBeforeTheyLeave(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	img := newWorld(t).alive(1, 2, 3).node(1, metadata.NodeDraining, metadata.LossNone).image()
+	for before, want := range map[string]string{"1/123/-/-": "2+/123/-/-", "1/1/-/-": "1/1/-/-", "3/123/-/-": "3/123/-/-"} {
+		n, _ := newElector(img, topic.Defaults{}).next(parse(t, before, tp, img))
+		if got := format(&n); got != want {
+			t.Errorf("%s becomes %s, want %s", before, got, want)
+		}
+	}
+}
+
+func TestBalance(t *testing.T) {
+	id := topic.NewID()
+	for _, c := range []struct{ away, of, percent, want int }{
+		{1, 10, 10, 0}, {2, 10, 10, 2}, {1, 9, 10, 1}, {150, 200, 10, maxBalanceMoves}, {0, 10, 0, 0},
+	} {
+		w := newWorld(t).alive(1, 2)
+		w.ops = append(w.ops, w.keys.PutTopic(&metadata.Topic{ID: id, Name: "t", Partitions: int32(c.of), ReplicationFactor: 2}), w.keys.PutTopicName("t", id))
+		for i := range c.of {
+			p := &metadata.PartitionState{Partition: topic.Partition{ID: id, Index: int32(i)}, Leader: 1, Replicas: ids{1, 2}, ISR: ids{1, 2}, LastKnownLeader: -1}
+			if i < c.away {
+				p.Leader = 2
+			}
+			w.ops = append(w.ops, w.keys.PutPartition(p))
+		}
+		img := w.image()
+		now := time.Now()
+		if b, _ := img.Broker(1); b.Started.After(now) {
+			t.Fatal(b.Started)
+		}
+		moves := newElector(img, topic.Defaults{}).balance(now, c.percent)
+		if len(moves) != c.want {
+			t.Errorf("%d of %d are led by others: %d moves, want %d", c.away, c.of, len(moves), c.want)
+		}
+		for _, m := range moves {
+			if m.Leader != 1 || m.LeaderEpoch != 1 {
+				t.Errorf("%+v", m)
+			}
+		}
+	}
+}
