@@ -357,7 +357,8 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 	b.lease = lease
 	b.undo(b.deregister)
 	b.controller, err = controller.New(controller.Options{
-		Store: b.store, Lease: lease, Defaults: b.cfg.TopicDefaults(),
+		Store: b.store, Lease: lease, Defaults: b.cfg.TopicDefaults(), FenceTier: fenceTier,
+		BalanceInterval: b.cfg.Balance.interval(), ImbalancePercent: b.cfg.Balance.Percent,
 		NumPartitions: b.cfg.Topics.NumPartitions, ReplicationFactor: b.cfg.Topics.ReplicationFactor,
 		CheckBrokerSettings: func(_ int32, overrides map[string]string) error { return CheckDynamic(overrides) }, Logger: b.log, Registerer: b.reg,
 	})

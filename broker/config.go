@@ -30,6 +30,7 @@ type Config struct {
 	Groups      Groups
 	Log         Log
 	Replication Replication
+	Balance     Balance
 	Etcd        Etcd
 	Tier        Tier
 	Disk        segment.Thresholds // disk.free.*
@@ -92,6 +93,21 @@ type Replication struct {
 	MaxWait        time.Duration // replica.fetch.wait.max.ms
 	SocketTimeout  time.Duration // replica.socket.timeout.ms
 	Backoff        time.Duration // replica.fetch.backoff.ms
+}
+
+// Balance is when leadership goes back to the replicas that were meant to lead.
+type Balance struct {
+	Enable   bool          // auto.leader.rebalance.enable
+	Interval time.Duration // leader.imbalance.check.interval.seconds
+	Percent  int32         // leader.imbalance.per.broker.percentage
+}
+
+// interval is how often leadership is balanced, 0 for never.
+func (b Balance) interval() time.Duration {
+	if !b.Enable {
+		return 0
+	}
+	return b.Interval
 }
 
 // Etcd is where the metadata lives: a cluster elsewhere, or one member in this process.

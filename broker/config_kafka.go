@@ -29,7 +29,7 @@ var kafkaOnly = func() map[string]bool {
 const kafkaOnlyNames = `
 	add.partitions.to.txn.retry.backoff.max.ms add.partitions.to.txn.retry.backoff.ms alter.config.policy.class.name
 	alter.log.dirs.replication.quota.window.num alter.log.dirs.replication.quota.window.size.seconds
-	authorizer.class.name auto.leader.rebalance.enable background.threads broker.heartbeat.interval.ms broker.id
+	authorizer.class.name background.threads broker.heartbeat.interval.ms broker.id
 	client.quota.callback.class connection.failed.authentication.delay.ms connections.max.reauth.ms
 	controlled.shutdown.enable controller.listener.names controller.performance.always.log.threshold.ms
 	controller.performance.sample.period.ms controller.quorum.append.linger.ms controller.quorum.bootstrap.servers
@@ -54,7 +54,7 @@ const kafkaOnlyNames = `
 	initial.broker.registration.timeout.ms internal.metadata.delete.delay.millis
 	internal.metadata.log.segment.bytes internal.metadata.max.batch.size.in.bytes
 	internal.metadata.max.fetch.size.in.bytes kafka.metrics.polling.interval.secs kafka.metrics.reporters
-	leader.imbalance.check.interval.seconds log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
+	log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable
 	log.cleaner.io.buffer.load.factor log.cleaner.io.buffer.size log.cleaner.io.max.bytes.per.second log.cleaner.threads
 	log.dir.failure.timeout.ms log.flush.offset.checkpoint.interval.ms log.flush.start.offset.checkpoint.interval.ms
 	log.initial.task.delay.ms max.connection.creation.rate max.connections.per.ip.overrides
@@ -123,6 +123,6 @@ const kafkaOnlyNames = `
 const kafkaGoneNames = `
 	auto.include.jmx.reporter broker.id.generation.enable control.plane.listener.name controlled.shutdown.max.retries
 	controlled.shutdown.retry.backoff.ms delegation.token.master.key group.coordinator.new.enable
-	inter.broker.protocol.version leader.imbalance.per.broker.percentage log.message.downconversion.enable
+	inter.broker.protocol.version log.message.downconversion.enable
 	log.message.format.version log.message.timestamp.difference.max.ms offsets.commit.required.acks
 	reserved.broker.max.id`

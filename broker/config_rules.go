@@ -57,7 +57,7 @@ func period(unit time.Duration, lo int64, field func(*Config) *time.Duration) ru
 	hi := math.MaxInt64 / int64(unit)
 	return rule{
 		typ:     topic.Long,
-		allowed: fmt.Sprintf("a whole number of %s, %d or more", map[time.Duration]string{time.Millisecond: "milliseconds", time.Minute: "minutes"}[unit], lo),
+		allowed: fmt.Sprintf("a whole number of %s, %d or more", map[time.Duration]string{time.Millisecond: "milliseconds", time.Second: "seconds", time.Minute: "minutes"}[unit], lo),
 		set: func(c *Config, v string) bool {
 			n, err := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
 			*field(c) = time.Duration(min(n, hi)) * unit

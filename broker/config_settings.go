@@ -66,7 +66,7 @@ func setting(name, value, doc string, r rule) Setting {
 
 // ownSettings are the settings of the broker itself.
 func ownSettings() []Setting {
-	return slices.Concat(identitySettings(), networkSettings(), topicLifeSettings(), groupSettings(), logSettings(), replicationSettings(), etcdSettings(), tierSettings())
+	return slices.Concat(identitySettings(), networkSettings(), topicLifeSettings(), groupSettings(), logSettings(), replicationSettings(), balanceSettings(), etcdSettings(), tierSettings())
 }
 
 func identitySettings() []Setting {
@@ -166,6 +166,17 @@ func replicationSettings() []Setting {
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.SocketTimeout })),
 		setting("replica.fetch.backoff.ms", "1000", "The longest pause before a follower tries again after an error. The first ones are shorter.",
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.Backoff })),
+	}
+}
+
+func balanceSettings() []Setting {
+	return []Setting{
+		setting("auto.leader.rebalance.enable", "true", "Give leadership back to preferred leaders from time to time. The controller's setting counts.",
+			boolean(func(c *Config) *bool { return &c.Balance.Enable })),
+		setting("leader.imbalance.check.interval.seconds", "300", "How often that is looked at.",
+			period(time.Second, 1, func(c *Config) *time.Duration { return &c.Balance.Interval })),
+		setting("leader.imbalance.per.broker.percentage", "10", "A broker gets its partitions back if others lead more than this share of those that prefer it.",
+			whole(0, 100, func(c *Config) *int32 { return &c.Balance.Percent })),
 	}
 }
 

@@ -75,6 +75,7 @@ func TestDefaultConfig(t *testing.T) {
 			Fetchers: 2, MaxLag: 30 * time.Second, PartitionBytes: 1 << 20, ResponseBytes: 4<<20 - 64<<10,
 			MaxWait: 500 * time.Millisecond, SocketTimeout: 30 * time.Second, Backoff: time.Second,
 		},
+		Balance: Balance{Enable: true, Interval: 5 * time.Minute, Percent: 10},
 		Etcd:    Etcd{RequestTimeout: 5 * time.Second},
 		Tier:    Tier{CacheBytes: 1 << 30, ReadMemoryBytes: -1, ReadConcurrency: 16, UploadConcurrency: 2, DeleteGrace: 15 * time.Minute, PublishInterval: 6 * time.Hour, CheckInterval: time.Minute, ScrubInterval: 7 * 24 * time.Hour},
 		Disk:    segment.DefaultThresholds,
@@ -259,7 +260,7 @@ func TestKafkasOwnFileIsTaken(t *testing.T) {
 		},
 		"3": {
 			"broker.id=0", "zookeeper.connect=localhost:2181", "zookeeper.connection.timeout.ms=18000", "inter.broker.protocol.version=3.0",
-			"log.message.format.version=3.0", "leader.imbalance.per.broker.percentage=10", "password.encoder.secret=x",
+			"log.message.format.version=3.0", "controlled.shutdown.max.retries=3", "password.encoder.secret=x",
 		},
 	} {
 		t.Run("Kafka "+name, func(t *testing.T) {

@@ -37,6 +37,22 @@ func readTierHead(value []byte) (metadata.TierFields, error) {
 	return metadata.TierFields{LogStart: h.LogStart, TierEnd: h.TierEnd, Bytes: h.StoredBytes}, nil
 }
 
+// fenceTier writes a tier head anew under a leader epoch.
+func fenceTier(value []byte, leaderEpoch int32) ([]byte, error) {
+	var h manifest.Head
+	if value != nil {
+		var err error
+		if h, err = manifest.DecodeHead(value); err != nil {
+			return nil, err
+		}
+	}
+	h, err := manifest.Apply(h, leaderEpoch, manifest.Fence{})
+	if err != nil {
+		return nil, err
+	}
+	return h.Encode(), nil
+}
+
 // source is a replica as the uploader sees it.
 type source struct {
 	tiering.Source
