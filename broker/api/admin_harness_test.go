@@ -160,6 +160,9 @@ type fakeController struct {
 	delete []topic.ID
 	more   []controller.MorePartitions
 	alter  []controller.AlterSettings
+	moves  []controller.Reassignment
+	elect  []controller.Election
+	gone   []int32
 	dry    []bool // validateOnly of each call
 	limit  time.Duration
 }
@@ -219,6 +222,32 @@ func (f *fakeController) AlterSettings(ctx context.Context, alter []controller.A
 		out[i] = errors.Join(f.err, f.errs[a.Topic])
 	}
 	return out
+}
+
+func (f *fakeController) Reassign(ctx context.Context, list []controller.Reassignment) []error {
+	defer f.enter(ctx, false)()
+	f.moves = append(f.moves, list...)
+	out := make([]error, len(list))
+	for i, r := range list {
+		out[i] = errors.Join(f.err, f.errs[r.Topic])
+	}
+	return out
+}
+
+func (f *fakeController) Elect(ctx context.Context, list []controller.Election) []error {
+	defer f.enter(ctx, false)()
+	f.elect = append(f.elect, list...)
+	out := make([]error, len(list))
+	for i, e := range list {
+		out[i] = errors.Join(f.err, f.errs[e.Topic])
+	}
+	return out
+}
+
+func (f *fakeController) Unregister(ctx context.Context, broker int32) error {
+	defer f.enter(ctx, false)()
+	f.gone = append(f.gone, broker)
+	return f.err
 }
 
 // awaitCalls waits until the controller has answered n calls.

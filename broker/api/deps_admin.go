@@ -39,13 +39,16 @@ type AdminDeps struct {
 	RefuseDeletion bool
 }
 
-// Controller changes topics and settings. Its calls return when the change is committed and in this
+// Controller changes topics, settings and who holds them. Its calls return when the change is committed and in this
 // broker's image; their errors are those of package controller.
 type Controller interface {
 	CreateTopics(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.CreatedTopic
 	DeleteTopics(ctx context.Context, ids []topic.ID) []error
 	CreatePartitions(ctx context.Context, more []controller.MorePartitions, validateOnly bool) []error
 	AlterSettings(ctx context.Context, alter []controller.AlterSettings, validateOnly bool) []error
+	Reassign(ctx context.Context, list []controller.Reassignment) []error
+	Elect(ctx context.Context, list []controller.Election) []error
+	Unregister(ctx context.Context, broker int32) error
 }
 
 var _ Controller = (*controller.Controller)(nil)
@@ -122,6 +125,11 @@ func init() {
 	mapErrors(controller.ErrPartitions, kerr.InvalidPartitions)
 	mapErrors(controller.ErrReplicationFactor, kerr.InvalidReplicationFactor)
 	mapErrors(controller.ErrAssignment, kerr.InvalidReplicaAssignment)
+	mapErrors(controller.ErrNoReassignment, kerr.NoReassignmentInProgress)
+	mapErrors(controller.ErrElectionNotNeeded, kerr.ElectionNotNeeded)
+	mapErrors(controller.ErrPreferredLeader, kerr.PreferredLeaderNotAvailable)
+	mapErrors(controller.ErrEligibleLeaders, kerr.EligibleLeadersNotAvailable)
+	mapErrors(controller.ErrUnknownBroker, kerr.BrokerIDNotRegistered)
 	mapErrors(controller.ErrRequest, kerr.InvalidRequest)
 	mapErrors(controller.ErrConfig, kerr.InvalidConfig)
 	mapErrors(topic.ErrName, kerr.InvalidTopicException)
