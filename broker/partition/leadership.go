@@ -81,6 +81,9 @@ func (r *Replica) BecomeLeader(st State) error {
 	r.wakeFetches()
 	r.notifyUpload()
 	done.complete()
+	if len(st.ELR) > 0 && r.set.opts.InSync != nil {
+		r.set.opts.InSync.Propose(r) // with enough in sync they hold the high watermark back until they are struck off
+	}
 	r.set.kick(r)
 	return nil
 }

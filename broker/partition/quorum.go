@@ -127,10 +127,11 @@ func (q *quorum) joins(f *follower, hw int64) bool {
 
 // highWatermark returns the offset below which every record is on all replicas that count, at least hw, where it stood.
 // own is our own end, of a durable topic the durable one. While fewer than minISR are in sync it is frozen, so that
-// nothing is committed which too few disks have. A replica that has caught up and is about to join counts as if it had,
+// nothing is committed which too few disks have; and while any others are eligible, who lack what is committed from then
+// on: when min.insync.replicas was lowered, they are struck off the record first. A replica that has caught up and is about to join counts as if it had,
 // or it might never get there.
 func (q *quorum) highWatermark(hw, own int64, minISR int, maxLag time.Duration, now time.Time) int64 {
-	if len(q.isr) < minISR {
+	if len(q.isr) < minISR || len(q.elr) > 0 {
 		return hw
 	}
 	low := own
@@ -186,7 +187,7 @@ func (q *quorum) propose(hw, leaderEnd int64, minISR int, maxLag time.Duration, 
 		}
 		p.ISR, p.Joiners = append(p.ISR, f.id), append(p.Joiners, j)
 	}
-	if len(left) == 0 && len(p.Joiners) == 0 {
+	if len(left) == 0 && len(p.Joiners) == 0 && (len(q.elr) == 0 || len(p.ISR) < minISR) {
 		return Proposal{}, false
 	}
 	if len(p.ISR) < minISR {

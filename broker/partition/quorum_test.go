@@ -300,3 +300,29 @@ func TestLeaderIsHeldByThoseWhoCouldLead(t *testing.T) {
 		t.Fatal("held for a second")
 	}
 }
+
+// With a min.insync.replicas that was lowered nothing is committed before those who will lack it are no longer eligible.
+func TestLoweredMinISRStrikesTheEligibleFirst(t *testing.T) {
+	now := time.Unix(1000, 0)
+	st := State{Leader: 1, LeaderEpoch: 4, Rev: 10, Replicas: []int32{1, 2}, ISR: []int32{1}, ELR: []int32{2}}
+	q := newQuorum(1, st, 100, now)
+	const lowered = 1
+	if hw := q.highWatermark(100, 120, lowered, time.Second, now); hw != 100 {
+		t.Errorf("high watermark is %d while another is eligible", hw)
+	}
+	p, ok := q.propose(100, 120, lowered, time.Second, now, func(Joiner) bool { return true })
+	if !ok || !slices.Equal(p.ISR, []int32{1}) || len(p.ELR) > 0 {
+		t.Fatalf("proposed %+v, %v", p, ok)
+	}
+	if hw := q.highWatermark(100, 120, lowered, time.Second, now); hw != 100 {
+		t.Errorf("high watermark is %d before that is committed", hw)
+	}
+	st.ISR, st.ELR, st.Rev = p.ISR, p.ELR, 11
+	q.adopt(st)
+	if hw := q.highWatermark(100, 120, lowered, time.Second, now); hw != 120 {
+		t.Errorf("high watermark is %d, want 120", hw)
+	}
+	if p, ok := q.propose(120, 120, lowered, time.Second, now, func(Joiner) bool { return true }); ok {
+		t.Errorf("proposed once more: %+v", p)
+	}
+}

@@ -74,6 +74,9 @@ func (r *Replica) SetConfig(c topic.Config) {
 	r.advance(&done)
 	r.notifyUpload()
 	done.complete()
+	if r.set.opts.InSync != nil {
+		r.set.opts.InSync.Propose(r) // with another min.insync.replicas nobody may be eligible any more
+	}
 	r.set.kick(r)
 }
 
