@@ -93,7 +93,7 @@ storage, and what brokers must agree on in etcd.`)
 	root.AddCommand(
 		newDev(a), newBroker(a), newConfig(a),
 		newTopic(a), newProduce(a), newConsume(a), newGroup(a),
-		newTier(a), newCheck(a), newBench(a), newVersion(a),
+		newTier(a), newHealth(a), newCheck(a), newBench(a), newVersion(a),
 	)
 	return root
 }

@@ -122,8 +122,8 @@ const (
 	maxTierBytes = 128 << 20
 )
 
-// fetchTier asks a broker's console.
-func fetchTier(ctx context.Context, addr, name string) ([]console.TierPartition, error) {
+// askConsole asks the console at addr for path. The caller closes the body of what it answers.
+func askConsole(ctx context.Context, addr, path string, query url.Values) (*http.Response, error) {
 	full := addr
 	if host, _, _ := strings.Cut(addr, "/"); isHostPort(host) {
 		full = "http://" + addr
@@ -132,10 +132,8 @@ func fetchTier(ctx context.Context, addr, name string) ([]console.TierPartition,
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, usagef("--http %q: want HOST:PORT", addr)
 	}
-	u = u.JoinPath("/v1/tier")
-	u.RawQuery = url.Values{"topic": {name}}.Encode()
-	ctx, cancel := context.WithTimeout(ctx, tierTimeout)
-	defer cancel()
+	u = u.JoinPath(path)
+	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
@@ -148,21 +146,33 @@ func fetchTier(ctx context.Context, addr, name string) ([]console.TierPartition,
 		}
 		return nil, fmt.Errorf("no console answers at %s: %w", u.Host, err)
 	}
+	return resp, nil
+}
+
+// fetchTier asks a broker's console.
+func fetchTier(ctx context.Context, addr, name string) ([]console.TierPartition, error) {
+	ctx, cancel := context.WithTimeout(ctx, tierTimeout)
+	defer cancel()
+	resp, err := askConsole(ctx, addr, "/v1/tier", url.Values{"topic": {name}})
+	if err != nil {
+		return nil, err
+	}
+	host := resp.Request.URL.Host
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxTierBytes))
 	if err != nil {
-		return nil, fmt.Errorf("read from %s: %w", u.Host, err)
+		return nil, fmt.Errorf("read from %s: %w", host, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		var e struct{ Error string }
 		if json.Unmarshal(body, &e) == nil && e.Error != "" {
 			return nil, errors.New(e.Error)
 		}
-		return nil, fmt.Errorf("%s answers %s", u.Host, resp.Status)
+		return nil, fmt.Errorf("%s answers %s", host, resp.Status)
 	}
 	list := []console.TierPartition{}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, fmt.Errorf("read from %s: %w", u.Host, err)
+		return nil, fmt.Errorf("read from %s: %w", host, err)
 	}
 	return list, nil
 }
