@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // plain returns a client of our own.
@@ -309,5 +311,34 @@ func BenchmarkConsume(b *testing.B) {
 	a := testApp(c.ListenAddrs()[0], nil, io.Discard, io.Discard)
 	if code := run(context.Background(), a, []string{"consume", "t", "-e"}); code != exitOK {
 		b.Fatal(code)
+	}
+}
+
+// A leader that was just elected does not know yet how far its partition can be read: that is no reason to give up.
+func TestConsumeWaitsForNewLeader(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	firn(t, addr, "a\n", "produce", "t").ok(t)
+	asked := 0
+	c.ControlKey(int16(kmsg.ListOffsets), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		if asked++; asked > 2 {
+			return nil, nil, false
+		}
+		c.KeepControl()
+		r := req.(*kmsg.ListOffsetsRequest)
+		resp := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, topic := range r.Topics {
+			rt := kmsg.NewListOffsetsResponseTopic()
+			rt.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				rp := kmsg.NewListOffsetsResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, kerr.OffsetNotAvailable.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	if out := firn(t, addr, "", "consume", "t", "--from", "earliest", "--count", "1").ok(t); out != "a\n" || asked < 3 {
+		t.Errorf("got %q after %d questions", out, asked)
 	}
 }

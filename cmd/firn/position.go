@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // positionForms is what parsePosition reads, for help texts.
@@ -106,8 +107,27 @@ func listOffsets(name string, list kadm.ListedOffsets, err error) (offsets, erro
 }
 
 // resolve returns the offset that pos means in each partition of a topic, not bounded by where the
-// partitions begin and end. A time is the first record of that time or later, or the end.
+// partitions begin and end. A time is the first record of that time or later, or the end. For a moment
+// after its election a leader does not know how far its partition can be read: then it is asked again.
 func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (offsets, error) {
+	deadline := time.Now().Add(reachTimeout)
+	for {
+		out, err := resolveOnce(ctx, adm, name, pos)
+		if !errors.Is(err, kerr.OffsetNotAvailable) || time.Now().After(deadline) {
+			return out, err
+		}
+		select {
+		case <-ctx.Done():
+			return out, err
+		case <-time.After(askAgain):
+		}
+	}
+}
+
+// askAgain is how long a leader that needs a moment is given.
+const askAgain = 100 * time.Millisecond
+
+func resolveOnce(ctx context.Context, adm *kadm.Client, name string, pos position) (offsets, error) {
 	var list kadm.ListedOffsets
 	var err error
 	switch pos.kind {
