@@ -16,7 +16,7 @@ FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang.
 TIMEOUT := -timeout 20m
 
-.PHONY: help run run-minio build cross test test-clients test-root race vet lint fuzz crash bench demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root race vet lint fuzz crash bench demo-logs tools check clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,9 +28,17 @@ run-minio: build ## the same with a real MinIO as the bucket
 	@$(INSTALL) minio
 	exec deploy/demo/minio.sh $(ARGS)
 
+cluster: build ## three etcd members, a MinIO and three brokers on loopback, until Ctrl-C (ARGS=--remove: their data)
+	@$(INSTALL) etcd minio
+	exec deploy/demo/cluster.sh $(ARGS)
+
 # Without a C library the program runs anywhere, and has fewer pages of it in memory.
 build: ## build ./bin/firn
 	CGO_ENABLED=0 $(GO) build -o bin/firn ./cmd/firn
+
+images: build ## scratch images of Firn, etcd and MinIO from local programs, for deploy/compose.local.yaml (needs Docker)
+	@$(INSTALL) etcd etcdctl minio
+	deploy/images.sh
 
 cross: ## compile for each machine that Firn runs on; for laptops the tests, too
 	GOOS=linux GOARCH=amd64 $(GO) build -o /dev/null ./cmd/firn

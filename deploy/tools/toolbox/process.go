@@ -77,6 +77,9 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 // Addr is the address of the i-th port.
 func (p *Process) Addr(i int) string { return fmt.Sprintf("127.0.0.1:%d", p.Ports[i]) }
 
+// Output is the end of what the server wrote so far, over all its starts.
+func (p *Process) Output() string { return p.output.String() }
+
 // Kill ends the server as a crash would (SIGKILL) and waits until it is gone.
 func (p *Process) Kill() {
 	p.tb.Helper()
