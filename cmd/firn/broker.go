@@ -12,8 +12,8 @@ func newBroker(a *app) *cobra.Command {
 	var s settingFlags
 	cmd := &cobra.Command{
 		Use:   "broker",
-		Short: "Run a broker on an etcd cluster",
-		Long: `Run a broker. Settings come from flags, from FIRN_* environment variables (FIRN_NODE_ID for
+		Short: "Run a broker on an etcd cluster, or ask a cluster about its brokers",
+		Long: `Run a broker; the commands below ask a cluster about the brokers it has. Settings come from flags, from FIRN_* environment variables (FIRN_NODE_ID for
 node.id), from the file and from defaults, in this order; 'firn config' shows them all.
 Needed are node.id and etcd.endpoints.`,
 		Example: `  firn broker --config /etc/firn/broker.properties
@@ -40,5 +40,6 @@ Needed are node.id and etcd.endpoints.`,
 	}
 	s.addFile(cmd)
 	s.addSet(cmd)
+	cmd.AddCommand(newBrokerList(a), newBrokerDescribe(a), newBrokerDecommission(a))
 	return cmd
 }

@@ -91,7 +91,7 @@ storage, and what brokers must agree on in etcd.`)
 		root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages", fmt.Sprint(".FlagUsagesWrapped ", w)))
 	}
 	root.AddCommand(
-		newDev(a), newBroker(a), newConfig(a),
+		newDev(a), newBroker(a), newCluster(a), newConfig(a),
 		newTopic(a), newProduce(a), newConsume(a), newGroup(a),
 		newTier(a), newHealth(a), newCheck(a), newBench(a), newVersion(a),
 	)

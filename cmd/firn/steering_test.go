@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"firn/broker/brokertest"
+	"firn/broker/console"
+)
+
+func TestSteeringCalledWrongly(t *testing.T) {
+	for args, want := range map[string]string{
+		"broker describe":                            "missing one BROKER",
+		"broker describe x":                          `BROKER "x": want a number`,
+		"broker decommission -- -1":                  `BROKER "-1": want a number`,
+		"topic reassign a --assign 0=1,x":            `--assign "0=1,x": want PARTITION=BROKER,... in numbers`,
+		"topic reassign a --assign 0":                `--assign "0": want KEY=VALUE`,
+		"topic reassign a --assign 0=1 --assign 0=2": "--assign names partition 0 twice",
+		"topic reassign a --assign 0=1 --cancel":     "--cancel and --assign exclude each other",
+		"cluster status x":                           `unexpected argument "x"`,
+		"cluster stat":                               `firn cluster has no command "stat", did you mean status?`,
+	} {
+		firn(t, "", "", strings.Fields(args)...).fails(t, exitUsage, want)
+	}
+}
+
+// Each thing that is not well is named, and what only consoles tell is added up.
+func TestClusterStatusFindsWhatIsWrong(t *testing.T) {
+	lease := "ok"
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/readyz" {
+			_, _ = fmt.Fprintf(w, "started: ok\nlease: %s\n", lease)
+			return
+		}
+		_ = json.NewEncoder(w).Encode([]console.TierPartition{{LagBytes: 5, LagSeconds: 2, Failures: 3}, {LagBytes: 7, LagSeconds: 1}})
+	}))
+	defer srv.Close()
+	detail := kadm.PartitionDetail{Topic: "t", Leader: -1, Replicas: []int32{1, 2, 3}, ISR: []int32{1}}
+	v := clusterView{
+		Controller: -1, Brokers: []brokerLine{{ID: 1, Up: true}, {ID: 2}},
+		Topics: kadm.TopicDetails{"t": {Topic: "t", Partitions: kadm.PartitionDetails{0: detail}}},
+		Moves:  kadm.ListPartitionReassignmentsResponses{"t": {0: {Topic: "t", AddingReplicas: []int32{3}}}},
+	}
+	v.count()
+	s := statusOf(&v)
+	addr := strings.TrimPrefix(srv.URL, "http://")
+	if err := s.askConsole(t.Context(), addr); err != nil {
+		t.Error(err)
+	}
+	lease = "gone"
+	if err := s.askConsole(t.Context(), addr); err == nil || err.Error() != "gone" {
+		t.Error(err)
+	}
+	s.Etcd[1] = "gone"
+	want := "1 broker down, no controller, 1 partition offline, 1 partition under-replicated, 2 failing uploads, 1 broker without etcd"
+	if got := strings.Join(s.wrong(), ", "); got != want || s.TierLagBytes != 24 || s.TierLagSeconds != 2 {
+		t.Errorf("%s; want %s; %+v", got, want, s)
+	}
+	v.Topics["t"].Partitions[0] = kadm.PartitionDetail{Topic: "t", Leader: 1, Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2}}
+	if s := statusOf(&v); len(s.UnderReplicated)+len(s.Offline) != 0 || len(s.Moving) != 1 {
+		t.Errorf("a replica that is being added is missed: %+v", s)
+	}
+}
+
+// A topic is moved between real brokers and one of them leaves for good, while nothing that was acknowledged gets lost.
+func TestReplicasMoveBetweenBrokers(t *testing.T) {
+	c := startTrio(t, 3)
+	addr := strings.Join(c.bootstrap(), ",")
+	status := func() (s clusterStatus) {
+		t.Helper()
+		out := firn(t, addr, "", "cluster", "status", "--json")
+		if err := json.Unmarshal([]byte(out.out), &s); err != nil {
+			t.Fatalf("%v in %q, %q", err, out.out, out.err)
+		}
+		return s
+	}
+	firn(t, addr, "", "topic", "create", "logs", "--partitions", "2", "--replication-factor", "2", "--config", "min.insync.replicas=2").ok(t)
+	brokertest.Eventually(t, "the cluster is well", func() (bool, error) {
+		s := status() // but that the consoles, whose ports the system chose, are not found
+		well := s.Controller > 0 && s.Partitions == 2 && len(s.UnderReplicated)+len(s.Offline)+len(s.Moving) == 0
+		return well && len(s.Brokers) == 3 && len(s.Etcd) == 3 && slices.Equal(s.wrong(), []string{"3 brokers without etcd"}), fmt.Errorf("%+v", s)
+	})
+	cl, err := kgo.NewClient(c.seeds(), kgo.DefaultProduceTopic("logs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	sent := 0
+	produce := func() {
+		t.Helper()
+		for range 50 {
+			if err := cl.ProduceSync(context.Background(), kgo.StringRecord(fmt.Sprint(sent))).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+	}
+	produce()
+	firn(t, addr, "", "topic", "reassign", "logs", "--assign", "0=3,1", "--assign", "1=3,2", "--wait").ok(t)
+	produce()
+	replicas := func() (all [][]int32) {
+		t.Helper()
+		topics, err := c.adm.ListTopics(context.Background(), "logs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range topics["logs"].Partitions.Sorted() {
+			all = append(all, p.Replicas)
+		}
+		return all
+	}
+	brokertest.Eventually(t, "the replicas are those asked for", func() (bool, error) {
+		got := fmt.Sprint(replicas())
+		return got == "[[3 1] [3 2]]", fmt.Errorf("%s", got)
+	})
+	if out := firn(t, addr, "", "broker", "decommission", "3").ok(t); !strings.Contains(out, "broker 3 has left and can be stopped\n") {
+		t.Errorf("decommission: %q", out)
+	}
+	produce()
+	brokertest.Eventually(t, "others have the replicas", func() (bool, error) {
+		got := replicas()
+		return !slices.ContainsFunc(got, func(r []int32) bool { return slices.Contains(r, 3) || len(r) != 2 }), fmt.Errorf("%v", got)
+	})
+	firn(t, addr, "", "broker", "decommission", "2").fails(t, exitError, "INVALID_REPLICATION_FACTOR")
+	if out := firn(t, addr, "", "broker", "describe", "1").ok(t); strings.Count(out, "logs") != 2 {
+		t.Errorf("describe: %q", out)
+	}
+	got := firn(t, addr, "", "consume", "logs", "--from", "earliest", "--count", fmt.Sprint(sent), "--format", `%v\n`)
+	seen := map[string]bool{}
+	for v := range strings.FieldsSeq(got.out) {
+		seen[v] = true
+	}
+	if got.code != exitOK || len(seen) != sent {
+		t.Errorf("%d of %d records: %d, %s", len(seen), sent, got.code, got.err)
+	}
+}
