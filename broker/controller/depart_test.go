@@ -66,6 +66,22 @@ func TestReassignmentEndsWithTheReplicasAskedFor(t *testing.T) {
 	}
 }
 
+// A topic grows by partitions like those it has, not like those it was made with.
+func TestTopicsGrowAsTheyWereReassigned(t *testing.T) {
+	c := newCluster(t)
+	a, _, _ := c.three()
+	tp := a.place("t", 1)
+	if err := a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{1, 2, 3}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ctl.CreatePartitions(c.ctx, []MorePartitions{{Name: "t", Total: 2}}, false)[0]; err != nil {
+		t.Fatal(err)
+	}
+	if p := a.partition(topic.Partition{ID: tp.ID, Index: 1}); len(p.Replicas) != 3 {
+		t.Errorf("%s", show(p))
+	}
+}
+
 func TestBrokersLeaveForGood(t *testing.T) {
 	c := newCluster(t)
 	a, _, _ := c.three()

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -10,10 +11,11 @@ import (
 	"firn/metadata/topic"
 )
 
-// moving is a partition led by its first replica, with all of them in sync.
+// moving is a partition led by the first that is in sync, if that one is alive.
 func moving(img *metadata.Image, tp topic.Partition, replicas, adding, removing, isr []int32) *metadata.PartitionState {
 	p := &metadata.PartitionState{
 		Partition: tp, Leader: isr[0], LeaderEpoch: 7, ISR: isr, Replicas: replicas, Adding: adding, Removing: removing, LastKnownLeader: -1,
+		LeaderBrokerEpoch: 1, // of the past
 	}
 	if b, ok := img.Broker(isr[0]); ok {
 		p.LeaderBrokerEpoch = b.Epoch
@@ -98,6 +100,47 @@ func TestReassignmentEnds(t *testing.T) {
 		}
 		if again, more := e.next(&n); more {
 			t.Errorf("%s: %s does not stay: %s", c.name, show(&n), show(&again))
+		}
+	}
+}
+
+// Every state of a reassignment, with every set of brokers alive: it never leaves the committed records behind.
+func TestReassignmentsKeepWhatIsCommitted(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	subset := func(bits int) (out ids) {
+		for id := int32(1); id <= 4; id++ {
+			if bits>>(id-1)&1 == 1 {
+				out = append(out, id)
+			}
+		}
+		return out
+	}
+	for alive := range 16 {
+		img := newWorld(t).alive(subset(alive)...).settings(tp.ID, map[string]string{"min.insync.replicas": "2"}).image()
+		e := newElector(img, topic.Defaults{})
+		for isr := 1; isr < 16; isr++ {
+			for elr := range 16 {
+				if isr&elr != 0 {
+					continue
+				}
+				p := moving(img, tp, ids{4, 2, 3, 1}, ids{4}, ids{1}, subset(isr))
+				p.ELR = subset(elr)
+				n, _ := e.next(p)
+				at := fmt.Sprintf("alive %v, %s, elr %v becomes %s, elr %v", subset(alive), show(p), p.ELR, show(&n), n.ELR)
+				had := in(slices.Concat(p.ISR, p.ELR))
+				if len(n.ISR) == 0 || len(without(n.ISR, had)) > 0 || len(without(n.ISR, in(n.Replicas))) > 0 {
+					t.Errorf("%s: the ISR", at)
+				}
+				if n.Leader >= 0 && (!slices.Contains(n.ISR, n.Leader) || !e.alive(n.Leader)) {
+					t.Errorf("%s: the leader", at)
+				}
+				if ended := len(n.Removing) == 0; ended && (!slices.Contains(n.ISR, 4) || len(n.ISR) < 2 || n.LeaderEpoch != p.LeaderEpoch+1) {
+					t.Errorf("%s: it should not have ended like that", at)
+				}
+				if again, more := e.next(&n); more {
+					t.Errorf("%s, and then %s", at, show(&again))
+				}
+			}
 		}
 	}
 }
@@ -204,6 +247,9 @@ func TestBalance(t *testing.T) {
 		moves := newElector(img, topic.Defaults{}).balance(now, c.percent)
 		if len(moves) != c.want {
 			t.Errorf("%d of %d are led by others: %d moves, want %d", c.away, c.of, len(moves), c.want)
+		}
+		if early := newElector(img, topic.Defaults{}).balance(time.UnixMilli(0).Add(balanceAfter-1), c.percent); len(early) > 0 {
+			t.Errorf("leadership goes to a broker that has just started")
 		}
 		for _, m := range moves {
 			if m.Leader != 1 || m.LeaderEpoch != 1 {

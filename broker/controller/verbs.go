@@ -133,9 +133,14 @@ func (c *Controller) planGrowth(img *metadata.Image, m MorePartitions) (metadata
 	case added > maxPartitions:
 		return metadata.Txn{}, tooMany(added)
 	}
+	// The topic's own record says what it was made with; it may have been reassigned since.
+	factor := int(t.ReplicationFactor)
+	if p, ok := img.Partition(topic.Partition{ID: t.ID}); ok {
+		factor = len(p.Replicas) - len(p.Removing)
+	}
 	assignment, err := m.Assignment, error(nil)
 	if assignment == nil {
-		all, perr := place(placeable(img), int(m.Total), int(t.ReplicationFactor), topicSeed(t.ID))
+		all, perr := place(placeable(img), int(m.Total), factor, topicSeed(t.ID))
 		if perr != nil {
 			return metadata.Txn{}, perr
 		}
@@ -143,7 +148,7 @@ func (c *Controller) planGrowth(img *metadata.Image, m MorePartitions) (metadata
 	} else if len(assignment) != added {
 		err = fmt.Errorf("%w: %d partitions are added but %d assigned", ErrAssignment, added, len(assignment))
 	} else {
-		err = checkAssignment(img, assignment, int(t.ReplicationFactor))
+		err = checkAssignment(img, assignment, factor)
 	}
 	if err != nil {
 		return metadata.Txn{}, err
