@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"firn/broker/brokertest"
@@ -141,5 +143,76 @@ func TestReplicasMoveBetweenBrokers(t *testing.T) {
 	}
 	if got.code != exitOK || len(seen) != sent {
 		t.Errorf("%d of %d records: %d, %s", len(seen), sent, got.code, got.err)
+	}
+}
+
+// Nobody in sync is left: the partition waits for an operator's word, then goes on with what the other replica has, and the
+// replica that comes back follows it. After that its preferred leader leads again on request.
+func TestUncleanElectionOnRequest(t *testing.T) {
+	c := startTrio(t, 3, "tier.url=file://"+t.TempDir(), "replica.lag.time.max.ms=1500")
+	ctx := context.Background()
+	elect := func(how kadm.ElectLeadersHow) error {
+		var set kadm.TopicsSet
+		set.Add("t", 0)
+		got, err := c.adm.ElectLeaders(ctx, how, set)
+		return errors.Join(err, got["t"][0].Err)
+	}
+	addr := strings.Join(c.bootstrap(), ",")
+	brokertest.Eventually(t, "the topic is created", func() (bool, error) {
+		r := firn(t, addr, "", "topic", "create", "t", "--if-not-exists", "--partitions", "1", "--replication-factor", "2", "--config", "min.insync.replicas=1")
+		return r.code == exitOK, errors.New(r.err)
+	})
+	firn(t, addr, "", "topic", "reassign", "t", "--assign", "0=1,2", "--wait").ok(t)
+	c.awaitInSync("t", 2)
+	brokertest.Eventually(t, "the first leads", func() (bool, error) {
+		if err := elect(kadm.ElectPreferredReplica); !errors.Is(err, kerr.ElectionNotNeeded) {
+			return err == nil, err
+		}
+		return true, nil
+	})
+	produce := func(v string) {
+		t.Helper()
+		cl, err := kgo.NewClient(c.seeds(), kgo.DefaultProduceTopic("t"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cl.Close()
+		if err := cl.ProduceSync(ctx, kgo.StringRecord(v)).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	produce("both have it")
+	c.brokers[1].Kill()
+	c.awaitInSync("t", 1)
+	produce("only the first has it")
+	c.brokers[0].Kill()
+	c.brokers[1].Restart()
+	brokertest.Eventually(t, "the partition is offline and the controller counts it", func() (bool, error) {
+		n := 0.0
+		for _, b := range c.brokers[1:] {
+			v, err := b.Metric("firn_controller_offline_partitions")
+			if err != nil {
+				return false, err
+			}
+			n += v
+		}
+		return n == 1, fmt.Errorf("%v are counted", n)
+	})
+	brokertest.Eventually(t, "an unclean election is made", func() (bool, error) {
+		err := elect(kadm.ElectLiveReplica)
+		return err == nil, err
+	})
+	c.await("t", "the second leads", func(p kadm.PartitionDetail) bool { return p.Leader == 2 })
+	produce("after the election")
+	c.brokers[0].Restart()
+	c.awaitInSync("t", 2)
+	brokertest.Eventually(t, "the preferred leader is elected", func() (bool, error) {
+		err := elect(kadm.ElectPreferredReplica)
+		return err == nil, err
+	})
+	c.await("t", "the first leads", func(p kadm.PartitionDetail) bool { return p.Leader == 1 })
+	got := firn(t, addr, "", "consume", "t", "--count", "2").ok(t)
+	if got != "both have it\nafter the election\n" {
+		t.Errorf("read %q", got)
 	}
 }
