@@ -76,7 +76,7 @@ func TestDecompressionBombs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d bytes sent, resident memory %d MiB before, %d MiB at most", len(b), before>>20, most>>20)
-	if limit := int64(256+256*runtime.GOMAXPROCS(0)) << 20; most-before > limit {
+	if limit := int64(640) << 20; most-before > limit {
 		t.Errorf("resident memory grew by %d MiB, at most %d are allowed", (most-before)>>20, limit>>20)
 	}
 }

@@ -21,8 +21,9 @@ const (
 	maxZstdWindow = 128 << 20
 	// zstdBlock is the most that one block of a zstd frame decodes to.
 	zstdBlock = 128 << 10
-	// maxPooled is the largest buffer that the pool keeps: a rare huge batch should not stay.
-	maxPooled = 4 << 20
+	// hugeOutput is more than what honest batches decompress to. Of what needs more than that there is one at a time in
+	// this process, and its memory is not kept.
+	hugeOutput = 16 << 20
 	// minOutput spares small batches the first growing steps.
 	minOutput = 4 << 10
 )
@@ -36,7 +37,8 @@ const xerialHeaderLen = 16
 // Buffer is memory that Each decompresses into, kept from call to call. The zero value is ready. It
 // must not be used by two calls at once.
 type Buffer struct {
-	b []byte
+	b    []byte
+	huge bool // it has the one place for huge output
 }
 
 var (
@@ -66,10 +68,28 @@ func newZstdDecoder() any {
 }
 
 func putBuffer(buf *Buffer) {
-	if cap(buf.b) > maxPooled {
-		buf.b = nil
-	}
+	buf.release()
 	buffers.Put(buf)
+}
+
+// hugePlace is held by whoever decompresses to more than hugeOutput. Without it as many as have a turn could do so side
+// by side, and the collector would let as much again pile up behind them.
+var hugePlace = make(chan struct{}, 1)
+
+// reserve waits for the place for huge output if n bytes are that.
+func (buf *Buffer) reserve(n int) {
+	if n > hugeOutput && !buf.huge {
+		hugePlace <- struct{}{}
+		buf.huge = true
+	}
+}
+
+// release gives the place for huge output back, and the memory.
+func (buf *Buffer) release() {
+	if buf.huge {
+		buf.b, buf.huge = nil, false
+		<-hugePlace
+	}
 }
 
 // decompress returns what src holds, in buf's memory, which grows to maxBytes at most but for one block
@@ -113,6 +133,7 @@ func (buf *Buffer) readAll(r io.Reader, maxBytes int) ([]byte, error) {
 			return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, maxBytes)
 		}
 		if len(b) == cap(b) {
+			buf.reserve(2 * len(b))
 			b = slices.Grow(b, min(len(b), maxBytes+1-len(b)))
 		}
 		n, err := r.Read(b[len(b):min(cap(b), maxBytes+1)])
@@ -164,6 +185,7 @@ func (buf *Buffer) unsnappyBlock(src []byte, maxBytes int) error {
 	case n/64 > len(src):
 		return snappy.ErrCorrupt
 	default:
+		buf.reserve(at + n)
 		buf.b = slices.Grow(buf.b, n)
 		if _, err := snappy.Decode(buf.b[at:at+n:at+n], src); err != nil {
 			return err
@@ -181,6 +203,7 @@ func (buf *Buffer) unzstd(src []byte, maxBytes int) ([]byte, error) {
 	defer zstdDecoders.Put(d)
 	limit := maxBytes + zstdBlock
 	for room := min(max(2*zstdBlock, cap(buf.b), 4*len(src)), limit); ; room = min(4*room, limit) {
+		buf.reserve(room)
 		b := slices.Grow(buf.b[:0], room)
 		out, err := d.DecodeAll(src, b[:0:room])
 		if cap(out) >= cap(b) {

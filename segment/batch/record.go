@@ -58,6 +58,8 @@ func (b Batch) Each(buf *Buffer, maxBytes int, fn func(Record) error) error {
 	if b.Codec() != None && buf == nil {
 		buf = buffers.Get().(*Buffer)
 		defer putBuffer(buf)
+	} else if buf != nil {
+		defer buf.release()
 	}
 	raw, err := b.plain(buf, maxBytes)
 	if err != nil {

@@ -171,7 +171,9 @@ func TestDecompressionIsBounded(t *testing.T) {
 
 func mustPlain(t *testing.T, b Batch) []byte {
 	t.Helper()
-	raw, err := b.plain(new(Buffer), 1<<30)
+	buf := new(Buffer)
+	defer buf.release()
+	raw, err := b.plain(buf, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
