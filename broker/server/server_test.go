@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -251,8 +252,8 @@ func TestClientThatDoesNotReadInTheWayOfOthers(t *testing.T) {
 // So it does where somebody waits for what its responses hold.
 func TestClientThatDoesNotReadWhatOthersWant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wanted := false
-		h := startPipes(t, Options{Wanted: func() bool { return wanted }, Handler: handlerFunc(func(r *wire.Request) {
+		var wanted atomic.Bool
+		h := startPipes(t, Options{Wanted: wanted.Load, Handler: handlerFunc(func(r *wire.Request) {
 			answer(r, wire.Bytes(make([]byte, 5000)))
 		})})
 		c := h.dial()
@@ -261,7 +262,7 @@ func TestClientThatDoesNotReadWhatOthersWant(t *testing.T) {
 		if n := h.srv.Connections(); n != 1 {
 			t.Fatalf("%d connections while nobody wants the memory", n)
 		}
-		wanted = true
+		wanted.Store(true)
 		<-time.After(time.Minute)
 		expectClosed(t, c)
 		h.stop()
