@@ -20,7 +20,8 @@ var turns = make(chan struct{}, runtime.GOMAXPROCS(0))
 // Turn waits for a turn to decompress a batch, which the caller ends by done. There are as many turns in this process
 // as processors: clients choose which batches are looked into, and how often at a time, and without turns a few small
 // requests could have any number of small batches blown up side by side. Whoever has a turn waits for nothing but a
-// disk, and never for another turn.
+// disk or for the place for huge output, and never for another turn. Nor does it decompress anything while it looks at
+// records: it may have that place already.
 func Turn() (done func()) {
 	turns <- struct{}{}
 	return endTurn
