@@ -61,7 +61,7 @@ test-root: ## power cuts, full disks and cut networks (needs root, xfsprogs and 
 
 # What runs concurrently in one process. The bucket drivers and whole processes are tested without the detector,
 # where they are timed by real servers.
-RACY := ./broker/... ./gc ./metadata/... ./segment ./segment/index ./segment/vfs/... ./tiering ./tiering/chunkcache ./tiering/objstore/mem
+RACY := ./broker/... ./gc ./metadata/... ./segment ./segment/batch ./segment/index ./segment/vfs/... ./tiering ./tiering/chunkcache ./tiering/objstore/mem
 
 race: ## the tests once more under the race detector (needs gcc)
 	@$(INSTALL) minio etcd
