@@ -187,23 +187,27 @@ func (l *Log) writeAt(h *handle, bs []batch.Batch, pos, size int64) error {
 func (l *Log) flushPolicy(a appended, set *Settings) {
 	l.mu.dirty += a.size
 	l.mu.records += a.next - a.base
-	_, size := l.view.Load().active.bounds()
-	if size-l.mu.writeBack >= writeBackBytes {
-		to := size &^ (pageSize - 1) // the last page will be written to again
-		l.view.Load().active.open.Load().log.WriteBack(l.mu.writeBack, to-l.mu.writeBack)
-		l.mu.writeBack = to
-	}
-	switch {
-	case set.FlushMessages > 0 && l.mu.records >= set.FlushMessages, l.mu.dirty >= commitBytes:
+	v := l.view.Load()
+	_, size := v.active.bounds()
+	whole := size &^ (pageSize - 1) // the last page will be written to again
+	if set.FlushMessages > 0 && l.mu.records >= set.FlushMessages || l.mu.dirty >= commitBytes {
 		l.mu.dirty, l.mu.records = 0, 0
+		l.mu.writeBack = whole
 		l.Commit()
-	case !l.mu.armed:
-		l.mu.armed = true
-		if l.mu.timer == nil {
-			l.mu.timer = time.AfterFunc(set.FlushInterval, l.flushTimed)
-		} else {
-			l.mu.timer.Reset(set.FlushInterval)
-		}
+		return
+	}
+	if size-l.mu.writeBack >= writeBackBytes {
+		v.active.open.Load().log.WriteBack(l.mu.writeBack, whole-l.mu.writeBack)
+		l.mu.writeBack = whole
+	}
+	if l.mu.armed {
+		return
+	}
+	l.mu.armed = true
+	if l.mu.timer == nil {
+		l.mu.timer = time.AfterFunc(set.FlushInterval, l.flushTimed)
+	} else {
+		l.mu.timer.Reset(set.FlushInterval)
 	}
 }
 
