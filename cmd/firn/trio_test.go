@@ -371,8 +371,9 @@ func TestFollowerAwayForLong(t *testing.T) {
 	})
 	away.Restart()
 	c.awaitInSync("kill", 3)
+	// One may begin anew twice: leaders that keep half a second may drop more while it reads where the tier ends.
 	anew, err := away.Metric("firn_replication_logs_begun_anew_total")
-	if err != nil || anew != killPartitions {
+	if err != nil || anew < killPartitions {
 		t.Errorf("%v logs begun anew, %v", anew, err)
 	}
 	// It leads now, with what it has: the producers' sequences must be among it.
