@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,9 +43,12 @@ type fetchCall struct {
 	dir       Directory
 	committed bool // isolation level
 	session   *fetchSession
-	follower  partition.Follower
-	keys      []fetchKey // of each part
-	first     int        // the part that the answer begins with: parts are read in turn, but answered in order
+	joins     func(*partition.Fetch) // join, made once
+	stale     bool                   // a follower that is not registered as it says
+	keys      []fetchKey             // of each part
+	held      []heldPart             // the same of a session, empty without one
+	first     int                    // the part that the answer of a request without a session begins with
+	order     []int                  // of the parts in the answer: they are read in turn, but answered in order
 	fetch     partition.Fetch
 	resp      wire.FetchResponse
 }
@@ -62,8 +66,9 @@ func newFetchCall() *fetchCall {
 	c, _ := fetchCalls.Get().(*fetchCall)
 	if c == nil {
 		c = &fetchCall{}
-		c.fetch.Done = c.done
+		c.fetch.Done, c.joins = c.done, c.join
 	}
+	c.fetch.Join = nil
 	return c
 }
 
@@ -71,58 +76,64 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 	c := newFetchCall()
 	c.api, c.req, c.dir = a, req, a.data.Directory()
 	c.committed = body.IsolationLevel == 1
-	c.keys, c.fetch.Parts = c.keys[:0], c.fetch.Parts[:0]
+	c.keys, c.held, c.fetch.Parts = c.keys[:0], c.held[:0], c.fetch.Parts[:0]
 	c.resp = wire.FetchResponse{Topics: c.resp.Topics[:0]}
-	if c.fetch.Follower = nil; isFollower(body) {
-		c.follower = followerOf(body)
-		c.fetch.Follower = &c.follower
-	}
 	session, kerror := a.data.sessions.begin(body)
 	if kerror != nil {
 		c.resp.ErrorCode = kerror.Code
 		c.finish()
 		return
 	}
-	if c.session = session; session != nil {
-		c.first = session.each(func(p *sessionPart) { c.add(p.key, p.asked) })
+	c.session, c.stale, c.fetch.Follower = session, false, nil
+	if isFollower(body) {
+		c.beFollower(body)
+	}
+	if c.first = 0; session != nil {
+		c.fetch.Join = c.joins
 	} else {
 		c.first = c.addAll(body, a.data.rotation.Add(1))
 	}
 	c.fetch.MaxBytes = min(a.data.FetchMaxBytes, int(max(body.MaxBytes, 0)))
 	c.fetch.MinBytes = min(int(body.MinBytes), c.fetch.MaxBytes)
 	c.fetch.MaxWait = time.Duration(max(body.MaxWaitMillis, 0)) * time.Millisecond
-	if c.fetch.Follower != nil {
-		c.checkFollower()
-	}
 	if c.session != nil {
-		c.session.enter(&c.fetch)
+		c.session.enter(c)
 	}
 	ctx := req.Conn.Context
 	req.ReleaseFrame() // the wait may be long
 	a.data.Partitions.Fetch(ctx, &c.fetch)
 }
 
-// checkFollower refuses a follower that is not registered as it says: what it has must not count. The metadata may be
-// behind; it tries again soon.
-func (c *fetchCall) checkFollower() {
-	if b, ok := c.dir.Broker(c.follower.ID); ok && b.Epoch == c.follower.BrokerEpoch {
+// beFollower has the request count as a broker's, unless that is not registered as it says: then what it has must not count,
+// and all it asks for is refused. The metadata may be behind; it tries again soon.
+func (c *fetchCall) beFollower(body *kmsg.FetchRequest) {
+	id, epoch := followerOf(body)
+	b, ok := c.dir.Broker(id)
+	c.stale = !ok || b.Epoch != epoch
+	if c.session == nil || c.stale {
+		c.fetch.Follower = &partition.Follower{ID: id, BrokerEpoch: epoch}
 		return
 	}
-	for i := range c.fetch.Parts {
-		if p := &c.fetch.Parts[i]; p.Err == nil {
-			p.Replica, p.Err = nil, kerr.StaleBrokerEpoch
-		}
-	}
+	c.fetch.Follower = c.session.followed(id, epoch)
 }
 
 // isFollower reports whether a broker asks, or something that says it is one.
-func isFollower(body *kmsg.FetchRequest) bool { return followerOf(body).ID >= 0 }
+func isFollower(body *kmsg.FetchRequest) bool {
+	id, _ := followerOf(body)
+	return id >= 0
+}
 
-func followerOf(body *kmsg.FetchRequest) partition.Follower {
+func followerOf(body *kmsg.FetchRequest) (id int32, brokerEpoch int64) {
 	if body.Version >= 15 {
-		return partition.Follower{ID: body.ReplicaState.ID, BrokerEpoch: body.ReplicaState.Epoch}
+		return body.ReplicaState.ID, body.ReplicaState.Epoch
 	}
-	return partition.Follower{ID: body.ReplicaID, BrokerEpoch: -1}
+	return body.ReplicaID, -1
+}
+
+// join adds the partitions of the session that are due.
+func (c *fetchCall) join(*partition.Fetch) {
+	c.dir = c.api.data.Directory()
+	c.session.join(c)
 }
 
 // asked is what a client wants of a partition.
@@ -188,7 +199,9 @@ func (c *fetchCall) add(k fetchKey, want asked) {
 		Extents: p.Extents[:0],
 	}
 	t, terr := dataTopic(c.dir, c.req.Version >= 13, k.id, k.name)
-	p.Replica, p.Err = c.api.findReplica(t, terr, k.index)
+	if p.Replica, p.Err = c.api.findReplica(t, terr, k.index); p.Err == nil && c.stale {
+		p.Replica, p.Err = nil, kerr.StaleBrokerEpoch
+	}
 	if t != nil && k.name != "" {
 		k.name = t.Name
 	}
@@ -199,11 +212,10 @@ func (c *fetchCall) add(k fetchKey, want asked) {
 // of a topic that is there twice only keep the second.
 func (c *fetchCall) done(*partition.Fetch) {
 	h := hints{dir: c.api.data.Directory(), listener: c.req.Conn.Listener} // what the wait was for may have moved
-	for n := range c.fetch.Parts {
-		i := (c.first + n) % len(c.fetch.Parts)
+	for _, i := range c.inOrder() {
 		p, k := &c.fetch.Parts[i], c.keys[i]
 		out := c.answer(p, k, &h)
-		if c.session != nil && !c.session.changed(k, p, &out) {
+		if c.session != nil && !c.held[i].news(c, p, &out) {
 			continue
 		}
 		t := c.topicFor(k)
@@ -215,10 +227,22 @@ func (c *fetchCall) done(*partition.Fetch) {
 		c.resp.NodeEndpoints = append(c.resp.NodeEndpoints, b)
 	})
 	if c.session != nil {
-		c.session.leave(&c.fetch)
+		c.session.leave(c)
 		c.resp.SessionID = c.session.id
 	}
 	c.finish()
+}
+
+// inOrder returns the parts as they stand in the answer: as they do in the request or, in a session, by their names.
+func (c *fetchCall) inOrder() []int {
+	c.order = c.order[:0]
+	for n := range c.fetch.Parts {
+		c.order = append(c.order, (c.first+n)%len(c.fetch.Parts))
+	}
+	if c.session != nil {
+		slices.SortFunc(c.order, func(a, b int) int { return compareKeys(c.keys[a], c.keys[b]) })
+	}
+	return c.order
 }
 
 // answer turns a part's outcome into Kafka's form.
@@ -290,6 +314,7 @@ func (c *fetchCall) finish() {
 		c.fetch.Parts[i].Replica, c.fetch.Parts[i].Err = nil, nil
 	}
 	clear(c.keys)
+	clear(c.held)
 	c.req, c.dir, c.session = nil, nil, nil
 	fetchCalls.Put(c)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -26,9 +27,12 @@ import (
 // answer. When all slots are taken, or all sessions together have too many partitions, a new session takes the place of
 // one not used for sessionStale, or of a smaller one older than that; failing this the client does without.
 //
-// Two more rules hold for the sessions of followers, which send a request before the last one is answered when they
-// have something to say. A request that waits is answered at once when the next one of its session comes. And what
-// the follower was sent of a partition (records, an error, where the logs part) is not sent again until it names the
+// A request costs what has changed, not what the session has: of a partition that has been read to its end, and has told
+// all it had, only a partition.Watch is left. What that hears of makes the partition due, and only those that are due are
+// read. A request that waits is answered at once when the next one of its session comes.
+//
+// One more rule holds for the sessions of followers, which send a request before the last one is answered when they
+// have something to say: what the follower was sent of a partition (records, an error, where the logs part) is not sent again until it names the
 // partition with its new offset: it may know only then, once its disk has it. A follower always gets
 // a session, if need be in a client's place or beyond the slots: of brokers there are few.
 
@@ -57,8 +61,7 @@ type sessionCache struct {
 	parts int // of all sessions, as counted
 }
 
-// fetchSession is the partitions a client has named, in order. A request walks them from another start each time, so
-// that one which fills the response does not keep the others from being read.
+// fetchSession is the partitions a client has named.
 type fetchSession struct {
 	id       int32
 	byTopic  bool // topic ids instead of names
@@ -68,21 +71,35 @@ type fetchSession struct {
 	size     atomic.Int32 // partitions
 	counted  int          // what the cache counts for it; its lock guards it
 
-	mu    sync.Mutex
-	epoch int32 // the next request's
-	parts []sessionPart
-	start int              // where the next walk begins
-	waits *partition.Fetch // the newest request, until it is answered
+	// watching is held while watches are set and stopped. mu, which watches take, may be taken with it.
+	watching sync.Mutex
+
+	mu     sync.Mutex
+	epoch  int32 // the next request's
+	parts  map[fetchKey]*sessionPart
+	due    []*sessionPart      // to be read by the next request, or the one that waits, in turn
+	waits  *partition.Fetch    // the newest request, until it is answered
+	who    *partition.Follower // who asks, in a follower's session
+	closed bool
 }
 
-// sessionPart is a partition and what the client was last told of it.
+// sessionPart is a partition and what the client was last told of it. The session's lock guards it. A request that has to
+// read it holds it; else it is due, or it is watched, or a follower was told of it.
 type sessionPart struct {
+	session  *fetchSession
 	key      fetchKey
 	asked    asked
 	hw       int64 // -1: tell in any case
 	logStart int64
-	told     bool // a follower was sent something and has not answered to it
+	named    uint32 // how often
+	due      bool
+	told     bool       // a follower was sent something and has not answered to it
+	gone     bool       // forgotten
+	holder   *fetchCall // the newest request that reads it
+	watch    partition.Watch
 }
+
+var _ partition.Watcher = (*sessionPart)(nil)
 
 func newSessionCache(slots int) *sessionCache {
 	if slots == 0 {
@@ -105,9 +122,9 @@ func (c *sessionCache) begin(body *kmsg.FetchRequest) (*fetchSession, *kerr.Erro
 	if body.SessionEpoch == finalEpoch {
 		return nil, nil
 	}
-	s := &fetchSession{byTopic: body.Version >= 13, follower: isFollower(body), created: c.now(), epoch: 1}
+	s := &fetchSession{byTopic: body.Version >= 13, follower: isFollower(body), created: c.now(), epoch: 1, parts: map[fetchKey]*sessionPart{}}
 	s.used.Store(s.created.UnixNano())
-	if !s.update(body) || len(s.parts) == 0 || !c.insert(s) {
+	if _, ok := s.update(body); !ok || len(s.parts) == 0 || !c.insert(s) {
 		return nil, nil
 	}
 	return s, nil
@@ -141,67 +158,77 @@ func (c *sessionCache) resume(body *kmsg.FetchRequest) (*fetchSession, *kerr.Err
 
 // count takes the present size of s into account; false if it is too much and s is gone for it.
 func (c *sessionCache) count(s *fetchSession) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byID[s.id] != s {
-		return true // dropped meanwhile: this answer is its last
-	}
 	size := int(s.size.Load())
-	c.parts += size - s.counted
-	s.counted = size
-	if c.parts > maxCachedPartitions {
-		c.dropLocked(s)
-		return false
+	c.mu.Lock()
+	known := c.byID[s.id] == s // if it was dropped meanwhile this answer is its last
+	if known {
+		c.parts += size - s.counted
+		s.counted = size
 	}
-	return true
+	tooMuch := known && c.parts > maxCachedPartitions
+	c.mu.Unlock()
+	if tooMuch {
+		c.drop(s.id)
+	}
+	return !tooMuch
 }
 
 func (s *fetchSession) resume(body *kmsg.FetchRequest) *kerr.Error {
+	gone, err := s.take(body)
+	if len(gone) > 0 {
+		s.watching.Lock()
+		defer s.watching.Unlock()
+		for _, p := range gone {
+			p.watch.Stop()
+		}
+	}
+	return err
+}
+
+// take takes in what a request says. It returns the partitions that are gone, whose watches are to be stopped.
+func (s *fetchSession) take(body *kmsg.FetchRequest) (gone []*sessionPart, kerror *kerr.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case body.SessionEpoch != s.epoch:
-		return kerr.InvalidFetchSessionEpoch
+		return nil, kerr.InvalidFetchSessionEpoch
 	case s.byTopic != (body.Version >= 13), s.follower != isFollower(body):
-		return kerr.FetchSessionTopicIDError
-	case !s.update(body):
-		return kerr.FetchSessionIDNotFound
+		return nil, kerr.FetchSessionTopicIDError
+	}
+	gone, ok := s.update(body)
+	if !ok {
+		return gone, kerr.FetchSessionIDNotFound
 	}
 	if s.epoch++; s.epoch < 0 {
 		s.epoch = 1
 	}
-	if s.follower && s.waits != nil {
+	if s.waits != nil {
 		s.waits.Hurry()
 	}
-	return nil
-}
-
-// enter and leave enclose the wait of a request.
-func (s *fetchSession) enter(f *partition.Fetch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.waits = f
-}
-
-func (s *fetchSession) leave(f *partition.Fetch) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.waits == f {
-		s.waits = nil
-	}
+	return gone, nil
 }
 
 // insert gives s an id and a slot; false if there is none to be had.
 func (c *sessionCache) insert(s *fetchSession) bool {
+	var evicted []*fetchSession
+	defer func() {
+		for _, o := range evicted {
+			o.close()
+		}
+	}()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for len(c.byID) >= c.slots || c.parts+len(s.parts) > maxCachedPartitions {
-		if !c.evictLocked(s) {
-			if s.follower {
-				break
-			}
-			return false
+		victim := c.victimLocked(s)
+		if victim != nil {
+			c.dropLocked(victim)
+			evicted = append(evicted, victim)
+			continue
 		}
+		if s.follower {
+			break
+		}
+		return false
 	}
 	for s.id == 0 || c.byID[s.id] != nil {
 		s.id = rand.Int32N(math.MaxInt32) + 1
@@ -212,8 +239,8 @@ func (c *sessionCache) insert(s *fetchSession) bool {
 	return true
 }
 
-// evictLocked makes room for s: of the sessions that may go, the one unused for the longest time goes.
-func (c *sessionCache) evictLocked(s *fetchSession) bool {
+// victimLocked is who makes room for s: of the sessions that may go, the one unused for the longest time; nil if none may.
+func (c *sessionCache) victimLocked(s *fetchSession) *fetchSession {
 	now := c.now()
 	var victim *fetchSession
 	for _, o := range c.byID {
@@ -226,18 +253,18 @@ func (c *sessionCache) evictLocked(s *fetchSession) bool {
 			victim = o
 		}
 	}
-	if victim == nil {
-		return false
-	}
-	c.dropLocked(victim)
-	return true
+	return victim
 }
 
 func (c *sessionCache) drop(id int32) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.byID[id]; s != nil {
+	s := c.byID[id]
+	if s != nil {
 		c.dropLocked(s)
+	}
+	c.mu.Unlock()
+	if s != nil {
+		s.close()
 	}
 }
 
@@ -254,59 +281,126 @@ func (c *sessionCache) len() int {
 	return len(c.byID)
 }
 
-// update adds, changes and forgets the partitions that the request names; false if there are too many.
-func (s *fetchSession) update(body *kmsg.FetchRequest) bool {
-	known := s.parts // those added behind are not sorted in until the end
+// update adds, changes and forgets the partitions that the request names; false if there are too many. It returns those
+// that are gone.
+func (s *fetchSession) update(body *kmsg.FetchRequest) (gone []*sessionPart, ok bool) {
 	for i := range body.Topics {
 		t := &body.Topics[i]
 		name := ""
 		for j := range t.Partitions {
-			k, want := requestKey(body.Version, t, j), requestAsked(&t.Partitions[j])
-			if at, found := slices.BinarySearchFunc(known, k, comparePart); found {
-				s.parts[at].asked, s.parts[at].told = want, false // what the client was told of it stands
-				continue
+			k := requestKey(body.Version, t, j)
+			p := s.parts[k]
+			if p == nil {
+				if len(s.parts) == maxSessionPartitions {
+					return nil, false
+				}
+				if name == "" && k.name != "" {
+					name = strings.Clone(k.name) // the request's goes with it
+				}
+				k.name = name
+				p = &sessionPart{session: s, key: k, hw: -1, logStart: -1}
+				p.watch.Owner = p
+				s.parts[k] = p
 			}
-			if len(s.parts) == maxSessionPartitions {
-				return false
-			}
-			if name == "" && k.name != "" {
-				name = strings.Clone(k.name) // the request's goes with it
-			}
-			k.name = name
-			s.parts = append(s.parts, sessionPart{key: k, asked: want, hw: -1, logStart: -1})
+			p.asked, p.told = requestAsked(&t.Partitions[j]), false // what the client was told of it stands
+			p.named++
+			p.dueLocked()
 		}
 	}
-	if len(s.parts) > len(known) {
-		slices.SortStableFunc(s.parts, func(a, b sessionPart) int { return compareKeys(a.key, b.key) })
-		s.parts = slices.CompactFunc(s.parts, func(a, b sessionPart) bool { return a.key == b.key })
-	}
 	for i := range body.ForgottenTopics {
-		s.forget(&body.ForgottenTopics[i])
+		gone = s.forget(gone, &body.ForgottenTopics[i])
 	}
 	s.size.Store(int32(len(s.parts)))
-	return true
+	return gone, true
 }
 
-func (s *fetchSession) forget(t *kmsg.FetchRequestForgottenTopic) {
+func (s *fetchSession) forget(gone []*sessionPart, t *kmsg.FetchRequestForgottenTopic) []*sessionPart {
 	k := fetchKey{name: t.Topic}
 	if s.byTopic {
 		k = fetchKey{id: t.TopicID}
 	}
-	gone := make(map[fetchKey]struct{}, len(t.Partitions))
 	for _, k.index = range t.Partitions {
-		gone[k] = struct{}{}
+		if p := s.parts[k]; p != nil {
+			p.gone = true
+			delete(s.parts, k)
+			gone = append(gone, p)
+		}
 	}
-	s.parts = slices.DeleteFunc(s.parts, func(p sessionPart) bool {
-		_, ok := gone[p.key]
-		return ok
-	})
+	return gone
 }
 
-func (s *fetchSession) find(k fetchKey) (at int, found bool) {
-	return slices.BinarySearchFunc(s.parts, k, comparePart)
+// close ends the session, whose last request may still be under way.
+func (s *fetchSession) close() {
+	s.mu.Lock()
+	s.closed = true
+	parts := slices.Collect(maps.Values(s.parts))
+	s.mu.Unlock()
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	for _, p := range parts {
+		p.watch.Stop()
+	}
 }
 
-func comparePart(p sessionPart, k fetchKey) int { return compareKeys(p.key, k) }
+// followed returns who asks in a follower's session. When that is another life of the broker it asks for everything anew.
+func (s *fetchSession) followed(id int32, brokerEpoch int64) *partition.Follower {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.who != nil && s.who.ID == id && s.who.BrokerEpoch == brokerEpoch {
+		return s.who
+	}
+	s.who = &partition.Follower{ID: id, BrokerEpoch: brokerEpoch}
+	for _, p := range s.parts {
+		if !p.told {
+			p.dueLocked()
+		}
+	}
+	return s.who
+}
+
+// dueLocked has p read by the next request, or the one that waits.
+func (p *sessionPart) dueLocked() {
+	if !p.due {
+		p.due = true
+		p.session.due = append(p.session.due, p)
+	}
+}
+
+// Grown implements partition.Watcher.
+func (p *sessionPart) Grown(n int64) (on bool) {
+	s := p.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.holder != nil || p.told {
+		return false
+	}
+	p.dueLocked()
+	return s.waits != nil && s.waits.Grown(n)
+}
+
+// Changed implements partition.Watcher.
+func (p *sessionPart) Changed() {
+	s := p.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.holder != nil || p.told {
+		return
+	}
+	p.dueLocked()
+	if s.waits != nil {
+		s.waits.Wake()
+	}
+}
+
+// Noted implements partition.Watcher.
+func (p *sessionPart) Noted() {
+	s := p.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.holder == nil && !p.told {
+		p.dueLocked()
+	}
+}
 
 func compareKeys(a, b fetchKey) int {
 	if d := strings.Compare(a.name, b.name); d != 0 {
@@ -318,52 +412,98 @@ func compareKeys(a, b fetchKey) int {
 	return int(a.index) - int(b.index)
 }
 
-// each calls fn for every partition that is to be read, from the next start on, and returns which call was for the first
-// in order.
-func (s *fetchSession) each(fn func(*sessionPart)) (first int) {
+// enter has a request wait for what becomes due.
+func (s *fetchSession) enter(c *fetchCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	calls := 0
-	walk := func(parts []sessionPart) {
-		for i := range parts {
-			if p := &parts[i]; !p.told {
-				fn(p)
-				calls++
-			}
-		}
-	}
-	start := min(s.start, len(s.parts))
-	walk(s.parts[start:])
-	if first = calls; start > 0 {
-		walk(s.parts[:start])
-	}
-	if first == calls { // there was nothing to call for before the start
-		return 0
-	}
-	return first
+	s.waits = &c.fetch
 }
 
-// changed reports whether a partition's answer has anything that the client was not told, and notes that it is told
-// now. A partition that brought records is asked last the next time.
-func (s *fetchSession) changed(k fetchKey, read *partition.FetchPart, out *wire.FetchPartition) bool {
+// join has a request read what is due.
+func (s *fetchSession) join(c *fetchCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, found := s.find(k)
-	if !found { // forgotten by a request that overtook this one
-		return true
+	for i, p := range s.due {
+		s.due[i] = nil
+		p.due = false
+		if p.gone || p.told || p.holder == c {
+			continue
+		}
+		p.holder = c
+		c.held = append(c.held, heldPart{p, p.named})
+		c.add(p.key, p.asked)
 	}
-	p := &s.parts[at]
+	s.due = s.due[:0]
+}
+
+// heldPart is a partition that a request reads, as it was named when the reading began.
+type heldPart struct {
+	*sessionPart
+	asNamed uint32
+}
+
+// news reports whether a partition's answer has anything that the client was not told, and notes that it is told now.
+func (p *heldPart) news(c *fetchCall, read *partition.FetchPart, out *wire.FetchPartition) bool {
+	s := p.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	calls := read.Bytes > 0 || out.ErrorCode != 0 || out.DivergingEpoch.Epoch >= 0
-	if s.follower && calls && p.asked.offset == read.Offset && p.asked.leaderEpoch == read.LeaderEpoch {
-		p.told = true // unless it has named the partition again since
+	if s.follower && calls && p.holder == c && p.named == p.asNamed {
+		p.told = true
 	}
 	news := calls || p.hw != out.HighWatermark || p.logStart != out.LogStartOffset
 	p.hw, p.logStart = out.HighWatermark, out.LogStartOffset
 	if out.ErrorCode != 0 {
 		p.hw = -1 // when the error has gone the client must hear of it
 	}
-	if read.Bytes > 0 {
-		s.start = at + 1
-	}
 	return news
+}
+
+// leave ends a request's part in the session: what it has read to the end is watched from now on, and of what is due again
+// that which brought records comes last.
+func (s *fetchSession) leave(c *fetchCall) {
+	brought := func(i int) bool { return c.fetch.Parts[i].Bytes > 0 }
+	s.watching.Lock()
+	defer s.watching.Unlock()
+	s.mu.Lock()
+	if s.waits == &c.fetch {
+		s.waits = nil
+	}
+	for _, p := range c.held {
+		if p.holder == c {
+			p.holder = nil
+		}
+	}
+	s.mu.Unlock()
+	for _, last := range [2]bool{false, true} {
+		for i, p := range c.held {
+			if brought(i) == last {
+				p.settle(&c.fetch.Parts[i])
+			}
+		}
+	}
+}
+
+// settle watches p, which was read, or has it due again. A later request may have taken it over meanwhile: then one thing or
+// the other is done for nothing.
+func (p *sessionPart) settle(read *partition.FetchPart) {
+	s := p.session
+	s.mu.Lock()
+	others, over := p.due || p.holder != nil, p.told || p.gone || s.closed
+	s.mu.Unlock()
+	switch {
+	case others:
+		return
+	case over:
+		p.watch.Stop()
+		return
+	case p.watch.Set(read):
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.dueLocked()
+	if s.waits != nil {
+		s.waits.Wake()
+	}
 }

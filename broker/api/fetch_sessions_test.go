@@ -4,15 +4,17 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"firn/broker/partition"
 	"firn/broker/wire"
+	"firn/broker/wire/wiretest"
 	"firn/metadata/topic"
+	"firn/segment/batch"
 )
 
 // indexes are the partitions of a response, in order.
@@ -316,7 +318,9 @@ func TestSessionAgainstModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := map[fetchKey]asked{}
-		s.each(func(p *sessionPart) { got[p.key] = p.asked })
+		for k, p := range s.parts {
+			got[k] = p.asked
+		}
 		if len(got) != len(model) || len(s.parts) != len(model) {
 			t.Fatalf("epoch %d: %d partitions, want %d", epoch, len(got), len(model))
 		}
@@ -324,8 +328,175 @@ func TestSessionAgainstModel(t *testing.T) {
 			if got[k] != want {
 				t.Fatalf("epoch %d: %+v is %+v, want %+v", epoch, k, got[k], want)
 			}
-			out := wire.NewFetchPartition(k.index)
-			s.changed(k, &partition.FetchPart{Bytes: rng.IntN(2)}, &out)
 		}
+		due := map[fetchKey]int{}
+		for _, p := range s.due {
+			due[p.key]++
+			p.due = false
+		}
+		s.due = s.due[:0]
+		for i := range req.Topics {
+			for j := range req.Topics[i].Partitions {
+				k := requestKey(req.Version, &req.Topics[i], j)
+				if _, there := model[k]; there && due[k] != 1 {
+					t.Fatalf("epoch %d: %+v was named and is due %d times", epoch, k, due[k])
+				}
+			}
+		}
+	}
+}
+
+// sessionTest is a session of dataTest's partitions on one connection.
+type sessionTest struct {
+	*dataTest
+	conn  *wire.Conn
+	sink  *wiretest.Sink
+	epoch int32
+	id    int32
+}
+
+func newSessionTest(t *testing.T, d *dataTest) *sessionTest {
+	return &sessionTest{dataTest: d, conn: wiretest.NewConn(t), sink: wiretest.NewSink()}
+}
+
+func (s *sessionTest) send(req *kmsg.FetchRequest, wait time.Duration, minBytes int) {
+	req.SessionID, req.SessionEpoch = s.id, s.epoch
+	req.MaxWaitMillis, req.MinBytes = int32(wait.Milliseconds()), int32(minBytes)
+	s.epoch++
+	s.api.Serve(wiretest.NewRequest(s.t, s.conn, s.sink, req))
+}
+
+func (s *sessionTest) receive() *kmsg.FetchResponse {
+	s.t.Helper()
+	select {
+	case out := <-s.sink.Outcomes:
+		resp := out.Response.(*kmsg.FetchResponse)
+		if resp.ErrorCode != 0 {
+			s.t.Fatal(kerr.ErrorForCode(resp.ErrorCode))
+		}
+		s.id = resp.SessionID
+		return resp
+	case <-time.After(callTimeout):
+		s.t.Fatal("no answer")
+		return nil
+	}
+}
+
+// due lists the partitions that the session's next request would read.
+func (s *sessionTest) due() (n int) {
+	sess := s.api.data.sessions.byID[s.id]
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	return len(sess.due)
+}
+
+// A request reads what has changed and nothing else; one that waits is answered by a partition that it does not name.
+func TestFetchSessionReadsWhatHasChanged(t *testing.T) {
+	d := newDataTest(t)
+	s := newSessionTest(t, d)
+	s.send(d.fetchRequest(12, "a", 0, 0, "a", 1, 0, "c", 0, 0), 0, 1)
+	if r := s.receive(); len(parts(r)) != 3 || s.due() != 0 {
+		t.Fatalf("%v, %d due", parts(r), s.due())
+	}
+	s.send(d.fetchRequest(12), time.Hour, 1)
+	d.fill("a", 1, 1)
+	if r := s.receive(); !slices.Equal(indexes(r), []int32{1}) || s.due() != 1 {
+		t.Fatalf("%v, %d due", indexes(r), s.due())
+	}
+	s.send(d.fetchRequest(12, "a", 1, 1), 0, 1)
+	if r := s.receive(); len(parts(r)) != 0 || s.due() != 0 {
+		t.Errorf("%v, %d due", parts(r), s.due())
+	}
+	// What comes while nobody asks is there for the next request.
+	d.fill("c", 0, 1)
+	if s.due() != 1 {
+		t.Errorf("%d due", s.due())
+	}
+	s.send(d.fetchRequest(12), time.Hour, 1)
+	if r := s.receive(); len(r.Topics) != 1 || r.Topics[0].Topic != "c" {
+		t.Errorf("%+v", r.Topics)
+	}
+}
+
+// min.bytes is waited for over all partitions of a session, also those that had nothing when the wait began.
+func TestFetchSessionWaitsForMinBytes(t *testing.T) {
+	d := newDataTest(t)
+	s := newSessionTest(t, d)
+	s.send(d.fetchRequest(12, "a", 0, 0, "a", 1, 0, "c", 0, 0), 0, 1)
+	s.receive()
+	size := len(oneBatch(t, 1, []byte("k")))
+	s.send(d.fetchRequest(12), time.Hour, 3*size)
+	d.fill("a", 0, 1)
+	d.fill("c", 0, 1)
+	select {
+	case out := <-s.sink.Outcomes:
+		t.Fatalf("answered too early: %+v", out)
+	default:
+	}
+	d.fill("a", 0, 1)
+	r := s.receive()
+	got := 0
+	for _, p := range parts(r) {
+		got += len(p.RecordBatches)
+	}
+	if got < 3*size {
+		t.Errorf("%d bytes, want %d", got, 3*size)
+	}
+}
+
+// Whenever records come, between two requests or in the middle of one, a session that waits for long gets all of them.
+func TestFetchSessionMissesNothing(t *testing.T) {
+	d := newDataTest(t)
+	const rounds = 400
+	at := []struct {
+		name  string
+		index int
+	}{{"a", 0}, {"a", 1}, {"c", 0}}
+	var group sync.WaitGroup
+	defer group.Wait()
+	for _, p := range at {
+		group.Go(func() {
+			for range rounds {
+				d.fill(p.name, p.index, 1)
+			}
+		})
+	}
+	s := newSessionTest(t, d)
+	next := map[fetchKey]int64{}
+	names := []any{"a", 0, 0, "a", 1, 0, "c", 0, 0}
+	for total := 0; total < rounds*len(at); {
+		s.send(d.fetchRequest(12, names...), time.Hour, 1)
+		names = nil
+		resp := s.receive()
+		for i := range resp.Topics {
+			for _, p := range resp.Topics[i].Partitions {
+				k := fetchKey{name: resp.Topics[i].Topic, index: p.Partition}
+				for rest := p.RecordBatches; len(rest) > 0; {
+					b, more, err := batch.Parse(rest)
+					if err != nil || b.BaseOffset() != next[k] {
+						t.Fatalf("%+v: offset %d, want %d, %v", k, b.BaseOffset(), next[k], err)
+					}
+					next[k], rest = b.NextOffset(), more
+					total++
+				}
+				if len(p.RecordBatches) > 0 {
+					names = append(names, k.name, int(k.index), int(next[k]))
+				}
+			}
+		}
+	}
+}
+
+// A session that is gone leaves nothing behind that hears of its partitions.
+func TestFetchSessionThatEndsWatchesNothing(t *testing.T) {
+	d := newDataTest(t)
+	s := newSessionTest(t, d)
+	s.send(d.fetchRequest(12, "a", 0, 0, "a", 1, 0), 0, 1)
+	s.receive()
+	sess := d.api.data.sessions.byID[s.id]
+	d.api.data.sessions.drop(s.id)
+	d.fill("a", 0, 1)
+	if len(sess.due) != 0 {
+		t.Error("a partition was still watched")
 	}
 }

@@ -53,4 +53,8 @@ export FIRN_CLIENT_KAFKA_PYTHON="$python/bin/python -u $PWD/python/kafkapython.p
 export FIRN_CLIENT_KAFKAJS="node $PWD/node/kafkajs.js"
 export NODE_PATH=$node/node_modules
 if [ "${1:-}" = --install ]; then exit 0; fi
+if [ "${1:-}" = --failover ]; then # FIRN [FLAG...]: how soon Java and librdkafka write again, beside the client that is judged
+  exec "$2" bench cluster --only failover --beside "java=$FIRN_CLIENT_JAVA" \
+    --beside "librdkafka=$FIRN_CLIENT_CONFLUENT_KAFKA_PYTHON" "${@:3}"
+fi
 CGO_ENABLED=1 go test -tags clients -count=1 -timeout 20m "$@" .

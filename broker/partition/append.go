@@ -245,7 +245,7 @@ func (r *Replica) takeInLocked(end int64) {
 	w := &r.waiters
 	w.Lock()
 	w.commits.push(commitPoint{end: end, written: r.appended.Add(uint64(size))})
-	w.followers.countDown(int64(size))
+	w.followers.grown(int64(size))
 	w.Unlock()
 	base, _, _ := r.log.Active()
 	if base == ap.batches[0].BaseOffset() {

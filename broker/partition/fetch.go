@@ -28,6 +28,8 @@ type Fetch struct {
 	MaxWait  time.Duration
 	// Parts are read in order; MaxBytes may leave nothing to the last ones. Set.Fetch may be called with none.
 	Parts []FetchPart
+	// Join, if set, is called before each reading and may add Parts: those whose Watches told their owner meanwhile.
+	Join func(*Fetch)
 	// Follower is the broker that asks as a follower, nil for a client.
 	Follower *Follower
 	// Done is called exactly once, perhaps before Set.Fetch returns, with no lock held.
@@ -41,12 +43,8 @@ type Fetch struct {
 	state     atomic.Int32
 	remaining atomic.Int64 // bytes until it is worth looking again
 	hurried   atomic.Bool  // it may not wait any longer
-}
-
-// Follower is a broker that fetches in order to replicate.
-type Follower struct {
-	ID          int32
-	BrokerEpoch int64 // -1 if it does not say; then it never joins an in-sync set
+	joined    int          // parts that the reading knows
+	watches   []Watch      // of parts that it waits for
 }
 
 // FetchPart is one partition of a Fetch.
@@ -68,17 +66,16 @@ type FetchPart struct {
 	Extents       []Extent
 	Bytes         int
 
-	fetch      *Fetch
-	given      bool // Err was set by the caller
-	waiting    bool // there is nothing more to read yet
-	more       bool // the tier read brought less than there is, so waiting would be for nothing
-	noted      bool // the leader has taken in where the follower is
-	listed     bool // in one of the replica's lists of waiting fetches
-	next, prev *FetchPart
-	seen       uint64 // the replica's visible, or to a follower its appended, when it was read
-	changes    uint64 // the replica's changes when it was read
-	refused    error  // why a tier read failed while the fetch waited; told unless another one brings something
-	cold       *coldRead
+	fetch    *Fetch
+	given    bool   // Err was set by the caller
+	waiting  bool   // there is nothing more to read yet
+	caughtUp bool   // for it stands where the log, or what may be read of it, ended
+	more     bool   // the tier read brought less than there is, so waiting would be for nothing
+	noted    bool   // the leader has taken in where the follower is
+	seen     uint64 // the replica's visible, or to a follower its appended, when it was read
+	changes  uint64 // the replica's changes when it was read
+	refused  error  // why a tier read failed while the fetch waited; told unless another one brings something
+	cold     *coldRead
 }
 
 // EpochEnd is a leader epoch and the offset behind its last record; -1 and -1 where there is none.
@@ -103,17 +100,29 @@ func (s *Set) Fetch(ctx context.Context, f *Fetch) {
 	if f.alarm.ring == nil {
 		f.alarm.ring = f.wake
 	}
-	for i := range f.Parts {
-		p := &f.Parts[i]
-		p.fetch, p.given, p.noted = f, p.Err != nil, false
+	f.joined = 0
+	if f.Follower != nil {
+		f.Follower.ask()
 	}
 	f.run()
+}
+
+// join takes in the parts that have come since the last reading.
+func (f *Fetch) join() {
+	if f.Join != nil {
+		f.Join(f)
+	}
+	for ; f.joined < len(f.Parts); f.joined++ {
+		p := &f.Parts[f.joined]
+		p.fetch, p.given, p.noted = f, p.Err != nil, false
+	}
 }
 
 // run reads until there is enough or the time is over, or leaves f waiting.
 func (f *Fetch) run() {
 	met := f.set.met // once it waits, f is another's
 	for {
+		f.join()
 		enough, bytes := f.read()
 		if enough || f.over() {
 			f.finish()
@@ -143,12 +152,18 @@ func (f *Fetch) over() bool {
 	return f.hurried.Load() || f.set.draining.Load() || f.ctx.Err() != nil || !time.Now().Before(f.deadline)
 }
 
-// countDown tells f that n more bytes can be read in one of its partitions.
-func (f *Fetch) countDown(n int64) {
-	if f.remaining.Add(-n) <= 0 {
-		f.wake()
+// Grown tells f that n more bytes can be read in one of its partitions, or in one that Join would add. It reports whether f
+// goes on waiting. It does not block; f must not be done and used again by then.
+func (f *Fetch) Grown(n int64) (waits bool) {
+	if f.state.Load() == fetchWaiting && f.remaining.Add(-n) > 0 {
+		return true
 	}
+	f.wake()
+	return false
 }
+
+// Wake has f look again, also at what Join would add. It does not block; f must not be done and used again by then.
+func (f *Fetch) Wake() { f.wake() }
 
 // wake has f look again, once. It does not block and may be called with any lock held, for a fetch that is already
 // done too.
@@ -170,6 +185,9 @@ func (f *Fetch) wake() {
 // enter puts f into the lists of all partitions that may have more soon, and takes into account what has happened since
 // they were read.
 func (f *Fetch) enter() {
+	if len(f.watches) < len(f.Parts) {
+		f.watches = make([]Watch, cap(f.Parts))
+	}
 	for i := range f.Parts {
 		p := &f.Parts[i]
 		if !p.waiting {
@@ -182,10 +200,10 @@ func (f *Fetch) enter() {
 			continue
 		}
 		r := p.Replica
+		w := &f.watches[i]
+		w.Owner = (*fetchWatcher)(f)
 		r.waiters.Lock()
-		if !p.listed {
-			r.waiters.listOf(p).add(p)
-		}
+		r.waiters.listOf(f).add(w, r)
 		if r.changes.Load() != p.changes {
 			f.remaining.Store(math.MinInt64 / 2)
 		} else {
@@ -208,12 +226,7 @@ func (f *Fetch) leave() {
 			f.set.cold.detach(p.cold, f)
 			p.cold = nil
 		}
-		if p.listed {
-			r := p.Replica
-			r.waiters.Lock()
-			r.waiters.listOf(p).remove(p)
-			r.waiters.Unlock()
-		}
+		f.watches[i].Stop()
 	}
 	f.state.Store(fetchBusy)
 }
@@ -264,8 +277,8 @@ func (f *Fetch) read() (enough bool, bytes int) {
 			now = true
 		}
 	}
-	// A follower that asks for nothing waits for its next request to end the wait.
-	return now || len(f.Parts) == 0 && f.Follower == nil || bytes >= f.MinBytes, bytes
+	// Who asks for nothing waits for what Join adds, a follower for its next request.
+	return now || len(f.Parts) == 0 && f.Follower == nil && f.Join == nil || bytes >= f.MinBytes, bytes
 }
 
 // persistent reports whether err will most likely be there again if the client asks again at once. Such an error waits
@@ -278,7 +291,7 @@ func persistent(err error) bool {
 func (p *FetchPart) read(limit int, first bool) {
 	r := p.Replica
 	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
-	p.Diverging, p.waiting, p.more, p.cold = EpochEnd{Epoch: -1, End: -1}, false, false, nil
+	p.Diverging, p.waiting, p.caughtUp, p.more, p.cold = EpochEnd{Epoch: -1, End: -1}, false, false, false, nil
 	// What comes after these are read is made up for when the fetch enters the lists.
 	p.changes, p.seen = r.changes.Load(), r.progress(p.fetch).Load()
 	ro, err := r.leading(p.LeaderEpoch)
@@ -302,7 +315,7 @@ func (p *FetchPart) read(limit int, first bool) {
 		case p.Offset < local:
 			r.readCold(p, limit, first)
 		case p.Offset >= hw:
-			p.waiting = true
+			p.waiting, p.caughtUp = true, true
 		case limit > 0 || first:
 			if again := r.readHot(p, hw, limit, first); again {
 				continue

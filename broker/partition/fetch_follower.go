@@ -7,9 +7,24 @@ import (
 	"time"
 )
 
-// listOf is the list that p waits in. Followers wait for the log's end and everybody else for the high watermark.
-func (w *waiters) listOf(p *FetchPart) *fetchList {
-	if p.fetch.Follower != nil {
+// Follower is a broker that fetches in order to replicate.
+type Follower struct {
+	ID          int32
+	BrokerEpoch int64 // -1 if it does not say; then it never joins an in-sync set
+
+	asked atomic.Int64 // when it last asked, since began
+}
+
+// began is what times of asking count from.
+var began = time.Now()
+
+func (w *Follower) ask() { w.asked.Store(int64(time.Since(began))) }
+
+func (w *Follower) askedAt() time.Time { return began.Add(time.Duration(w.asked.Load())) }
+
+// listOf is the list that f waits in. Followers wait for the log's end and everybody else for the high watermark.
+func (w *waiters) listOf(f *Fetch) *watchList {
+	if f.Follower != nil {
 		return &w.followers
 	}
 	return &w.fetches
@@ -56,7 +71,7 @@ func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
 	}
 	switch {
 	case p.Offset >= next:
-		p.waiting = true
+		p.waiting, p.caughtUp = true, true
 	case limit > 0 || first:
 		if again := r.readHot(p, next, limit, first); again {
 			p.Err = ErrOffsetTiered // or out of range, which the next fetch will be told
@@ -68,7 +83,7 @@ func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
 func (r *Replica) noteFollower(ro *role, who *Follower, end, leaderEnd int64) {
 	w := &r.waiters
 	w.Lock()
-	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, end, leaderEnd, r.hw.Load(), time.Now())
+	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, end, leaderEnd, r.hw.Load(), who.askedAt())
 	w.Unlock()
 	if moved {
 		var done doneList
@@ -92,7 +107,13 @@ func (r *Replica) Propose(eligible func(Joiner) bool) (Proposal, bool) {
 	next := r.log.Next()
 	w := &r.waiters
 	w.Lock()
-	p, ok := ro.quorum.propose(r.hw.Load(), next, minInSync(conf.MinInsync, len(ro.replicas)), r.set.opts.ReplicaLag, time.Now(), eligible)
+	p, ok := ro.quorum.propose(r.hw.Load(), next, minInSync(conf.MinInsync, len(ro.replicas)), r.set.opts.ReplicaLag, time.Now(), func(j Joiner) bool {
+		if eligible(j) {
+			return true
+		}
+		w.followers.noted() // or it would not ask again by itself
+		return false
+	})
 	w.Unlock()
 	p.LeaderEpoch = ro.epoch
 	// One that was about to join may have gone away and no longer count.
@@ -111,5 +132,6 @@ func (r *Replica) Refused(p Proposal) {
 	}
 	r.waiters.Lock()
 	ro.quorum.refused(p)
+	r.waiters.followers.noted() // or they would not ask again by themselves
 	r.waiters.Unlock()
 }

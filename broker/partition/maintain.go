@@ -95,6 +95,7 @@ func (r *Replica) retain(conf *topic.Config, now time.Time) {
 	}
 	bytes, err := r.log.DropBefore(floor, r.logStart())
 	if bytes > 0 {
+		r.noteFetches()
 		r.set.met.droppedBytes.Add(float64(bytes))
 		r.logger.Debug("local segments are dropped", "below", floor, "bytes", bytes, "start", r.log.Start())
 	}

@@ -32,6 +32,7 @@ type follower struct {
 	fetched     time.Time // when it last asked
 	leaderEnd   int64     // where our log ended then
 	caughtUp    time.Time // the last time of which it is known to have had all that there was then
+	by          *Follower // whose every fetch asks for this partition too, without naming it; nil for none
 }
 
 // newQuorum begins a leader epoch in which nothing is known of the followers yet. Those in the in-sync set have until
@@ -54,6 +55,7 @@ func (q *quorum) adopt(st State) {
 	}
 	for i := range q.followers {
 		f := &q.followers[i]
+		f.refresh()
 		counted := slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) && st.Rev > q.rev
 		if counted && !slices.Contains(st.ISR, f.id) {
 			f.caughtUp = time.Time{} // dead, perhaps: it must not hold the high watermark back
@@ -87,6 +89,39 @@ func (q *quorum) follower(id int32) *follower {
 	return nil
 }
 
+// stand takes in that from now on each fetch of by asks for this partition, too, from where it is known to be, which is
+// our log's end, until unstand. It reports whether that counts.
+func (q *quorum) stand(by *Follower) bool {
+	f := q.follower(by.ID)
+	if f == nil || f.brokerEpoch != by.BrokerEpoch {
+		return false
+	}
+	f.by = by
+	return true
+}
+
+func (q *quorum) unstand(by *Follower) {
+	if f := q.follower(by.ID); f != nil && f.by == by {
+		f.refresh()
+		f.by = nil
+	}
+}
+
+// refresh takes in what a follower has asked without naming the partition.
+func (f *follower) refresh() {
+	if f.by == nil {
+		return
+	}
+	at := f.by.askedAt()
+	if !at.After(f.fetched) {
+		return
+	}
+	f.fetched = at
+	if f.end >= f.leaderEnd {
+		f.caughtUp = later(f.caughtUp, at)
+	}
+}
+
 // fetched takes in that a follower has asked for what comes after end, while our log ended at leaderEnd. It reports
 // whether that may raise the high watermark, and whether it may let the follower join the in-sync set. What an earlier
 // life of a follower has sent is ignored.
@@ -95,6 +130,7 @@ func (q *quorum) fetched(id int32, brokerEpoch, end, leaderEnd, hw int64, now ti
 	if f == nil || brokerEpoch < f.brokerEpoch {
 		return false, false
 	}
+	f.refresh()
 	if brokerEpoch > f.brokerEpoch {
 		*f = follower{id: id, brokerEpoch: brokerEpoch, end: -1, caughtUp: f.caughtUp}
 		if !slices.Contains(q.isr, id) {
@@ -137,6 +173,7 @@ func (q *quorum) highWatermark(hw, own int64, minISR int, maxLag time.Duration, 
 	low := own
 	for i := range q.followers {
 		f := &q.followers[i]
+		f.refresh()
 		about := f.end >= 0 && f.brokerEpoch > 0 && now.Sub(f.caughtUp) <= maxLag
 		if about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) {
 			low = min(low, f.end)
@@ -165,6 +202,9 @@ type Joiner struct {
 func (q *quorum) propose(hw, leaderEnd int64, minISR int, maxLag time.Duration, now time.Time, eligible func(Joiner) bool) (Proposal, bool) {
 	if q.proposed != nil {
 		return Proposal{}, false
+	}
+	for i := range q.followers {
+		q.followers[i].refresh()
 	}
 	p := Proposal{Rev: q.rev}
 	var left []int32
@@ -209,6 +249,7 @@ func (q *quorum) refused(p Proposal) {
 	q.proposed = nil
 	for _, j := range p.Joiners {
 		if f := q.follower(j.ID); f != nil {
+			f.refresh()
 			f.caughtUp = time.Time{}
 		}
 	}
@@ -230,6 +271,7 @@ func (q *quorum) lag(end int64) int64 {
 func (q *quorum) held(now time.Time, within time.Duration) bool {
 	for i := range q.followers {
 		f := &q.followers[i]
+		f.refresh()
 		if (slices.Contains(q.isr, f.id) || slices.Contains(q.elr, f.id)) && (f.fetched.IsZero() || now.Sub(f.fetched) > within) {
 			return false
 		}

@@ -301,6 +301,48 @@ func TestLeaderIsHeldByThoseWhoCouldLead(t *testing.T) {
 	}
 }
 
+// A follower whose fetches stand for a partition that they do not name has asked for it, and is caught up, with each.
+func TestFollowerStandsForWhatItDoesNotName(t *testing.T) {
+	st := State{Leader: 1, LeaderEpoch: 4, Rev: 10, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}
+	any := func(Joiner) bool { return true }
+	q := newQuorum(1, st, 100, testNow)
+	by := &Follower{ID: 2, BrokerEpoch: 20}
+	asks := func(at time.Time) { by.asked.Store(int64(at.Sub(began))) }
+	at := testNow
+	asks(at)
+	q.fetched(2, 20, 100, 100, 100, at)
+	if !q.stand(by) || q.stand(&Follower{ID: 2, BrokerEpoch: 19}) || q.stand(&Follower{ID: 3, BrokerEpoch: 20}) {
+		t.Fatal("who stands is who was heard of last")
+	}
+	at = at.Add(10 * testLag)
+	asks(at)
+	if p, ok := q.propose(100, 101, 1, testLag, at, any); ok || !q.held(at, time.Second) {
+		t.Fatalf("it asks: %+v", p)
+	}
+	q.unstand(by)
+	later := at.Add(testLag + 1)
+	asks(later)
+	if q.held(later, time.Second) {
+		t.Fatal("it asks for other partitions alone")
+	}
+	p, ok := q.propose(100, 101, 1, testLag, later, any)
+	if !ok || !slices.Equal(p.ISR, []int32{1}) {
+		t.Fatalf("%+v", p)
+	}
+	// Struck off, what it asked before does not make it count again.
+	q.stand(by)
+	st.ISR, st.Rev = p.ISR, 11
+	q.adopt(st)
+	if hw := q.highWatermark(100, 101, 1, testLag, later); hw != 101 {
+		t.Fatalf("high watermark %d: who was struck off holds it back", hw)
+	}
+	later = later.Add(time.Second)
+	asks(later)
+	if hw := q.highWatermark(101, 102, 1, testLag, later); hw != 101 {
+		t.Fatalf("high watermark %d: it asks again", hw)
+	}
+}
+
 // With a min.insync.replicas that was lowered nothing is committed before those who will lack it are no longer eligible.
 func TestLoweredMinISRStrikesTheEligibleFirst(t *testing.T) {
 	now := time.Unix(1000, 0)

@@ -243,6 +243,14 @@ func (r *Replica) shut(err error) {
 	done.complete()
 }
 
+// noteFetches has whoever fetches next told of the log start.
+func (r *Replica) noteFetches() {
+	r.waiters.Lock()
+	defer r.waiters.Unlock()
+	r.waiters.fetches.noted()
+	r.waiters.followers.noted()
+}
+
 func (r *Replica) wakeFetches() {
 	r.waiters.Lock()
 	defer r.waiters.Unlock()

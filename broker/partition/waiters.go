@@ -14,8 +14,8 @@ type waiters struct {
 	all       ackQueue // acks=all, by the high watermark
 	local     ackQueue // acks=1 on durable topics, by the durable end
 	commits   commitRing
-	fetches   fetchList
-	followers fetchList // other replicas' fetches, which wait for the log's end
+	fetches   watchList
+	followers watchList // other replicas' fetches, which wait for the log's end
 	failed    error     // set once the disk failed or the replica was closed: nobody may wait any more
 }
 
@@ -66,38 +66,6 @@ func (c *commitRing) cut(end int64) {
 	}
 }
 
-// fetchList is the fetches that wait for more, a list through their parts.
-type fetchList struct {
-	head *FetchPart
-}
-
-func (l *fetchList) add(p *FetchPart) {
-	p.listed, p.prev, p.next = true, nil, l.head
-	if l.head != nil {
-		l.head.prev = p
-	}
-	l.head = p
-}
-
-func (l *fetchList) remove(p *FetchPart) {
-	if p.prev == nil {
-		l.head = p.next
-	} else {
-		p.prev.next = p.next
-	}
-	if p.next != nil {
-		p.next.prev = p.prev
-	}
-	p.listed, p.prev, p.next = false, nil, nil
-}
-
-// countDown tells the fetches that n more bytes can be read.
-func (l *fetchList) countDown(n int64) {
-	for p := l.head; p != nil; p = p.next {
-		p.fetch.countDown(n)
-	}
-}
-
 // advance raises the high watermark as far as it goes, moves the appends that completes to done, and counts waiting
 // fetches down. It may be called with the append lock held.
 func (r *Replica) advance(done *doneList) {
@@ -133,12 +101,19 @@ func (r *Replica) advance(done *doneList) {
 
 // raiseHighWatermarkLocked lets readers see what lies below hw, under the waiters' lock.
 func (r *Replica) raiseHighWatermarkLocked(hw int64) {
-	if hw > r.hw.Load() {
+	w := &r.waiters
+	raised := hw > r.hw.Load()
+	if raised {
 		r.hw.Store(hw)
 		r.log.SetHighWatermark(hw)
+		w.followers.noted()
 	}
-	if written, ok := r.waiters.commits.pop(hw); ok {
-		r.waiters.fetches.countDown(int64(written - r.visible.Swap(written)))
+	switch written, ok := w.commits.pop(hw); {
+	case ok:
+		w.fetches.grown(int64(written - r.visible.Swap(written)))
+	case raised: // over what was there before the replica was opened
+		r.changes.Add(1)
+		w.fetches.changed()
 	}
 }
 
@@ -185,9 +160,6 @@ func (r *Replica) failAcksAll(done *doneList) {
 // changedLocked has all waiting fetches look again, under the waiters' lock.
 func (r *Replica) changedLocked() {
 	r.changes.Add(1)
-	for _, l := range []*fetchList{&r.waiters.fetches, &r.waiters.followers} {
-		for p := l.head; p != nil; p = p.next {
-			p.fetch.wake()
-		}
-	}
+	r.waiters.fetches.changed()
+	r.waiters.followers.changed()
 }

@@ -1,6 +1,7 @@
 """confluent-kafka as a client of the stories: one JSON command a line, one JSON answer a line."""
 import json
 import sys
+import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -33,6 +34,37 @@ def produce(c):
     if failed or left:
         raise RuntimeError(f"{left} not delivered, {failed[:1]}")
     return {}
+
+
+def pace(c):
+    """Sends a record to each of n partitions every ms for t ms, none before the last is acked; says when each one's longest
+    wait ended."""
+    p = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})  # else the client's own defaults
+    n = c["n"]
+    due, longest, ended, flying, failed = [0.0] * n, [0.0] * n, [0.0] * n, [False] * n, []
+
+    def acked(i):
+        def done(e, _):
+            now = time.time()
+            if e:
+                failed.append(str(e))
+            elif now - due[i] > longest[i]:
+                longest[i], ended[i] = now - due[i], now
+            flying[i] = False
+            due[i] += c["ms"] / 1000
+        return done
+
+    end = time.time() + c["t"] / 1000
+    while time.time() < end:
+        for i in range(n):
+            if not flying[i] and time.time() >= due[i]:
+                flying[i], due[i] = True, time.time()
+                p.produce(c["topic"], key="k", value="v", partition=i, on_delivery=acked(i))
+        p.poll(0.005)
+    left = p.flush(60)
+    if failed or left:
+        raise RuntimeError(f"{left} not delivered, {failed[:1]}")
+    return {"ended": [int(1000 * t) for t in ended]}
 
 
 def read(c):
@@ -84,7 +116,7 @@ def commit(c):
     return {}
 
 
-ops = {"produce": produce, "read": read, "offset": offset, "join": join, "next": next_, "commit": commit}
+ops = {"produce": produce, "pace": pace, "read": read, "offset": offset, "join": join, "next": next_, "commit": commit}
 for line in sys.stdin:
     command = json.loads(line)
     try:

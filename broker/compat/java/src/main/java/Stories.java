@@ -55,6 +55,7 @@ public final class Stories {
     private ObjectNode run(JsonNode c) throws Exception {
         switch (c.get("op").asText()) {
             case "produce": return produce(c);
+            case "pace": return pace(c);
             case "read": return read(c);
             case "offset": return offset(c);
             case "join": return join(c);
@@ -78,6 +79,57 @@ public final class Stories {
             }
         }
         return JSON.createObjectNode();
+    }
+
+    /** Sends a record to each of n partitions every ms for t ms, none before the last is acked; says when each one's longest wait ended. */
+    private ObjectNode pace(JsonNode c) throws Exception {
+        Map<String, Object> p = new HashMap<>(); // the client's own defaults
+        p.put("bootstrap.servers", bootstrap);
+        int n = c.get("n").asInt();
+        long[] due = new long[n];
+        long[] longest = new long[n];
+        long[] ended = new long[n];
+        boolean[] flying = new boolean[n];
+        Exception[] failed = new Exception[1];
+        Object lock = new Object();
+        long end = System.currentTimeMillis() + c.get("t").asLong();
+        try (KafkaProducer<String, String> producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
+            while (System.currentTimeMillis() < end) {
+                for (int i = 0; i < n; i++) {
+                    int at = i;
+                    synchronized (lock) {
+                        if (flying[at] || System.currentTimeMillis() < due[at]) {
+                            continue;
+                        }
+                        flying[at] = true;
+                        due[at] = System.currentTimeMillis();
+                    }
+                    producer.send(new ProducerRecord<>(c.get("topic").asText(), at, "k", "v"), (m, e) -> {
+                        synchronized (lock) {
+                            long now = System.currentTimeMillis();
+                            if (e != null && failed[0] == null) {
+                                failed[0] = e;
+                            } else if (e == null && now - due[at] > longest[at]) {
+                                longest[at] = now - due[at];
+                                ended[at] = now;
+                            }
+                            flying[at] = false;
+                            due[at] += c.get("ms").asLong();
+                        }
+                    });
+                }
+                Thread.sleep(5);
+            }
+        }
+        if (failed[0] != null) {
+            throw failed[0];
+        }
+        ObjectNode answer = JSON.createObjectNode();
+        ArrayNode out = answer.putArray("ended");
+        for (long t : ended) {
+            out.add(t);
+        }
+        return answer;
     }
 
     private KafkaConsumer<String, String> consumer(String group) {
