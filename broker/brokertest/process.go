@@ -59,11 +59,11 @@ var Binary = sync.OnceValues(func() (string, error) {
 	_, self, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(self), "..", "..")
 	path := filepath.Join(root, "bin", "firn-under-test")
-	args := []string{"build", "-o", path}
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/firn")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	if os.Getenv("FIRN_RACE") != "" {
-		args = append(args, "-race")
+		cmd = exec.Command("go", "build", "-race", "-o", path, "./cmd/firn")
 	}
-	cmd := exec.Command("go", append(args, "./cmd/firn")...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build firn: %w\n%s", err, out)

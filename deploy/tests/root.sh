@@ -14,6 +14,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 # Built first: the network of the tests reaches no module.
 export FIRN_BIN=$PWD/bin/firn-under-test FIRN_TEST_OWN_NETWORK=true
+export CGO_ENABLED=0 # as it is shipped
 go build -o "$FIRN_BIN" ./cmd/firn
 go test -tags root -c -o bin/root.test ./cmd/firn
 cd cmd/firn
