@@ -41,6 +41,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Version is told to the cluster and shown to people.
 	Version string
+	// World is what the broker lives in; the zero World is the real one.
+	World World
 }
 
 // Broker is one broker. It is made by New, and lives while Run does.
@@ -48,6 +50,7 @@ type Broker struct {
 	cfg     Config
 	log     *slog.Logger
 	version string
+	world   World
 	reg     *prometheus.Registry
 	ready   chan struct{}
 
@@ -99,10 +102,11 @@ func New(cfg Config, o Options) (*Broker, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	o.World.ensureDefaults()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(o.Version))
 	return &Broker{
-		cfg: cfg, log: o.Logger, version: o.Version, reg: reg,
+		cfg: cfg, log: o.Logger, version: o.Version, world: o.World, reg: reg,
 		ready: make(chan struct{}), fatal: make(chan error, 1),
 	}, nil
 }
@@ -225,22 +229,28 @@ func (b *Broker) start(ctx, background context.Context) error {
 	return nil
 }
 
-func (b *Broker) startMetadata(ctx, background context.Context) error {
-	var dial func() (metadata.KV, error)
-	if dir := b.cfg.Etcd.EmbedDir; dir != "" {
+// metadataDial is how the metadata is reached.
+func (b *Broker) metadataDial(ctx context.Context) (func() (metadata.KV, error), error) {
+	switch dir := b.cfg.Etcd.EmbedDir; {
+	case b.world.DialMetadata != nil:
+		return b.world.DialMetadata, nil
+	case dir != "":
 		srv, err := etcd.Embed(ctx, dir, b.log.With("part", "etcd"))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		b.embedded = srv
 		b.closeLater("etcd", srv.Close)
-		dial = srv.Dial
-	} else {
-		c, err := b.etcdConfig()
-		if err != nil {
-			return err
-		}
-		dial = func() (metadata.KV, error) { return etcd.Dial(c) }
+		return srv.Dial, nil
+	}
+	c, err := b.etcdConfig()
+	return func() (metadata.KV, error) { return etcd.Dial(c) }, err
+}
+
+func (b *Broker) startMetadata(ctx, background context.Context) error {
+	dial, err := b.metadataDial(ctx)
+	if err != nil {
+		return err
 	}
 	meter := metadata.NewMeter(b.reg)
 	for _, to := range []*metadata.KV{&b.kv, &b.leaseKV} {
@@ -280,7 +290,7 @@ func (b *Broker) startDisks(context.Context, context.Context) error {
 	}
 	for _, dir := range b.cfg.LogDirs {
 		d, err := segment.OpenDisk(segment.DiskOptions{
-			FS: osFS, Dir: dir, ClusterID: b.store.Image().Cluster().ID, BrokerID: b.cfg.NodeID,
+			FS: b.world.FS, Dir: dir, ClusterID: b.store.Image().Cluster().ID, BrokerID: b.cfg.NodeID,
 			Files: int(b.cfg.Log.OpenFiles), Mappings: int(b.cfg.Log.Mappings), Share: len(b.cfg.LogDirs), Thresholds: b.cfg.Disk,
 			OnOffline: func(err error) { b.diskOffline(dir, err) },
 			Logger:    b.log, Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"dir": dir}, b.reg),
@@ -311,9 +321,8 @@ func (b *Broker) startListeners(ctx, _ context.Context) error {
 	if err != nil {
 		host = "localhost"
 	}
-	var lc net.ListenConfig
 	for _, l := range b.cfg.Listeners {
-		ln, err := lc.Listen(ctx, "tcp", l.Addr())
+		ln, err := b.world.Listen(ctx, "tcp", l.Addr())
 		if err != nil {
 			return err
 		}
@@ -324,7 +333,7 @@ func (b *Broker) startListeners(ctx, _ context.Context) error {
 	if b.cfg.HTTP == "" {
 		return nil
 	}
-	if b.httpLn, err = lc.Listen(ctx, "tcp", b.cfg.HTTP); err != nil {
+	if b.httpLn, err = b.world.Listen(ctx, "tcp", b.cfg.HTTP); err != nil {
 		return err
 	}
 	b.undo(func(context.Context) { _ = b.httpLn.Close() })
@@ -332,7 +341,7 @@ func (b *Broker) startListeners(ctx, _ context.Context) error {
 }
 
 func (b *Broker) startLease(ctx, background context.Context) error {
-	reg := metadata.Registration{ID: b.cfg.NodeID, Rack: b.cfg.Rack, Version: b.version, BootID: bootID()}
+	reg := metadata.Registration{ID: b.cfg.NodeID, Rack: b.cfg.Rack, Version: b.version, BootID: b.world.BootID()}
 	for _, l := range b.advertised {
 		reg.Listeners = append(reg.Listeners, metadata.Listener{Name: l.Name, Protocol: l.Protocol, Host: l.Host, Port: l.Port})
 	}
@@ -341,7 +350,7 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 		reg.Disks = append(reg.Disks, metadata.DiskFacts{ID: d.ID(), Epoch: max(epoch, 0), Clean: clean})
 	}
 	lease, err := b.store.Register(ctx, reg, metadata.LeaseOptions{
-		TTL: b.cfg.SessionTTL, KV: b.leaseKV, Logger: b.log, Registerer: b.reg,
+		TTL: b.cfg.SessionTTL, KV: b.leaseKV, Clock: b.world.BootTime, Logger: b.log, Registerer: b.reg,
 		OnEpoch: func(_ context.Context, epoch int64) error {
 			for _, d := range b.disks {
 				if err := d.SetBrokerEpoch(epoch); err != nil {

@@ -114,7 +114,7 @@ const envPrefix = "FIRN_"
 // those by which tests and the Makefile are steered. A name that ends in '_' is a prefix.
 var otherEnv = []string{
 	"FIRN_BOOTSTRAP_SERVER", "FIRN_HTTP", "FIRN_DATA",
-	"FIRN_TEST_", "FIRN_CRASH_", "FIRN_CLIENT_", "FIRN_BENCH_", "FIRN_BIN", "FIRN_RACE", "FIRN_SEED", "FIRN_SOAK", "FIRN_TOOLS", "FIRN_VERIFY",
+	"FIRN_TEST_", "FIRN_CRASH_", "FIRN_CLIENT_", "FIRN_BENCH_", "FIRN_BIN", "FIRN_RACE", "FIRN_SEED", "FIRN_SIM_", "FIRN_SOAK", "FIRN_TOOLS", "FIRN_VERIFY",
 }
 
 // isOther reports whether a variable is one of otherEnv.

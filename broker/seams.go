@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -15,7 +14,6 @@ import (
 	"firn/metadata"
 	"firn/metadata/etcd"
 	"firn/metadata/topic"
-	"firn/segment/vfs"
 	"firn/tiering"
 	"firn/tiering/manifest"
 )
@@ -25,8 +23,6 @@ var (
 	_ tiering.Anchor  = (*metadata.TierHeads)(nil)
 	_ partition.Lease = (*metadata.Lease)(nil)
 )
-
-var osFS = vfs.OS()
 
 // readTierHead tells the metadata what other packages need of a tier head.
 func readTierHead(value []byte) (metadata.TierFields, error) {
@@ -118,16 +114,6 @@ func uploadLimits(c *topic.Config) tiering.Limits {
 		MaxLag: time.Duration(c.Tier.MaxLagMs) * time.Millisecond, MinBytes: c.Tier.MinBytes,
 		Paused: c.Tier.CopyDisabled, Ended: !c.Tier.Enabled,
 	}
-}
-
-// bootID names the running kernel: another one means that the page cache was lost. Empty where the
-// system does not tell, which counts as another one.
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return string(bytes.TrimSpace(b))
 }
 
 // logStarts makes the log starts that DeleteRecords asks for durable: in the tier head.

@@ -20,14 +20,13 @@ import (
 	"firn/tiering"
 	"firn/tiering/chunkcache"
 	"firn/tiering/objstore"
-	"firn/tiering/objstore/open"
 )
 
 func (b *Broker) startTier(ctx, _ context.Context) error {
 	if !b.cfg.Tier.Enabled() {
 		return nil
 	}
-	bucket, err := open.Open(ctx, b.cfg.Tier.URL)
+	bucket, err := b.world.OpenBucket(ctx, b.cfg.Tier.URL)
 	if err != nil {
 		return err
 	}
@@ -35,7 +34,7 @@ func (b *Broker) startTier(ctx, _ context.Context) error {
 	b.closeLater("object storage", b.bucket.Close)
 	if b.cfg.Tier.CacheBytes > 0 {
 		b.cache, err = chunkcache.Open(chunkcache.Options{
-			FS: osFS, Dir: b.path(b.cfg.Tier.CacheDir, "tier-cache"), MaxBytes: b.cfg.Tier.CacheBytes, Logger: b.log, Registerer: b.reg,
+			FS: b.world.FS, Dir: b.path(b.cfg.Tier.CacheDir, "tier-cache"), MaxBytes: b.cfg.Tier.CacheBytes, Logger: b.log, Registerer: b.reg,
 		})
 		if err != nil {
 			return err
@@ -125,8 +124,7 @@ func (b *Broker) dialBroker(ctx context.Context, id int32) (net.Conn, error) {
 	if !ok {
 		return nil, fmt.Errorf("broker %d has no listener %q", id, b.cfg.Replication.Listener)
 	}
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))))
+	return b.world.Dial(ctx, "tcp", net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port))))
 }
 
 func (b *Broker) groupOptions() group.Options {
@@ -144,7 +142,7 @@ func (b *Broker) startUploader(background context.Context) error {
 	}
 	up, err := tiering.NewUploader(tiering.UploaderOptions{
 		Bucket: b.bucket, Anchor: b.anchor(), Cluster: b.clusterID(), BrokerEpoch: b.lease.Epoch,
-		Grace: b.cfg.Tier.DeleteGrace, FS: osFS, SpoolDir: b.path(b.cfg.Tier.SpoolDir, "tier-spool"), Concurrency: int(b.cfg.Tier.UploadConcurrency),
+		Grace: b.cfg.Tier.DeleteGrace, FS: b.world.FS, SpoolDir: b.path(b.cfg.Tier.SpoolDir, "tier-spool"), Concurrency: int(b.cfg.Tier.UploadConcurrency),
 		BytesPerSecond: b.cfg.Tier.UploadBytesPerSecond, Describe: b.describeTopic, OnCommit: b.tierCommitted,
 		Logger: b.partitionLogger(), Registerer: b.reg,
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +22,7 @@ type Replica struct {
 	producers *producers
 	logger    *slog.Logger
 
-	leadership sync.Mutex // one change of role, settings or tier head at a time
+	leadership longLock // one change of role, settings or tier head at a time
 	queue      appendQueue
 	append     appender
 	waiters    waiters
