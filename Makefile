@@ -16,11 +16,13 @@ MODULES := broker/compat deploy/tools/etcd deploy/tools/versitygw
 
 ARGS    ?=
 ROUNDS  ?= 100
+SEEDS   ?= 200
+SEED    ?=
 FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang. Vetting has a target of its own.
 TIMEOUT := -vet=off -timeout 20m
 
-.PHONY: help run run-minio cluster build images cross test test-clients test-root race vet lint fuzz crash bench demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root race vet lint fuzz crash sim bench demo-logs tools check clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +54,7 @@ cross: ## compile for each machine that Firn runs on; for laptops the tests, too
 test: ## all Go tests, those against real MinIO, etcd and versitygw and the pure Go clients included
 	@$(INSTALL) minio etcd versitygw
 	$(GO) test $(TIMEOUT) ./...
+	$(SIM) -timeout 20m ./broker/brokertest/sim
 	cd broker/compat && $(GO) test $(TIMEOUT) ./...
 
 test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kcat, Java, Maven, Python, Node)
@@ -73,6 +76,7 @@ race: ## the tests once more under the race detector (needs gcc)
 vet: ## go vet, the tests that only run on request included
 	$(GO) vet ./...
 	$(GO) vet -tags root ./...
+	$(GO) vet -tags synctests ./broker/brokertest/sim
 	for m in $(MODULES); do (cd $$m && $(GO) vet ./...) || exit 1; done
 	cd broker/compat && CGO_ENABLED=1 $(GO) vet -tags clients ./...
 
@@ -89,6 +93,12 @@ crash: ## kill -9 under load, ROUNDS (100) times, and as many seeds of each simu
 	FIRN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestKilledAtRandomMoments ./cmd/firn
 	FIRN_CRASH_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestCrashAtEveryStep ./segment
 	FIRN_SIM_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSimulation ./gc
+
+# The clock of a simulation stands still while anybody waits for a plain mutex, so franz-go is built with its other kind.
+SIM := $(GO) test -tags synctests -run TestSeeds
+
+sim: ## whole clusters in one process, under faults: SEEDS (200) of them, or one SEED until it fails again
+	FIRN_SIM_SEEDS=$(SEEDS) FIRN_SEED=$(SEED) $(SIM) -count=1 -v -timeout 0 ./broker/brokertest/sim
 
 bench: build ## measure Firn beside the limits of this machine, some minutes (ARGS="--rounds 5 ...")
 	@$(INSTALL) minio etcd

@@ -1,0 +1,360 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"firn/metadata"
+	"firn/metadata/memkv"
+)
+
+// fault is one kind of thing that goes wrong. It begins, lasts for a while and ends.
+type fault struct {
+	name   string
+	weight int
+	// begin makes it go wrong and returns what ends it, and a text for the schedule; nil if there is nothing to be done to
+	// the machine as it is.
+	begin func(s *sim, rng *rand.Rand, m *machine) (end func(), text string)
+}
+
+// faults are all there are. What a fault does is drawn from the seed, too.
+var faults = []fault{
+	{"is killed", 5, killed},
+	{"loses power", 5, powerCut},
+	{"gets an empty disk", 2, wiped},
+	{"is stopped", 4, stopped},
+	{"freezes", 4, frozen},
+	{"has a full disk", 2, full},
+	{"is cut off from a broker", 3, partitioned},
+	{"is cut off from a broker in one direction", 3, halfPartitioned},
+	{"is cut off from all brokers", 3, isolated},
+	{"is cut off from clients", 1, unseen},
+	{"is cut off from the key space", 4, withoutKeys},
+	{"is cut off from the bucket", 2, withoutBucket},
+	{"loses its lease", 3, expired},
+	{"loses its watches", 3, unwatched},
+	{"has its calls of the key space go wrong", 4, kvStorm},
+	{"has its calls of the bucket go wrong", 3, bucketStorm},
+	{"has its connections broken", 3, reset},
+	{"and all others are without the key space", 2, noKeys},
+}
+
+func killed(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	if !m.goesDown() {
+		return nil, ""
+	}
+	m.crash()
+	return m.comesUp, ""
+}
+
+// goesDown says that a machine's process is not to be started again, unless it is down already.
+func (m *machine) goesDown() bool {
+	was := m.planned && m.life != nil
+	m.planned = m.planned && !was
+	return was
+}
+
+// comesUp starts the process again.
+func (m *machine) comesUp() {
+	if m.life != nil { // still stopping: its supervisor does not wait any longer
+		m.crash()
+	}
+	m.s.net.on(m.host)
+	m.planned = true
+	if err := m.start(); err != nil {
+		m.s.violation("broker %d: %v", m.id, err)
+	}
+}
+
+func powerCut(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	kept := []int{0, 50, 100}[rng.IntN(3)]
+	seed := rng.Uint64()
+	if !s.mayLose(m, "relaxed") || !m.goesDown() {
+		return nil, ""
+	}
+	m.losePower(seed, kept)
+	return m.comesUp, fmt.Sprintf("%d%% of what was not synced is kept", kept)
+}
+
+func wiped(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	disk := rng.IntN(len(m.dirs))
+	if !s.mayLose(m, "durable", "relaxed") || !m.goesDown() {
+		return nil, ""
+	}
+	m.crash()
+	if err := m.replaceDisk(disk); err != nil {
+		s.violation("replace a disk: %v", err)
+	}
+	return m.comesUp, m.dirs[disk]
+}
+
+// mayLose says whether the promise holds although a machine now loses what it has of topics: acks=all survives the loss of
+// min.insync.replicas - 1 copies, which is one here. So no other may have lost something that it does not have again.
+func (s *sim) mayLose(m *machine, names ...string) bool {
+	if m.life == nil {
+		return false
+	}
+	im := s.store.Image()
+	for _, n := range names {
+		for p := range s.partitionsOf(n) {
+			for _, other := range p.Replicas {
+				if since, ok := s.lost[n][other]; ok && other != m.id && !again(im, p, other, since) {
+					return false
+				}
+			}
+		}
+	}
+	for _, n := range names {
+		if s.lost[n] == nil {
+			s.lost[n] = map[int32]int64{}
+		}
+		s.lost[n][m.id] = im.Rev()
+	}
+	return true
+}
+
+// again says whether a broker that lost its copy at a revision has registered since, and joined those in sync after that.
+func again(im *metadata.Image, p *metadata.PartitionState, id int32, since int64) bool {
+	b, ok := im.Broker(id)
+	return ok && b.Epoch > since && p.Rev > b.Epoch && slices.Contains(p.ISR, id)
+}
+
+func stopped(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	if !m.goesDown() {
+		return nil, ""
+	}
+	m.life.stop()
+	return m.comesUp, ""
+}
+
+func frozen(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	l := m.life
+	if l == nil {
+		return nil, ""
+	}
+	s.net.setFrozen(m.host, true)
+	for _, g := range l.gates() {
+		g.close()
+	}
+	return func() {
+		for _, g := range l.gates() {
+			g.reopen()
+		}
+		s.net.setFrozen(m.host, false)
+	}, ""
+}
+
+func full(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	u, err := m.fs.Usage(m.dirs[0])
+	if err != nil {
+		return nil, ""
+	}
+	left := int64(rng.IntN(64 << 10))
+	m.fs.SetCapacity(u.Total - u.Free + left)
+	return func() { m.fs.SetCapacity(0) }, fmt.Sprintf("%d bytes are left", left)
+}
+
+func (s *sim) cut(links ...link) (func(), string) {
+	var text []string
+	for _, l := range links {
+		s.net.setLink(l.from, l.to, true)
+		text = append(text, l.from+">"+l.to)
+	}
+	return func() {
+		for _, l := range links {
+			s.net.setLink(l.from, l.to, false)
+		}
+	}, strings.Join(text, " ")
+}
+
+// other is another machine than m.
+func (s *sim) other(rng *rand.Rand, m *machine) *machine {
+	return s.machines[(int(m.id-1)+1+rng.IntN(len(s.machines)-1))%len(s.machines)]
+}
+
+func partitioned(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	o := s.other(rng, m)
+	return s.cut(link{m.host, o.host}, link{o.host, m.host})
+}
+
+func halfPartitioned(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	return s.cut(link{m.host, s.other(rng, m).host})
+}
+
+func isolated(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	var all []link
+	for _, o := range s.machines {
+		if o != m {
+			all = append(all, link{m.host, o.host}, link{o.host, m.host})
+		}
+	}
+	return s.cut(all...)
+}
+
+func unseen(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	return s.cut(link{m.host, client}, link{client, m.host})
+}
+
+// shut closes gates until the fault ends.
+func shut(gates ...*gate) func() {
+	for _, g := range gates {
+		g.close()
+	}
+	return func() {
+		for _, g := range gates {
+			g.reopen()
+		}
+	}
+}
+
+func withoutKeys(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	l := m.life
+	if l == nil {
+		return nil, ""
+	}
+	if rng.IntN(2) == 0 {
+		return shut(l.kv), "nothing answers"
+	}
+	l.each(func(c *memkv.Client) { c.Cut(true) })
+	return func() { l.each(func(c *memkv.Client) { c.Cut(false) }) }, "connections are refused"
+}
+
+func withoutBucket(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	l := m.life
+	if l == nil {
+		return nil, ""
+	}
+	return shut(l.bucket), ""
+}
+
+func expired(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	if m.life == nil {
+		return nil, ""
+	}
+	s.kv.ExpireLease(m.life.lastLease())
+	return func() {}, ""
+}
+
+func unwatched(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	l := m.life
+	if l == nil {
+		return nil, ""
+	}
+	text := ""
+	if rng.IntN(2) == 0 {
+		s.kv.Compact(s.kv.Rev())
+		text = "and what they missed is compacted"
+	}
+	l.each(func(c *memkv.Client) { c.BreakWatches() })
+	return func() {}, text
+}
+
+func kvStorm(_ *sim, rng *rand.Rand, m *machine) (func(), string) {
+	percent := 5 + rng.IntN(40)
+	m.kvWeather.set(percent)
+	return func() { m.kvWeather.set(0) }, fmt.Sprintf("%d%%", percent)
+}
+
+func bucketStorm(_ *sim, rng *rand.Rand, m *machine) (func(), string) {
+	percent := 5 + rng.IntN(60)
+	m.bucketWeather.set(percent)
+	return func() { m.bucketWeather.set(0) }, fmt.Sprintf("%d%%", percent)
+}
+
+func reset(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	to := client
+	if rng.IntN(2) == 0 {
+		to = s.other(rng, m).host
+	}
+	percent := 20 + rng.IntN(80)
+	s.net.reset(m.host, to, percent)
+	return func() {}, fmt.Sprintf("%d%% of those with %s", percent, to)
+}
+
+func noKeys(s *sim, _ *rand.Rand, _ *machine) (func(), string) {
+	var all []*gate
+	for _, m := range s.machines {
+		if m.life != nil {
+			all = append(all, m.life.kv)
+		}
+	}
+	return shut(all...), ""
+}
+
+// event is something that is to be done at a time.
+type event struct {
+	at time.Duration
+	do func()
+}
+
+const (
+	minFaults, maxFaults = 3, 9
+	span                 = 16 * time.Second // within which faults begin
+	longest              = 8 * time.Second  // that one lasts
+)
+
+// disturb does to the cluster what the seed says.
+func (s *sim) disturb() {
+	began := time.Now()
+	var events []event
+	for range minFaults + s.rng.IntN(maxFaults-minFaults+1) {
+		at := time.Second + time.Duration(s.rng.Int64N(int64(span)))
+		long := time.Duration(s.rng.Int64N(int64(longest)))
+		if s.rng.IntN(3) > 0 {
+			long /= 4
+		}
+		f, m := draw(s.rng), s.machines[s.rng.IntN(len(s.machines))]
+		rng := rand.New(rand.NewPCG(s.seed, s.rng.Uint64())) // what it draws does not depend on what came before
+		events = append(events, event{at, func() {
+			end, text := f.begin(s, rng, m)
+			if end == nil {
+				s.log("broker %d not: %s", m.id, f.name)
+				return
+			}
+			s.faults++
+			s.log("broker %d %s (%s) for %v", m.id, f.name, text, long)
+			events = append(events, event{time.Since(began) + long, func() {
+				s.log("broker %d no more: %s", m.id, f.name)
+				end()
+			}})
+		}})
+	}
+	for len(events) > 0 {
+		slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+		e := events[0]
+		for time.Since(began) < e.at {
+			pause(min(500*time.Millisecond, e.at-time.Since(began)))
+			s.supervise()
+		}
+		events = events[1:]
+		e.do()
+	}
+}
+
+func draw(rng *rand.Rand) fault {
+	sum := 0
+	for _, f := range faults {
+		sum += f.weight
+	}
+	n := rng.IntN(sum)
+	for _, f := range faults {
+		if n -= f.weight; n < 0 {
+			return f
+		}
+	}
+	panic("not reached")
+}
+
+// heal waits until the cluster is well. All faults have ended.
+func (s *sim) heal() error {
+	began := time.Now()
+	if err := s.awaitInSync(); err != nil {
+		return err
+	}
+	s.log("all in sync %v after the last fault", time.Since(began).Round(time.Millisecond))
+	return nil
+}
