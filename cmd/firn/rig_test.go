@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"firn/broker/brokertest"
+	"firn/broker/brokertest/clustertest"
 	"firn/broker/brokertest/history"
 	"firn/broker/brokertest/history/drive"
 )
@@ -85,10 +86,7 @@ func startRig(t *testing.T, p *brokertest.Process, o drive.Options) *crashRig {
 }
 
 // live lets the broker work for a random while.
-func (r *crashRig) live(atMost time.Duration) {
-	alive := time.NewTimer(50*time.Millisecond + time.Duration(r.rng.Int64N(int64(atMost))))
-	<-alive.C
-}
+func (r *crashRig) live(atMost time.Duration) { clustertest.Live(r.rng, atMost) }
 
 // acked is how many records have been acknowledged so far.
 func (r *crashRig) acked() int { return int(r.d.Acked()) }

@@ -76,7 +76,7 @@ func TestClusterStatusFindsWhatIsWrong(t *testing.T) {
 // A topic is moved between real brokers and one of them leaves for good, while nothing that was acknowledged gets lost.
 func TestReplicasMoveBetweenBrokers(t *testing.T) {
 	c := startTrio(t, 3)
-	addr := strings.Join(c.bootstrap(), ",")
+	addr := strings.Join(c.Bootstrap(), ",")
 	status := func() (s clusterStatus) {
 		t.Helper()
 		out := firn(t, addr, "", "cluster", "status", "--json")
@@ -91,7 +91,7 @@ func TestReplicasMoveBetweenBrokers(t *testing.T) {
 		well := s.Controller > 0 && s.Partitions == 2 && len(s.UnderReplicated)+len(s.Offline)+len(s.Moving) == 0
 		return well && len(s.Brokers) == 3 && len(s.Etcd) == 3 && slices.Equal(s.wrong(), []string{"3 brokers without etcd"}), fmt.Errorf("%+v", s)
 	})
-	cl, err := kgo.NewClient(c.seeds(), kgo.DefaultProduceTopic("logs"))
+	cl, err := kgo.NewClient(c.Seeds(), kgo.DefaultProduceTopic("logs"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestReplicasMoveBetweenBrokers(t *testing.T) {
 	produce()
 	replicas := func() (all [][]int32) {
 		t.Helper()
-		topics, err := c.adm.ListTopics(context.Background(), "logs")
+		topics, err := c.Admin.ListTopics(context.Background(), "logs")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,16 +154,16 @@ func TestUncleanElectionOnRequest(t *testing.T) {
 	elect := func(how kadm.ElectLeadersHow) error {
 		var set kadm.TopicsSet
 		set.Add("t", 0)
-		got, err := c.adm.ElectLeaders(ctx, how, set)
+		got, err := c.Admin.ElectLeaders(ctx, how, set)
 		return errors.Join(err, got["t"][0].Err)
 	}
-	addr := strings.Join(c.bootstrap(), ",")
+	addr := strings.Join(c.Bootstrap(), ",")
 	brokertest.Eventually(t, "the topic is created", func() (bool, error) {
 		r := firn(t, addr, "", "topic", "create", "t", "--if-not-exists", "--partitions", "1", "--replication-factor", "2", "--config", "min.insync.replicas=1")
 		return r.code == exitOK, errors.New(r.err)
 	})
 	firn(t, addr, "", "topic", "reassign", "t", "--assign", "0=1,2", "--wait").ok(t)
-	c.awaitInSync("t", 2)
+	c.AwaitInSync("t", 2)
 	brokertest.Eventually(t, "the first leads", func() (bool, error) {
 		if err := elect(kadm.ElectPreferredReplica); !errors.Is(err, kerr.ElectionNotNeeded) {
 			return err == nil, err
@@ -172,7 +172,7 @@ func TestUncleanElectionOnRequest(t *testing.T) {
 	})
 	produce := func(v string) {
 		t.Helper()
-		cl, err := kgo.NewClient(c.seeds(), kgo.DefaultProduceTopic("t"))
+		cl, err := kgo.NewClient(c.Seeds(), kgo.DefaultProduceTopic("t"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,14 +182,14 @@ func TestUncleanElectionOnRequest(t *testing.T) {
 		}
 	}
 	produce("both have it")
-	c.brokers[1].Kill()
-	c.awaitInSync("t", 1)
+	c.Brokers[1].Kill()
+	c.AwaitInSync("t", 1)
 	produce("only the first has it")
-	c.brokers[0].Kill()
-	c.brokers[1].Restart()
+	c.Brokers[0].Kill()
+	c.Brokers[1].Restart()
 	brokertest.Eventually(t, "the partition is offline and the controller counts it", func() (bool, error) {
 		n := 0.0
-		for _, b := range c.brokers[1:] {
+		for _, b := range c.Brokers[1:] {
 			v, err := b.Metric("firn_controller_offline_partitions")
 			if err != nil {
 				return false, err
@@ -202,15 +202,15 @@ func TestUncleanElectionOnRequest(t *testing.T) {
 		err := elect(kadm.ElectLiveReplica)
 		return err == nil, err
 	})
-	c.await("t", "the second leads", func(p kadm.PartitionDetail) bool { return p.Leader == 2 })
+	c.Await("t", "the second leads", func(p kadm.PartitionDetail) bool { return p.Leader == 2 })
 	produce("after the election")
-	c.brokers[0].Restart()
-	c.awaitInSync("t", 2)
+	c.Brokers[0].Restart()
+	c.AwaitInSync("t", 2)
 	brokertest.Eventually(t, "the preferred leader is elected", func() (bool, error) {
 		err := elect(kadm.ElectPreferredReplica)
 		return err == nil, err
 	})
-	c.await("t", "the first leads", func(p kadm.PartitionDetail) bool { return p.Leader == 1 })
+	c.Await("t", "the first leads", func(p kadm.PartitionDetail) bool { return p.Leader == 1 })
 	got := firn(t, addr, "", "consume", "t", "--count", "2").ok(t)
 	if got != "both have it\nafter the election\n" {
 		t.Errorf("read %q", got)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"firn/broker/brokertest/history"
 )
@@ -22,23 +21,17 @@ const (
 
 // poll is one operation: what the client gives within a while. It returns the offsets after what was read, the number of
 // records and the error that the client told of, which may be one that it gets over.
-func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via string) (next map[int32]int64, n int, err error) {
+func (d *Driver) poll(ctx context.Context, c Consumer, process int32, via string) (next map[int32]int64, n int, err error) {
 	op := d.rec.Invoke(history.Op{Process: process, Func: history.Poll, Via: via})
 	wait, cancel := context.WithTimeout(ctx, pollWait)
-	fs := cl.PollRecords(wait, maxPoll)
+	rs, err := c.Poll(wait, maxPoll)
 	cancel()
-	end := history.Op{Outcome: history.OK}
-	for _, e := range fs.Errors() {
-		if !errors.Is(e.Err, context.DeadlineExceeded) && !errors.Is(e.Err, context.Canceled) {
-			end.Err, err = name(e.Err), fmt.Errorf("partition %d: %w", e.Partition, e.Err)
-		}
-	}
+	end := history.Op{Outcome: history.OK, Err: d.o.Library.Name(err), Reads: make([]history.Record, 0, len(rs))}
 	next = map[int32]int64{}
-	end.Reads = make([]history.Record, 0, fs.NumRecords())
-	fs.EachRecord(func(r *kgo.Record) {
+	for _, r := range rs {
 		end.Reads = append(end.Reads, history.Record{Key: history.Key(r.Partition), Offset: r.Offset, Value: number(r.Value)})
 		next[r.Partition] = r.Offset + 1
-	})
+	}
 	d.rec.Complete(op, end)
 	for p, o := range next {
 		d.known(history.Key(p), o-1)
@@ -54,19 +47,16 @@ func (d *Driver) poll(ctx context.Context, cl *kgo.Client, process int32, via st
 	return next, len(end.Reads), err
 }
 
-// assigned makes a consumer of all partitions, from positions on. No other is ever taken for one that is out of range.
-func (d *Driver) assigned(ctx context.Context, process int32, from []int64) (*kgo.Client, error) {
-	at := map[int32]kgo.Offset{}
+// assigned makes a consumer of all partitions, from positions on.
+func (d *Driver) assigned(ctx context.Context, process int32, from []int64) (Consumer, error) {
 	op := history.Op{Process: process, Func: history.Assign}
 	for p, o := range from {
-		at[int32(p)] = kgo.NewOffset().At(o)
 		op.Positions = append(op.Positions, history.Position{Key: history.Key(p), Offset: o})
 	}
 	n := d.rec.Invoke(op)
-	cl, err := d.client(ctx, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{d.o.Topic: at}), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(pollWait))
-	d.rec.Complete(n, outcome(err, false))
-	return cl, err
+	c, err := d.o.Library.Consumer(ctx, from)
+	d.rec.Complete(n, outcome(d.o.Library.Name(err), false))
+	return c, err
 }
 
 // read reads all partitions, each from somewhere below what is known to be there: its end, its beginning or in between.
@@ -80,13 +70,13 @@ func (d *Driver) read(_ context.Context, l *lifetime) error {
 			from[p] = l.rng.Int64N(end + 1)
 		}
 	}
-	cl, err := d.assigned(l.ends, l.process, from)
+	c, err := d.assigned(l.ends, l.process, from)
 	if err != nil {
 		return err
 	}
-	defer cl.Close()
+	defer c.Close()
 	for l.ends.Err() == nil {
-		_, _, _ = d.poll(l.ends, cl, l.process, "")
+		_, _, _ = d.poll(l.ends, c, l.process, "")
 	}
 	return nil
 }
@@ -102,16 +92,42 @@ func (d *Driver) ends() []int64 {
 // had it tries until ctx ends, but nothing of it may be out of range.
 func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	process := d.process.Add(1)
-	want := d.ends()
-	cl, err := d.assigned(ctx, process, make([]int64, d.o.Partitions))
+	c, err := d.assigned(ctx, process, make([]int64, d.o.Partitions))
 	if err != nil {
 		return 0, err
+	}
+	defer c.Close()
+	want, err := d.committedEnds(ctx)
+	if err != nil {
+		return 0, err
+	}
+	at := make([]int64, d.o.Partitions)
+	total := 0
+	for !reached(at, want) {
+		next, n, err := d.poll(ctx, c, process, via)
+		for p, o := range next {
+			at[p] = o
+		}
+		total += n
+		if ctx.Err() != nil || d.o.Library.Name(err) == kerr.OffsetOutOfRange.Message {
+			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, errors.Join(err, ctx.Err()))
+		}
+	}
+	return total, nil
+}
+
+// committedEnds is the offset after the highest of each partition that consumers could read, acknowledged or not.
+func (d *Driver) committedEnds(ctx context.Context) ([]int64, error) {
+	want := d.ends()
+	cl, err := franz{&d.o}.client(ctx)
+	if err != nil {
+		return nil, err
 	}
 	defer cl.Close()
 	for listed := false; !listed; {
 		got, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, d.o.Topic)
 		if ctx.Err() != nil {
-			return 0, fmt.Errorf("ask for the ends of %s: %w", d.o.Topic, errors.Join(err, ctx.Err()))
+			return nil, fmt.Errorf("ask for the ends of %s: %w", d.o.Topic, errors.Join(err, ctx.Err()))
 		}
 		listed = err == nil && got.Error() == nil && len(got[d.o.Topic]) == len(want)
 		got.Each(func(o kadm.ListedOffset) {
@@ -120,19 +136,7 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 			}
 		})
 	}
-	at := make([]int64, d.o.Partitions)
-	total := 0
-	for !reached(at, want) {
-		next, n, err := d.poll(ctx, cl, process, via)
-		for p, o := range next {
-			at[p] = o
-		}
-		total += n
-		if ctx.Err() != nil || errors.Is(err, kerr.OffsetOutOfRange) {
-			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, errors.Join(err, ctx.Err()))
-		}
-	}
-	return total, nil
+	return want, nil
 }
 
 func reached(at, want []int64) bool {

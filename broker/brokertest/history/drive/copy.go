@@ -19,7 +19,7 @@ const copyBytes = 4 << 20
 // ReadCopy reads what one broker has of every partition up to its high watermark, as a consumer does for which that copy is the
 // nearest. The history then holds it against what all others saw. It tries until ctx ends.
 func (d *Driver) ReadCopy(ctx context.Context, broker int32) error {
-	cl, err := d.client(ctx, kgo.MaxVersions(kversion.V3_0_0())) // topics by name
+	cl, err := franz{&d.o}.client(ctx, kgo.MaxVersions(kversion.V3_0_0())) // topics by name
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (d *Driver) ReadCopy(ctx context.Context, broker int32) error {
 	for p := range d.o.Partitions {
 		n := d.rec.Invoke(history.Op{Process: process, Func: history.Replica, Via: fmt.Sprintf("broker %d", broker)})
 		span, recs, err := d.copyOf(ctx, cl.Broker(int(broker)), p)
-		done := outcome(err, true)
+		done := outcome(franz{}.Name(err), true)
 		done.Reads, done.Spans = recs, []history.Span{span}
 		d.rec.Complete(n, done)
 		if err != nil {

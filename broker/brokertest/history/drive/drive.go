@@ -41,9 +41,10 @@ type Options struct {
 	Lifetime time.Duration
 	Session  time.Duration // after which what a member that crashed had is given to others; 6 s if 0
 
-	Seed   uint64 // of sizes, positions and lifetimes
-	Client []kgo.Opt
-	Lines  io.Writer // gets the history as lines, unless nil
+	Seed    uint64    // of sizes, positions and lifetimes
+	Library Library   // of producers, readers and members; franz-go if nil
+	Client  []kgo.Opt // of franz-go, which observes in any case
+	Lines   io.Writer // gets the history as lines, unless nil
 }
 
 // Driver is clients at work. Its methods may be called concurrently, but for Stop and Close.
@@ -79,6 +80,9 @@ func Start(o Options) *Driver {
 		names[p] = o.Topic + "-" + strconv.Itoa(p)
 	}
 	d := &Driver{o: o, rec: history.NewRecorder(names, o.Lines)}
+	if o.Library == nil {
+		d.o.Library = franz{&d.o}
+	}
 	d.mu.next = make([]int64, o.Partitions)
 	producing, stopProducing := context.WithCancel(context.Background())
 	consuming, stopConsuming := context.WithCancel(context.Background())
@@ -138,19 +142,6 @@ func (d *Driver) fail(err error) {
 	}
 }
 
-// client makes a client that does not give up by itself. It crashes when ctx ends: what it has under way is cut off.
-func (d *Driver) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
-	base := []kgo.Opt{
-		kgo.SeedBrokers(d.o.Bootstrap...), kgo.WithContext(ctx), kgo.AlwaysRetryEOF(),
-		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.MetadataMinAge(50 * time.Millisecond),
-	}
-	cl, err := kgo.NewClient(append(append(base, d.o.Client...), opts...)...)
-	if err != nil {
-		return nil, fmt.Errorf("make a client: %w", err)
-	}
-	return cl, nil
-}
-
 // known notes that a partition has a record at an offset.
 func (d *Driver) known(p history.Key, offset int64) {
 	d.mu.Lock()
@@ -193,6 +184,19 @@ func (d *Driver) Stop(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.mu.err
+}
+
+// Judge stops the work, reads everything once more and judges the history.
+func (d *Driver) Judge(ctx context.Context) (*history.Report, error) {
+	if err := d.Stop(ctx); err != nil {
+		return nil, err
+	}
+	_, unread := d.ReadAll(ctx, "in the end")
+	h, err := d.Close()
+	if err := errors.Join(unread, err); err != nil {
+		return nil, err
+	}
+	return history.Check(h), nil
 }
 
 // Close ends whatever still works and returns the history.

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"firn/broker/brokertest/history"
 )
 
@@ -15,8 +13,7 @@ import (
 func (d *Driver) produce(ctx context.Context, l *lifetime) error {
 	alive, crash := context.WithCancel(d.abandon)
 	defer crash()
-	cl, err := d.client(alive, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(2*maxInFlight),
-		kgo.StopProducerOnDataLossDetected(), kgo.ProducerBatchMaxBytes(64<<10))
+	p, err := d.o.Library.Producer(alive)
 	if err != nil {
 		return err
 	}
@@ -26,7 +23,7 @@ func (d *Driver) produce(ctx context.Context, l *lifetime) error {
 	var sent sync.WaitGroup
 	begin := time.Now()
 	for n := int64(0); d.turn(ends, begin, n) && acquire(ends, slots); n++ {
-		d.send(cl, l, n, &sent, func(ends bool) {
+		d.send(p, l, n, &sent, func(ends bool) {
 			<-slots
 			if ends {
 				fail()
@@ -36,9 +33,7 @@ func (d *Driver) produce(ctx context.Context, l *lifetime) error {
 	if l.crashes(ctx) {
 		crash()
 	}
-	_ = cl.Flush(alive) // no error but that of a crash
-	crash()
-	cl.Close()
+	p.Close()
 	sent.Wait()
 	return nil
 }
@@ -67,16 +62,15 @@ func acquire(ctx context.Context, slots chan struct{}) bool {
 }
 
 // send sends record n of a process; done is told whether the process has lost its place.
-func (d *Driver) send(cl *kgo.Client, l *lifetime, n int64, sent *sync.WaitGroup, done func(ends bool)) {
+func (d *Driver) send(p Producer, l *lifetime, n int64, sent *sync.WaitGroup, done func(ends bool)) {
 	w := history.Record{Key: history.Key(n % int64(d.o.Partitions)), Offset: history.Unknown, Value: int64(l.process)*perProcess + n}
 	op := d.rec.Invoke(history.Op{Process: l.process, Func: history.Send, Writes: []history.Record{w}})
-	r := &kgo.Record{Topic: d.o.Topic, Partition: int32(w.Key), Value: payload(w.Value, l.rng.IntN(d.o.RecordBytes+1))}
 	sent.Add(1)
-	cl.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+	p.Send(int32(w.Key), payload(w.Value, l.rng.IntN(d.o.RecordBytes+1)), func(offset int64, err error) {
 		defer sent.Done()
-		end := outcome(err, true)
+		end := outcome(d.o.Library.Name(err), true)
 		if err == nil {
-			w.Offset = r.Offset
+			w.Offset = offset
 			end.Writes = []history.Record{w}
 			d.known(w.Key, w.Offset)
 		}
