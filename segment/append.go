@@ -52,9 +52,7 @@ func (l *Log) Append(bs []batch.Batch) (end int64, err error) {
 		}
 	}
 	if a.epoch > l.savedEpoch() {
-		if err := l.saveEpochs(bs); err != nil {
-			return 0, err
-		}
+		l.beginEpochs(bs)
 	}
 	if l.mu.unmarked >= markBytes {
 		l.stashMark()

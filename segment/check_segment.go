@@ -19,7 +19,7 @@ func (p *partitionCheck) sealed(want Info) error {
 	if err != nil {
 		return err
 	}
-	w := segmentCheck{partitionCheck: p, base: want.Base, entries: entries, durable: math.MaxInt64}
+	w := segmentCheck{partitionCheck: p, base: want.Base, entries: entries, durable: math.MaxInt64, epochsTo: math.MaxInt64}
 	if err := w.run(name); err != nil || w.bad {
 		return err
 	}
@@ -73,7 +73,7 @@ func (p *partitionCheck) active() error {
 	var indexed int64
 	switch e := p.entry; {
 	case p.known && e.synced.base == base:
-		w.durable, indexed = e.synced.size, e.indexed
+		w.durable, w.epochsTo, indexed = e.synced.size, e.synced.size, e.indexed
 	case p.known && e.synced.base > base:
 		p.report(p.path(stateName), 0, fmt.Sprintf("the state ends at segment %d, the checkpoint at %d", base, e.synced.base), false)
 	case p.known:
@@ -122,6 +122,8 @@ type segmentCheck struct {
 	entries []index.Entry
 	info    Info // what was found
 	bad     bool // it ended in a bad batch, which was reported
+	// epochsTo is how many bytes the state knows the leader epochs of: past the checkpoint batches may begin others.
+	epochsTo int64
 }
 
 func (w *segmentCheck) run(name string) error {
@@ -173,7 +175,10 @@ func (w *segmentCheck) walk(r *frames) error {
 		if err := r.verify(h, n); err != nil {
 			return err
 		}
-		if want := epochs.at(h.BaseOffset()); want >= 0 && h.LeaderEpoch() != want {
+		switch want := epochs.at(h.BaseOffset()); {
+		case h.LeaderEpoch() > epochs.last() && r.pos >= w.epochsTo:
+			epochs = epochs.assign(h.LeaderEpoch(), h.BaseOffset())
+		case want >= 0 && h.LeaderEpoch() != want:
 			return r.bad(fmt.Errorf("%w: leader epoch %d, the state says %d", errChain, h.LeaderEpoch(), want))
 		}
 		r.skip(h, n)

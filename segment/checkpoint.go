@@ -164,12 +164,16 @@ func (d *Disk) armCheckpoint() {
 	}
 }
 
-// timedCheckpoint is the checkpoint that the timer asks for. It also writes the marks that are due.
+// timedCheckpoint is the checkpoint that the timer asks for. It also writes the marks that are due, and the states that
+// lack epochs.
 func (d *Disk) timedCheckpoint() {
 	d.checkpoint.armed.Store(false)
 	for _, l := range d.openLogs() {
 		if err := l.writeMark(); err != nil && !errors.Is(err, ErrClosed) {
 			l.logger.Warn("snapshot is put off", "error", err)
+		}
+		if err := l.stateEpochs(); err != nil && !errors.Is(err, ErrClosed) {
+			l.logger.Warn("leader epochs are put off", "error", err)
 		}
 	}
 	if err := d.writeCheckpoint(); err != nil && d.Offline() == nil && !errors.Is(err, ErrClosed) {

@@ -161,7 +161,7 @@ func TestDamage(t *testing.T) {
 		},
 		{
 			name:   "leader epoch of the tail",
-			damage: func(t *testing.T, g *damaged) { g.flip(t, g.activeLog(), g.starts[g.durable]+15, 4) },
+			damage: func(t *testing.T, g *damaged) { g.flip(t, g.activeLog(), g.starts[g.durable]+15, 1) }, // one that is over
 			end:    func(g *damaged) int64 { return g.bases[g.durable] },
 		},
 		{

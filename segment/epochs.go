@@ -54,8 +54,8 @@ func (l *Log) LastEpoch() int32 { return epochList(l.Epochs()).below(l.Next()).l
 // EpochsBelow are the epochs that begin below offset.
 func (l *Log) EpochsBelow(offset int64) []Epoch { return epochList(l.Epochs()).below(offset) }
 
-// AssignEpoch starts a leader epoch at the log's end. It does no IO: the epoch is durable before the
-// first batch of it is written, and forgotten by a restart before that. An epoch equal to the last is
+// AssignEpoch starts a leader epoch at the log's end. It does no IO: the epoch is durable with its first batch,
+// which carries it, and forgotten by a restart before that. An epoch equal to the last is
 // no change, a lower one is refused with ErrSequence.
 func (l *Log) AssignEpoch(epoch int32) error {
 	l.mu.Lock()
@@ -85,8 +85,9 @@ func (l *Log) savedEpoch() int32 {
 	return epochList(l.Epochs()).last()
 }
 
-// saveEpochs makes the epochs of the batches about to be written durable.
-func (l *Log) saveEpochs(bs []batch.Batch) error {
+// beginEpochs takes in the epochs of the batches about to be written. The batches carry them: until the state file has
+// them, too, the checkpoint stays below, so that recovery comes by. mu is held.
+func (l *Log) beginEpochs(bs []batch.Batch) {
 	have := epochList(l.Epochs())
 	st := l.st
 	for _, b := range bs {
@@ -96,10 +97,37 @@ func (l *Log) saveEpochs(bs []batch.Batch) error {
 			st.epochs = have
 		}
 	}
-	if err := l.writeState(st); err != nil {
-		return fmt.Errorf("start leader epoch %d: %w", have.last(), err)
+	if st != l.st {
+		l.applyState(st)
 	}
-	return nil
+	l.mu.unsaved = true
+	l.pos.Lock()
+	defer l.pos.Unlock()
+	if !l.pos.held {
+		l.pos.held, l.pos.heldAt, l.pos.heldIndexed = true, l.pos.synced, l.pos.indexed
+	}
+}
+
+// stateEpochs is saveEpochs for a log that is in use.
+func (l *Log) stateEpochs() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.closed || l.disk.Offline() != nil {
+		return nil
+	}
+	return l.saveEpochs()
+}
+
+// saveEpochs brings the epochs that batches have into the state file, which lets the checkpoint go on. A full disk leaves
+// things as they are. mu is held.
+func (l *Log) saveEpochs() error {
+	l.pos.Lock()
+	held := l.pos.held
+	l.pos.Unlock()
+	if !held {
+		return nil
+	}
+	return l.writeState(l.st)
 }
 
 // EndOffsetFor answers as Kafka's OffsetForLeaderEpoch does: the largest known epoch that is not above

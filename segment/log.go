@@ -33,7 +33,7 @@ type Log struct {
 	mu struct {
 		sync.Mutex
 		closed    bool
-		unsaved   bool // the state file lacks an epoch that was assigned
+		unsaved   bool // the state file lacks an epoch that was assigned or that batches have
 		mustRoll  bool // a roll got stuck after it closed the active segment to appends
 		iov       [][]byte
 		writeBack int64 // the active segment's bytes below are being written to disk
@@ -59,6 +59,10 @@ type Log struct {
 		synced  position
 		indexed int64 // index entries of segment synced.base that are durable
 		final   bool  // the log is closed
+		// While the state file lacks epochs of batches the checkpoint says what synced and indexed were before them.
+		held        bool
+		heldAt      position
+		heldIndexed int64
 	}
 }
 
@@ -156,6 +160,9 @@ func (l *Log) entry() (entry, bool) {
 	l.pos.Lock()
 	defer l.pos.Unlock()
 	e := entry{synced: l.pos.synced, indexed: l.pos.indexed, start: l.start.Load(), hw: l.hw.Load(), since: l.since.Load()}
+	if l.pos.held {
+		e.synced, e.indexed = l.pos.heldAt, l.pos.heldIndexed
+	}
 	return e, !l.pos.final
 }
 
@@ -168,6 +175,9 @@ func (l *Log) writeState(st *state) error {
 	}
 	l.applyState(st)
 	l.mu.unsaved = false
+	l.pos.Lock()
+	l.pos.held = false
+	l.pos.Unlock()
 	return nil
 }
 
@@ -201,6 +211,9 @@ func (l *Log) Close() error {
 // closeDurably syncs everything and writes a last mark, so that the next Open has nothing to replay.
 func (l *Log) closeDurably() error {
 	if err := l.sync(); err != nil {
+		return err
+	}
+	if err := l.saveEpochs(); err != nil {
 		return err
 	}
 	return l.writeMark()

@@ -57,7 +57,7 @@ func (l *Log) recoverSegments(f files, known *entry) (dirty bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := l.trim(next); err != nil {
+	if err := l.fit(r.epochs, next); err != nil {
 		return false, err
 	}
 	if err := l.loadProducers(snaps, next); err != nil {
@@ -98,12 +98,13 @@ func (l *Log) tidy(f files, keep, keepSnap func(offset int64) bool) (snaps []int
 	return snaps, nil
 }
 
-// trim takes epochs away that begin at or above next: the bytes they spoke of were lost or cut.
-func (l *Log) trim(next int64) error {
+// fit makes the state fit the log that was found: with the epochs of its batches, but without those that begin at or above
+// next, the bytes they spoke of being lost or cut.
+func (l *Log) fit(epochs epochList, next int64) error {
 	st := l.st.clone()
-	st.epochs = epochList(st.epochs).below(next)
+	st.epochs = epochs.below(next)
 	st.start = min(st.start, next)
-	if len(st.epochs) == len(l.st.epochs) && st.start == l.st.start {
+	if slices.Equal(st.epochs, l.st.epochs) && st.start == l.st.start {
 		return nil
 	}
 	return l.writeState(st)

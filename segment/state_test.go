@@ -163,7 +163,7 @@ func TestEpochs(t *testing.T) {
 	if got := l.Sealed(0)[1].Epochs(); !reflect.DeepEqual(got, want[:1]) {
 		t.Errorf("epochs of the second segment: %v", got)
 	}
-	// An epoch is durable before its first batch, and only one that has a batch outlives a restart.
+	// Only an epoch that has a batch outlives a restart.
 	if err := l.AssignEpoch(11); err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +191,51 @@ func TestEpochs(t *testing.T) {
 		t.Errorf("reset below its epochs: %v", err)
 	}
 	_ = d.Close(true)
+}
+
+// The batches past the checkpoint tell of the epochs that the state file does not have yet; a checkpoint does not pass them.
+func TestEpochsAreAsDurableAsTheirBatches(t *testing.T) {
+	want := []Epoch{{2, 0}, {5, 10}, {9, 20}}
+	for name, then := range map[string]func(*testing.T, *Disk, *Log){
+		"killed": func(*testing.T, *Disk, *Log) {},
+		"checkpoint of another log": func(t *testing.T, d *Disk, _ *Log) {
+			if err := d.writeCheckpoint(); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"checkpoint": func(_ *testing.T, d *Disk, _ *Log) { d.timedCheckpoint() },
+		"segment rolled": func(t *testing.T, _ *Disk, l *Log) {
+			if err := l.Roll(RollTier); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"stopped": func(t *testing.T, d *Disk, _ *Log) {
+			if err := d.Close(true); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mem := vfs.NewMem()
+			d := openDisk(t, mem)
+			l := openLog(t, d, Options{})
+			mustAppend(t, l, makeBatch(t, 0, 10, 50, 2))
+			d.timedCheckpoint()
+			mustAppend(t, l, makeBatch(t, 10, 10, 50, 5))
+			mustAppend(t, l, makeBatch(t, 20, 10, 50, 9))
+			if err := l.sync(); err != nil {
+				t.Fatal(err)
+			}
+			then(t, d, l)
+			d2 := openDisk(t, mem.CrashClone(1, 0))
+			l2 := openLog(t, d2, Options{})
+			if got := l2.Epochs(); !reflect.DeepEqual(got, want) || l2.Next() != 30 {
+				t.Errorf("epochs %v to %d, want %v to 30", got, l2.Next(), want)
+			}
+			_ = d2.Close(false)
+			_ = d.Close(false)
+		})
+	}
 }
 
 // A leader that is deposed before it has written anything may be sent batches of an epoch older than its own.

@@ -19,6 +19,7 @@ type recovery struct {
 	vouched bool     // from is what a checkpoint said
 	sealed  bool     // the checkpoint knows the segment as sealed: a truncation went back to it
 	counted int64    // index entries that the checkpoint vouches for
+	epochs  epochList
 
 	log     vfs.File
 	idx     *index.Index
@@ -152,7 +153,7 @@ func (r *recovery) walk(at position, size int64) (good position, err error) {
 	f := newFrames(r.log, at.size, size, at.next, &scanBuffers)
 	defer f.close()
 	good = at
-	epochs := epochList(r.l.Epochs())
+	r.epochs = r.l.Epochs()
 	for {
 		if good.size == r.from.size && good.next != r.from.next {
 			return good, f.bad(fmt.Errorf("%w: offset %d, the checkpoint says %d", errChain, good.next, r.from.next))
@@ -164,13 +165,16 @@ func (r *recovery) walk(at position, size int64) (good position, err error) {
 		var head [batch.HeaderLen]byte // verify overwrites the window
 		if err == nil {
 			h = head[:copy(head[:], h)]
-			err = r.check(f, h, n, epochs)
+			err = r.check(f, h, n)
 		}
 		if errors.Is(err, ErrCorrupt) && f.pos >= r.from.size && r.vouched {
 			break
 		}
 		if err != nil {
 			return good, err
+		}
+		if e := h.LeaderEpoch(); e > r.epochs.last() && f.pos >= r.from.size {
+			r.epochs = r.epochs.assign(e, h.BaseOffset())
 		}
 		r.idx.Add(h.LastOffset(), f.pos+n, h.MaxTimestamp())
 		f.skip(h, n)
@@ -185,9 +189,10 @@ func (r *recovery) walk(at position, size int64) (good position, err error) {
 	return good, nil
 }
 
-// check looks at a batch that walk came to.
-func (r *recovery) check(f *frames, h batch.Batch, n int64, epochs epochList) error {
-	if want := epochs.at(h.BaseOffset()); h.LeaderEpoch() != want && want >= 0 {
+// check looks at a batch that walk came to. Past the checkpoint it may begin an epoch that the state does not know.
+func (r *recovery) check(f *frames, h batch.Batch, n int64) error {
+	begins := f.pos >= r.from.size && h.LeaderEpoch() > r.epochs.last()
+	if want := r.epochs.at(h.BaseOffset()); h.LeaderEpoch() != want && want >= 0 && !begins {
 		return f.bad(fmt.Errorf("%w: leader epoch %d, the state says %d", errChain, h.LeaderEpoch(), want))
 	}
 	if f.pos < r.from.size {
