@@ -19,6 +19,11 @@ const startPatience = 2 * time.Minute
 // process is a server that a suite started.
 type process struct {
 	name string
+	path string
+	args []string
+	env  []string
+	log  string // file that it writes to
+
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error // of Wait, once done is closed
@@ -26,23 +31,30 @@ type process struct {
 
 // startProcess runs a program that writes to the file log.
 func startProcess(name, path, log string, env []string, args ...string) (*process, error) {
-	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	p := &process{name: name, path: path, args: args, env: env, log: log}
+	return p, p.begin()
+}
+
+// begin starts the program, again if it has ended.
+func (p *process) begin() error {
+	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer out.Close()
-	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(p.path, p.args...)
+	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
+	done := make(chan struct{})
+	p.cmd, p.done = cmd, done
 	go func() {
 		p.err = cmd.Wait()
-		close(p.done)
+		close(done)
 	}()
-	return p, nil
+	return nil
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
@@ -145,11 +157,25 @@ func (s *Suite) start(ctx context.Context, subcommand, dir string, env []string,
 	if err != nil {
 		return nil, err
 	}
+	return n, n.ready(ctx)
+}
+
+// ready waits until the broker is, or kills it.
+func (n *node) ready(ctx context.Context) error {
 	if err := n.await(ctx, n.console+"/readyz", 20*time.Millisecond); err != nil {
 		n.kill()
-		return nil, fmt.Errorf("%w; see %s.out", err, filepath.Clean(dir))
+		return fmt.Errorf("%w; see %s", err, n.log)
 	}
-	return n, nil
+	return nil
+}
+
+// again starts a broker that has ended where it was, and waits until it is ready.
+func (n *node) again(ctx context.Context) error {
+	n.began = time.Now()
+	if err := n.begin(); err != nil {
+		return err
+	}
+	return n.ready(ctx)
 }
 
 // bucketServer is an S3 server that a suite started.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Suite measures everything that is aimed at, on brokers it starts itself.
+// Suite measures what is aimed at, on brokers it starts itself.
 type Suite struct {
 	Firn   string // program
 	MinIO  string // program; "" leaves the tier out
@@ -20,13 +20,18 @@ type Suite struct {
 	Dir    string // for all data, which is deleted
 	Rounds int
 
-	Only []string // names of parts; none means all
+	Parts []Part
+	Only  []string // names of parts; none means all
 
 	ProduceBytes int64         // a round of produce, relaxed
 	FetchBytes   int64         // of a round of fetch
 	ReplayBytes  int64         // of a replay
 	Latency      time.Duration // of a round of latency
 	Partitions   int           // for the restart
+	Cluster      ClusterSizes
+	// Beside are clients of other languages to be shown beside a failover: command lines of programs that take a
+	// paceCommand, by name.
+	Beside map[string]string
 
 	// Done gets each section as soon as it is measured.
 	Done func(*Section) error
@@ -44,14 +49,14 @@ const (
 	fetchPasses = 4
 )
 
-// part is one part of a suite.
-type part struct {
+// Part is one part of a suite.
+type Part struct {
 	name string
 	run  func(s *Suite, ctx context.Context) error
 }
 
-// parts in the order they run.
-var parts = []part{
+// BrokerParts measure one broker, in the order they run.
+var BrokerParts = []Part{
 	{"first-ack", one((*Suite).firstAck)},
 	{"idle", one((*Suite).idle)},
 	{"produce", (*Suite).produce},
@@ -62,8 +67,8 @@ var parts = []part{
 	{"restart", one((*Suite).restart)},
 }
 
-// Parts names the parts of a suite.
-func Parts() []string {
+// Names names parts.
+func Names(parts []Part) []string {
 	var names []string
 	for _, p := range parts {
 		names = append(names, p.name)
@@ -92,15 +97,15 @@ func (s *Suite) Run(ctx context.Context) (*Report, error) {
 		return done(sec)
 	}
 	for _, name := range s.Only {
-		if !slices.Contains(Parts(), name) {
-			return r, fmt.Errorf("no part %q: there are %s", name, strings.Join(Parts(), ", "))
+		if all := Names(s.Parts); !slices.Contains(all, name) {
+			return r, fmt.Errorf("no part %q: there are %s", name, strings.Join(all, ", "))
 		}
 	}
 	var err error
 	if inner.Dir, err = os.MkdirTemp(s.Dir, "firn-bench-"); err != nil {
 		return r, err
 	}
-	for _, p := range parts {
+	for _, p := range s.Parts {
 		if len(s.Only) > 0 && !slices.Contains(s.Only, p.name) {
 			continue
 		}

@@ -12,7 +12,7 @@ is run against the broker and against a probe, a process that only receives, che
 same bytes. Ratios are what to look at; the machine may be busy with other things.
 
 Topics are made for the load, as "bench-…", and deleted after it.`)
-	cmd.AddCommand(newBenchProduce(a), newBenchConsume(a), newBenchLatency(a), newBenchReplay(a), newBenchAll(a), newBenchProbe(a))
+	cmd.AddCommand(newBenchProduce(a), newBenchConsume(a), newBenchLatency(a), newBenchReplay(a), newBenchAll(a), newBenchCluster(a), newBenchProbe(a))
 	return cmd
 }
 
