@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -28,13 +29,21 @@ const (
 	keptOutput = 64 << 10
 )
 
+// Place is a network of its own for a server: its only address there, and a program that becomes the server in it, such as
+// nsenter, with its arguments.
+type Place struct {
+	Host string
+	Via  []string
+}
+
 // Server describes a server process. Args and Ready get the free loopback ports chosen for it.
 type Server struct {
 	Path  string   // program; see Need
+	Via   []string // of its Place, if it has one
 	Env   []string // added to the test's own environment
 	Ports int      // how many ports it needs
 	Args  func(ports []int) []string
-	// Ready returns nil once the server serves; until then it is asked every few milliseconds.
+	// Ready returns nil once the server serves; until then it is asked every few milliseconds. Nobody waits if it is nil.
 	Ready func(ctx context.Context, ports []int) error
 }
 
@@ -126,7 +135,8 @@ func (p *Process) Restart() {
 var errExited = errors.New("ended before it was ready")
 
 func (p *Process) start() error {
-	cmd := exec.Command(p.spec.Path, p.spec.Args(p.Ports)...)
+	line := append(append(slices.Clone(p.spec.Via), p.spec.Path), p.spec.Args(p.Ports)...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), p.spec.Env...)
 	cmd.Stdout, cmd.Stderr = p.output, p.output
 	cmd.SysProcAttr = dieWithParent()
@@ -151,6 +161,9 @@ func (p *Process) start() error {
 }
 
 func (p *Process) waitReady() error {
+	if p.spec.Ready == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	poll := time.NewTicker(readyPoll)
@@ -187,21 +200,30 @@ func (p *Process) cleanup() {
 // HTTPReady is a Ready that asks for path on the first port until the answer is 200.
 func HTTPReady(path string) func(context.Context, []int) error {
 	return func(ctx context.Context, ports []int) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", ports[0], path), nil)
-		if err != nil {
-			return err
-		}
-		req.Close = true // leaves no idle connection for a leak check to find
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("GET %s: %s", path, resp.Status)
-		}
-		return nil
+		return httpReady(ctx, fmt.Sprintf("127.0.0.1:%d", ports[0]), path)
 	}
+}
+
+// HTTPReadyAt is HTTPReady for a server that listens on an address of its own.
+func HTTPReadyAt(addr, path string) func(context.Context, []int) error {
+	return func(ctx context.Context, _ []int) error { return httpReady(ctx, addr, path) }
+}
+
+func httpReady(ctx context.Context, addr, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true // leaves no idle connection for a leak check to find
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: %s", path, resp.Status)
+	}
+	return nil
 }
 
 // freePorts returns n loopback ports that nobody listens on. They are held together while choosing,

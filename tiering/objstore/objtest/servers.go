@@ -17,8 +17,8 @@ import (
 // Server is a real S3 store in a process of its own, with one bucket.
 type Server struct {
 	*toolbox.Process
-	Host      string // 127.0.0.1:PORT
-	Endpoint  string // http://127.0.0.1:PORT
+	Host      string // host:port
+	Endpoint  string // http://host:port
 	Bucket    string
 	AccessKey string
 	SecretKey string
@@ -31,20 +31,35 @@ const bucketName = "firn-test"
 func StartMinIO(tb testing.TB) *Server {
 	tb.Helper()
 	s := newServer(tb)
-	s.Process = toolbox.Start(tb, toolbox.Server{
-		Path: toolbox.Need(tb, "minio"),
-		Env: []string{
-			"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
-			"MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off",
-		},
-		Ports: 1,
-		Args: func(ports []int) []string {
-			return []string{"server", s.Dir, "--address", fmt.Sprintf("127.0.0.1:%d", ports[0])}
-		},
-		Ready: toolbox.HTTPReady("/minio/health/ready"),
-	})
+	spec := s.minio(tb)
+	spec.Ports, spec.Ready = 1, toolbox.HTTPReady("/minio/health/ready")
+	spec.Args = func(ports []int) []string { return s.minioArgs(fmt.Sprintf("127.0.0.1:%d", ports[0])) }
+	s.Process = toolbox.Start(tb, spec)
+	s.Host = s.Addr(0)
 	return s.ready(tb)
 }
+
+// StartMinIOAt is StartMinIO in a network of its own.
+func StartMinIOAt(tb testing.TB, place toolbox.Place) *Server {
+	tb.Helper()
+	s := newServer(tb)
+	s.Host = place.Host + ":9000"
+	spec := s.minio(tb)
+	spec.Via, spec.Ready = place.Via, toolbox.HTTPReadyAt(s.Host, "/minio/health/ready")
+	spec.Args = func([]int) []string { return s.minioArgs(s.Host) }
+	s.Process = toolbox.Start(tb, spec)
+	return s.ready(tb)
+}
+
+func (s *Server) minio(tb testing.TB) toolbox.Server {
+	tb.Helper()
+	return toolbox.Server{Path: toolbox.Need(tb, "minio"), Env: []string{
+		"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
+		"MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off",
+	}}
+}
+
+func (s *Server) minioArgs(addr string) []string { return []string{"server", s.Dir, "--address", addr} }
 
 // StartVersity starts a versitygw server, which keeps objects as plain files, with an empty bucket. It
 // is killed when the test ends.
@@ -61,6 +76,7 @@ func StartVersity(tb testing.TB) *Server {
 		},
 		Ready: toolbox.HTTPReady("/health"),
 	})
+	s.Host = s.Addr(0)
 	return s.ready(tb)
 }
 
@@ -72,7 +88,6 @@ func newServer(tb testing.TB) *Server {
 // ready makes the bucket.
 func (s *Server) ready(tb testing.TB) *Server {
 	tb.Helper()
-	s.Host = s.Addr(0)
 	s.Endpoint = "http://" + s.Host
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
