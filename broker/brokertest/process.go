@@ -6,6 +6,7 @@ package brokertest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,7 @@ type Process struct {
 	opts    Options
 	command string // dev or broker
 	cmd     *exec.Cmd
-	logs    string
+	screen  *screen
 	done    chan error
 }
 
@@ -46,6 +47,9 @@ type Options struct {
 	Dir  string   // for all data; a directory of the test's own if empty
 	Args []string // after those that every process gets
 	Env  []string // NAME=value, added to the test's own
+	Host string   // the address it listens on; that of the loopback if empty
+	Via  []string // a program that becomes firn, such as nsenter, with its arguments before those of firn; none if empty
+	Log  string   // a file for what it logs; one of the test's own if empty
 }
 
 // patience is how long a process may take to start or to end on a busy machine.
@@ -103,7 +107,11 @@ func begin(tb testing.TB, command string, o Options) *Process {
 	if o.Dir == "" {
 		o.Dir = tb.TempDir()
 	}
-	p := &Process{tb: tb, Dir: o.Dir, Bootstrap: "127.0.0.1:0", command: command, opts: o, logs: filepath.Join(tb.TempDir(), "firn.log")}
+	o.Host = cmp.Or(o.Host, "127.0.0.1")
+	if o.Log == "" {
+		o.Log = filepath.Join(tb.TempDir(), "firn.log")
+	}
+	p := &Process{tb: tb, Dir: o.Dir, Bootstrap: o.Host + ":0", command: command, opts: o}
 	tb.Cleanup(func() {
 		if p.cmd != nil {
 			p.Stop()
@@ -119,7 +127,22 @@ func begin(tb testing.TB, command string, o Options) *Process {
 // Restart starts the process again on its data and its port, and waits until it is ready.
 func (p *Process) Restart() {
 	p.tb.Helper()
-	if err := p.start(); err != nil {
+	p.Launch()
+	p.Await()
+}
+
+// Launch is Restart without the wait: of a broker whose etcd is away nobody knows when it will be ready.
+func (p *Process) Launch() {
+	p.tb.Helper()
+	if err := p.launch(); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// Await waits until a process that was launched is ready.
+func (p *Process) Await() {
+	p.tb.Helper()
+	if err := p.findAddresses(); err != nil {
 		p.tb.Fatalf("%v\n%s", err, p.Log())
 	}
 	p.Eventually("firn is ready", p.Ready)
@@ -155,7 +178,7 @@ func Run(tb testing.TB, args ...string) (out string, code int) {
 	return string(b), code
 }
 
-var address = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+var address = regexp.MustCompile(`\d+\.\d+\.\d+\.\d+:\d+`)
 
 // line is the command line. What clients and people are told is on a port of the system's choosing at first, and
 // on the same one after a restart.
@@ -163,28 +186,29 @@ func (p *Process) line() []string {
 	if p.command == "broker" {
 		return append([]string{
 			"broker", "--set", "log.dirs=" + p.Dir, "--set", "listeners=PLAINTEXT://" + p.Bootstrap,
-			"--set", "http.listen=127.0.0.1:0",
+			"--set", "http.listen=" + p.opts.Host + ":0",
 		}, p.opts.Args...)
 	}
-	return append([]string{"dev", "--data", p.Dir, "--listen", p.Bootstrap, "--http", "127.0.0.1:0"}, p.opts.Args...)
+	return append([]string{"dev", "--data", p.Dir, "--listen", p.Bootstrap, "--http", p.opts.Host + ":0"}, p.opts.Args...)
 }
 
-func (p *Process) start() error {
+func (p *Process) launch() error {
 	bin, err := Binary()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(bin, p.line()...)
+	line := append(append(slices.Clone(p.opts.Via), bin), p.line()...)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), p.opts.Env...)
-	logs, err := os.OpenFile(p.logs, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	logs, err := os.OpenFile(p.opts.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	s := &screen{found: make(chan []string, 1)}
-	cmd.Stdout, cmd.Stderr = s, logs
+	p.screen = &screen{found: make(chan []string, 1)}
+	cmd.Stdout, cmd.Stderr = p.screen, logs
 	if p.command == "broker" { // it has no first screen but logs a line
-		s.only = "msg=ready"
-		cmd.Stdout, cmd.Stderr = nil, io.MultiWriter(logs, s)
+		p.screen.only = "msg=ready"
+		cmd.Stdout, cmd.Stderr = nil, io.MultiWriter(logs, p.screen)
 	}
 	if err := cmd.Start(); err != nil {
 		_ = logs.Close()
@@ -197,10 +221,15 @@ func (p *Process) start() error {
 		_ = logs.Close()
 		done <- err
 	}()
+	return nil
+}
+
+// findAddresses waits until the process has shown them.
+func (p *Process) findAddresses() error {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	select {
-	case found := <-s.found:
+	case found := <-p.screen.found:
 		p.Bootstrap, p.Console = found[0], "http://"+found[1]
 		return nil
 	case err := <-p.done:
@@ -249,9 +278,26 @@ func (s *screen) Write(b []byte) (int, error) {
 // Pid is the running process's id.
 func (p *Process) Pid() int { return p.cmd.Process.Pid }
 
+// Ended reports whether the process has ended by itself since it was last looked at.
+func (p *Process) Ended() bool {
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.done: //nolint:errcheck // how, is in its log
+		p.cmd = nil
+		return true
+	default:
+		return false
+	}
+}
+
 // Kill ends the process as kill -9 does. It may have ended by itself, as one whose disks have failed does.
 func (p *Process) Kill() {
 	p.tb.Helper()
+	if p.cmd == nil {
+		return
+	}
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.tb.Fatal(err)
 	}
@@ -289,7 +335,7 @@ func (p *Process) Stop() {
 // Log is the end of what the process has logged.
 func (p *Process) Log() string {
 	const most = 30_000
-	b, _ := os.ReadFile(p.logs)
+	b, _ := os.ReadFile(p.opts.Log)
 	if len(b) > most {
 		b = b[len(b)-most:]
 	}
