@@ -17,12 +17,13 @@ MODULES := broker/compat deploy/tools/etcd deploy/tools/versitygw
 ARGS    ?=
 ROUNDS  ?= 100
 SEEDS   ?= 200
+MINUTES ?= 10
 SEED    ?=
 FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang. Vetting has a target of its own.
 TIMEOUT := -vet=off -timeout 20m
 
-.PHONY: help run run-minio cluster build images cross test test-clients test-root race vet lint fuzz crash sim bench demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root race vet lint fuzz crash sim chaos bench demo-logs tools check clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,9 +62,13 @@ test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kca
 	@$(INSTALL) minio etcd
 	broker/compat/run.sh
 
-test-root: ## power cuts, full disks and cut networks (needs root, xfsprogs and nftables)
+test-root: ## power cuts, full disks, cut networks and a short chaos (needs root, xfsprogs and nftables)
 	@$(INSTALL) minio etcd
 	deploy/tests/root.sh
+
+chaos: ## MINUTES (10) of faults of every kind to a cluster at work, chosen by SEED (needs what test-root needs)
+	@$(INSTALL) minio etcd
+	FIRN_TEST_CHAOS_MINUTES=$(MINUTES) FIRN_SEED=$(SEED) deploy/tests/root.sh -test.run TestChaos -test.timeout 0
 
 # What runs concurrently in one process. The bucket drivers and whole processes are tested without the detector,
 # where they are timed by real servers.

@@ -18,26 +18,45 @@ import (
 	"firn/tiering/manifest"
 )
 
-// tierEntries reads what the manifests of a topic name in a firn dev's directory, as somebody would who knows the formats
-// and not the broker: heads from its etcd, roots and pages from its bucket.
-func tierEntries(ctx context.Context, cl *kgo.Client, dir, name string) (list []history.Span, err error) {
-	found, err := kadm.NewClient(cl).Metadata(ctx, name)
-	if err != nil || found.Topics[name].Err != nil {
-		return nil, errors.Join(err, found.Topics[name].Err)
-	}
+// tierReader reads manifests as somebody would who knows the formats and not the broker: heads from etcd, roots and pages
+// from the bucket.
+type tierReader struct {
+	kv     metadata.KV
+	object func(ctx context.Context, key string) ([]byte, error) // what the bucket has under a key
+	close  func()
+}
+
+// devTier reads what a firn dev keeps in its directory.
+func devTier(dir string) (*tierReader, error) {
 	short, err := os.MkdirTemp("", "firn") // the name of a socket must be short
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.RemoveAll(short) }()
+	remove := func() { _ = os.RemoveAll(short) }
 	if err := os.Symlink(filepath.Join(dir, "etcd"), filepath.Join(short, "etcd")); err != nil {
+		remove()
 		return nil, err
 	}
 	kv, err := etcd.Dial(etcd.Config{Endpoints: []string{"unix://" + filepath.Join(short, "etcd", "client.sock")}})
 	if err != nil {
+		remove()
 		return nil, err
 	}
-	defer func() { _ = kv.Close() }()
+	return &tierReader{
+		kv: kv,
+		object: func(_ context.Context, key string) ([]byte, error) {
+			return os.ReadFile(filepath.Join(dir, "tier", key))
+		},
+		close: func() { _ = kv.Close(); remove() },
+	}, nil
+}
+
+// entries lists what the manifests of a topic name, by partition.
+func (r *tierReader) entries(ctx context.Context, cl *kgo.Client, name string) (list []history.Span, err error) {
+	found, err := kadm.NewClient(cl).Metadata(ctx, name)
+	if err != nil || found.Topics[name].Err != nil {
+		return nil, errors.Join(err, found.Topics[name].Err)
+	}
 	keys, err := metadata.NewKeys("firn")
 	if err != nil {
 		return nil, err
@@ -45,14 +64,14 @@ func tierEntries(ctx context.Context, cl *kgo.Client, dir, name string) (list []
 	objects := tiering.Keys{Cluster: found.Cluster}
 	for p := range found.Topics[name].Partitions {
 		tp := topic.Partition{ID: topic.ID(found.Topics[name].ID), Index: p}
-		entries, _, err := kv.Get(ctx, keys.TierHead(tp))
+		entries, _, err := r.kv.Get(ctx, keys.TierHead(tp))
 		if err != nil {
 			return nil, err
 		}
 		if len(entries) == 0 || len(entries[0].Value) == 0 {
 			continue
 		}
-		segments, err := named(filepath.Join(dir, "tier"), objects, tp, entries[0].Value)
+		segments, err := r.named(ctx, objects, tp, entries[0].Value)
 		if err != nil {
 			return nil, fmt.Errorf("manifest of %s-%d: %w", name, p, err)
 		}
@@ -64,13 +83,13 @@ func tierEntries(ctx context.Context, cl *kgo.Client, dir, name string) (list []
 }
 
 // named lists the segments that a head names, oldest first.
-func named(bucket string, objects tiering.Keys, tp topic.Partition, encoded []byte) (list []manifest.Segment, err error) {
+func (r *tierReader) named(ctx context.Context, objects tiering.Keys, tp topic.Partition, encoded []byte) (list []manifest.Segment, err error) {
 	head, err := manifest.DecodeHead(encoded)
 	if err != nil {
 		return nil, err
 	}
 	if !head.Root.IsZero() {
-		b, err := os.ReadFile(filepath.Join(bucket, objects.Root(tp, head.Root)))
+		b, err := r.object(ctx, objects.Root(tp, head.Root))
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +98,7 @@ func named(bucket string, objects tiering.Keys, tp topic.Partition, encoded []by
 			return nil, err
 		}
 		for _, ref := range root.Pages {
-			b, err := os.ReadFile(filepath.Join(bucket, objects.Page(tp, ref)))
+			b, err := r.object(ctx, objects.Page(tp, ref))
 			if err != nil {
 				return nil, err
 			}

@@ -33,9 +33,7 @@ const (
 // deploy/tests/root.sh gives it.
 func cut(t *testing.T, addr string, lost direction) (heal func()) {
 	t.Helper()
-	if os.Getenv("FIRN_TEST_OWN_NETWORK") == "" {
-		t.Fatal("FIRN_TEST_OWN_NETWORK is not set: run deploy/tests/root.sh, which gives the tests a network of their own")
-	}
+	needOwnNetwork(t)
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +50,14 @@ func cut(t *testing.T, addr string, lost direction) (heal func()) {
 	heal = sync.OnceFunc(func() { nft(t, "delete table "+table) })
 	t.Cleanup(heal)
 	return heal
+}
+
+// needOwnNetwork fails a test that would cut anybody else's.
+func needOwnNetwork(t *testing.T) {
+	t.Helper()
+	if os.Getenv("FIRN_TEST_OWN_NETWORK") == "" {
+		t.Fatal("FIRN_TEST_OWN_NETWORK is not set: run deploy/tests/root.sh, which gives the tests a network of their own")
+	}
 }
 
 func nft(t *testing.T, rules string) {

@@ -152,8 +152,12 @@ func (r *crashRig) observeTier() {
 	_, noEtcd := os.Stat(filepath.Join(r.p.Dir, "etcd"))
 	_, noBucket := os.Stat(filepath.Join(r.p.Dir, "tier"))
 	if noEtcd == nil && noBucket == nil {
-		var err error
-		if seen.Spans, err = tierEntries(ctx, kafkaClient(r.t, r.p), r.p.Dir, "kill"); err != nil {
+		tier, err := devTier(r.p.Dir)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		defer tier.close()
+		if seen.Spans, err = tier.entries(ctx, kafkaClient(r.t, r.p), "kill"); err != nil {
 			r.t.Fatal(err)
 		}
 	} else {

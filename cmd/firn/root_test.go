@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -18,58 +17,6 @@ import (
 
 	"firn/broker/brokertest"
 )
-
-// disk is a file system of a test's own on a loop device. What it has not synced is lost by cut, as in a
-// power cut.
-type disk struct {
-	t          *testing.T
-	kind       string
-	image, dir string
-}
-
-func newDisk(t *testing.T, kind string, size int64) *disk {
-	t.Helper()
-	d := &disk{t: t, kind: kind, image: filepath.Join(t.TempDir(), "image"), dir: filepath.Join(t.TempDir(), "mnt")}
-	f, err := os.Create(d.image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(f.Truncate(size), f.Close(), os.Mkdir(d.dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	d.run("mkfs."+kind, "-q", d.image)
-	d.mount()
-	t.Cleanup(func() { _ = exec.Command("umount", "-l", d.dir).Run() })
-	return d
-}
-
-func (d *disk) run(name string, args ...string) {
-	d.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		d.t.Fatalf("%s %v: %v\n%s", name, args, err, out)
-	}
-}
-
-func (d *disk) mount() {
-	d.t.Helper()
-	d.run("mount", "-o", "loop", d.image, d.dir)
-}
-
-// cut stops the file system at once: nothing that was not synced reaches the image.
-func (d *disk) cut() {
-	d.t.Helper()
-	d.run("xfs_io", "-x", "-c", "shutdown", d.dir)
-}
-
-// revive mounts what the cut left. Nobody may use the disk any more.
-func (d *disk) revive() {
-	d.t.Helper()
-	brokertest.Eventually(d.t, "the file system is free", func() (bool, error) {
-		out, err := exec.Command("umount", d.dir).CombinedOutput()
-		return err == nil, errors.Join(err, errors.New(string(out)))
-	})
-	d.mount()
-}
 
 // Power cuts and kills in random order, on durable topics, with sealed segments moving to a bucket on the same
 // disk and their local copies dropped: whatever was acknowledged is there, once. A cut after a kill takes what

@@ -68,13 +68,27 @@ func Start(tb testing.TB, o Options) *Cluster {
 		}
 		c.Brokers = append(c.Brokers, brokertest.StartBroker(tb, c.Etcd.Endpoint(), brokertest.Options{Args: args, Env: o.Env}))
 	}
-	cl, err := kgo.NewClient(c.Seeds(), kgo.MetadataMinAge(20*time.Millisecond))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(cl.Close)
-	c.Admin = kadm.NewClient(cl)
+	c.connect()
 	return c
+}
+
+// Of is a cluster of brokers that the test has started itself, on whatever etcd: Etcd is nil.
+func Of(tb testing.TB, brokers []*brokertest.Process, admin ...kgo.Opt) *Cluster {
+	tb.Helper()
+	c := &Cluster{tb: tb, Brokers: brokers}
+	c.connect(admin...)
+	return c
+}
+
+// connect makes the administrator's client.
+func (c *Cluster) connect(opts ...kgo.Opt) {
+	c.tb.Helper()
+	cl, err := kgo.NewClient(append(opts, c.Seeds(), kgo.MetadataMinAge(20*time.Millisecond))...)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	c.tb.Cleanup(cl.Close)
+	c.Admin = kadm.NewClient(cl)
 }
 
 // Bootstrap is the addresses of all brokers, dead ones included.
