@@ -102,6 +102,12 @@ func (e *elector) lacks(p *metadata.PartitionState, id int32) metadata.Loss {
 	return loss
 }
 
+// Next returns what a partition's record should say by an image, of which p need not be a part, and whether that differs
+// from what it says. It is the controller's judgement, to be had without being the controller.
+func Next(img *metadata.Image, defaults topic.Defaults, p *metadata.PartitionState) (metadata.PartitionState, bool) {
+	return newElector(img, defaults).next(p)
+}
+
 // next returns what a partition's record should say, or false if it is right as it is. In this order:
 //
 //  1. Replicas whose disk may lack records leave the ISR and the ELR. The last one to leave stays as last

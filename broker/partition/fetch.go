@@ -366,11 +366,17 @@ func (r *Replica) diverges(p *FetchPart) bool {
 	case epoch < 0:
 		p.Err = ErrOffsetOutOfRange
 		return true
-	case epoch < p.LastEpoch || end < p.Offset:
+	case parted(p.LastEpoch, p.Offset, epoch, end):
 		local := r.log.Start()
 		p.HighWatermark, p.LastStable, p.LogStart = r.hw.Load(), r.hw.Load(), r.startAbove(local)
 		p.Diverging = EpochEnd{Epoch: epoch, End: end}
 		return true
 	}
 	return false
+}
+
+// parted reports whether a log whose last batch has the epoch last and that ends at offset has parted from one of which
+// found and end are what segment.Log.EndOffsetFor says of that epoch.
+func parted(last int32, offset int64, found int32, end int64) bool {
+	return found < last || end < offset
 }
