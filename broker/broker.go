@@ -79,6 +79,7 @@ type Broker struct {
 	applier    *applier
 	server     *server.Server
 
+	began time.Time                   // to start
 	stack []func(ctx context.Context) // what to undo, in the order it was done
 	tasks *errgroup.Group
 	fatal chan error
@@ -207,6 +208,7 @@ func (b *Broker) fail(err error) {
 
 // start brings the parts up, each on those before it.
 func (b *Broker) start(ctx, background context.Context) error {
+	b.began = time.Now()
 	steps := []struct {
 		name string
 		fn   func(ctx, background context.Context) error
@@ -247,6 +249,26 @@ func (b *Broker) metadataDial(ctx context.Context) (func() (metadata.KV, error),
 	return func() (metadata.KV, error) { return etcd.Dial(c) }, err
 }
 
+// etcdRetry is the pause before etcd is asked again while the broker starts.
+const etcdRetry = 500 * time.Millisecond
+
+// onceReached has try, which needs etcd, tried again while that is away, as brokers and etcd may be started in any order.
+func (b *Broker) onceReached(ctx context.Context, try func() error) error {
+	for {
+		err := try()
+		away := errors.Is(err, metadata.ErrUnavailable) || errors.Is(err, metadata.ErrUnknown)
+		if !away || time.Since(b.began) > b.cfg.StartTimeout {
+			return err
+		}
+		b.log.Warn("etcd is away, will try again", "error", err)
+		select {
+		case <-time.After(etcdRetry):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 func (b *Broker) startMetadata(ctx, background context.Context) error {
 	dial, err := b.metadataDial(ctx)
 	if err != nil {
@@ -254,25 +276,26 @@ func (b *Broker) startMetadata(ctx, background context.Context) error {
 	}
 	meter := metadata.NewMeter(b.reg)
 	for _, to := range []*metadata.KV{&b.kv, &b.leaseKV} {
-		kv, err := dial()
-		if err != nil {
+		if err := b.onceReached(ctx, func() (err error) { *to, err = dial(); return err }); err != nil {
 			return err
 		}
-		*to = meter.Around(kv)
+		*to = meter.Around(*to)
 		b.closeLater("etcd client", (*to).Close)
 	}
-	store, err := metadata.Open(ctx, b.kv, metadata.Options{
-		Cluster: b.cfg.ClusterName, ReadTierHead: readTierHead, Logger: b.log, Registerer: b.reg,
+	err = b.onceReached(ctx, func() (err error) {
+		b.store, err = metadata.Open(ctx, b.kv, metadata.Options{
+			Cluster: b.cfg.ClusterName, ReadTierHead: readTierHead, Logger: b.log, Registerer: b.reg,
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("etcd at %s: %w", b.etcdAddress(), err)
 	}
-	b.store = store
-	b.closeLater("metadata", store.Close)
+	b.closeLater("metadata", b.store.Close)
 	b.task(background, "metadata", func(ctx context.Context) error {
 		select {
-		case <-store.Failed():
-			return store.Err()
+		case <-b.store.Failed():
+			return b.store.Err()
 		case <-ctx.Done():
 			return nil
 		}
@@ -349,24 +372,26 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 		epoch, clean := d.LastBrokerEpoch()
 		reg.Disks = append(reg.Disks, metadata.DiskFacts{ID: d.ID(), Epoch: max(epoch, 0), Clean: clean})
 	}
-	lease, err := b.store.Register(ctx, reg, metadata.LeaseOptions{
-		TTL: b.cfg.SessionTTL, KV: b.leaseKV, Clock: b.world.BootTime, Logger: b.log, Registerer: b.reg,
-		OnEpoch: func(_ context.Context, epoch int64) error {
-			for _, d := range b.disks {
-				if err := d.SetBrokerEpoch(epoch); err != nil {
-					return err
+	err := b.onceReached(ctx, func() (err error) {
+		b.lease, err = b.store.Register(ctx, reg, metadata.LeaseOptions{
+			TTL: b.cfg.SessionTTL, KV: b.leaseKV, Clock: b.world.BootTime, Logger: b.log, Registerer: b.reg,
+			OnEpoch: func(_ context.Context, epoch int64) error {
+				for _, d := range b.disks {
+					if err := d.SetBrokerEpoch(epoch); err != nil {
+						return err
+					}
 				}
-			}
-			return nil
-		},
+				return nil
+			},
+		})
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	b.lease = lease
 	b.undo(b.deregister)
 	b.controller, err = controller.New(controller.Options{
-		Store: b.store, Lease: lease, Defaults: b.cfg.TopicDefaults(), FenceTier: fenceTier,
+		Store: b.store, Lease: b.lease, Defaults: b.cfg.TopicDefaults(), FenceTier: fenceTier,
 		BalanceInterval: b.cfg.Balance.interval(), ImbalancePercent: b.cfg.Balance.Percent,
 		NumPartitions: b.cfg.Topics.NumPartitions, ReplicationFactor: b.cfg.Topics.ReplicationFactor,
 		CheckBrokerSettings: func(_ int32, overrides map[string]string) error { return CheckDynamic(overrides) }, Logger: b.log, Registerer: b.reg,

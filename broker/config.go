@@ -24,6 +24,8 @@ type Config struct {
 	HTTP        string        // http.listen: host:port of metrics, health and profiles; "" is off
 	MemoryLimit int64         // memory.limit, bytes: what the Go runtime is told to stay under
 	SessionTTL  time.Duration // broker.session.timeout.ms: how long the cluster waits for a silent broker
+	// StartTimeout is initial.broker.registration.timeout.ms: how long a broker that starts waits for etcd.
+	StartTimeout time.Duration
 
 	Network     Network
 	Topics      Topics

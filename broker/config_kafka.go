@@ -51,7 +51,7 @@ const kafkaOnlyNames = `
 	group.streams.heartbeat.interval.ms group.streams.max.heartbeat.interval.ms group.streams.max.session.timeout.ms
 	group.streams.max.size group.streams.max.standby.replicas group.streams.min.heartbeat.interval.ms
 	group.streams.min.session.timeout.ms group.streams.num.standby.replicas group.streams.session.timeout.ms
-	initial.broker.registration.timeout.ms internal.metadata.delete.delay.millis
+	internal.metadata.delete.delay.millis
 	internal.metadata.log.segment.bytes internal.metadata.max.batch.size.in.bytes
 	internal.metadata.max.fetch.size.in.bytes kafka.metrics.polling.interval.secs kafka.metrics.reporters
 	log.cleaner.backoff.ms log.cleaner.dedupe.buffer.size log.cleaner.enable

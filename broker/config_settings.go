@@ -79,6 +79,8 @@ func identitySettings() []Setting {
 			checked("1 to 100 letters, digits, '.', '_' and '-'", clusterName, func(c *Config) *string { return &c.ClusterName })),
 		setting("broker.session.timeout.ms", "6000", "How long the cluster waits for a broker that has fallen silent before others take over.",
 			millis(2000, func(c *Config) *time.Duration { return &c.SessionTTL })),
+		setting("initial.broker.registration.timeout.ms", "60000", "How long a broker that starts waits for etcd before it gives up.",
+			millis(0, func(c *Config) *time.Duration { return &c.StartTimeout })),
 		setting("memory.limit", formatSize(defaultMemoryLimit), "Memory the broker tries to stay under. Budgets that are not set are parts of it.",
 			size(64<<20, func(c *Config) *int64 { return &c.MemoryLimit })),
 		setting("http.listen", "127.0.0.1:9644", "Where metrics, health and profiles are served over HTTP; none turns it off.",

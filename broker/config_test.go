@@ -59,7 +59,7 @@ func TestSettingsAreWhole(t *testing.T) {
 
 func TestDefaultConfig(t *testing.T) {
 	want := Config{
-		NodeID: -1, ClusterName: "firn", HTTP: "127.0.0.1:9644", MemoryLimit: 1 << 30, SessionTTL: 6 * time.Second,
+		NodeID: -1, ClusterName: "firn", HTTP: "127.0.0.1:9644", MemoryLimit: 1 << 30, SessionTTL: 6 * time.Second, StartTimeout: time.Minute,
 		Listeners: []Listener{{"PLAINTEXT", "PLAINTEXT", "", 9092}},
 		Network: Network{
 			MaxRequestBytes: 100 << 20, QueuedRequestBytes: -1, MaxConnections: 20000, MaxConnectionsPerIP: 1<<31 - 1,

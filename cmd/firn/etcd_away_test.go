@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -111,6 +112,34 @@ func etcdAway(t *testing.T, begin func(*kvtest.Etcd, *proxy) (back func()), refu
 	g.check()
 	stopReplays()
 	r.finish()
+}
+
+// Brokers and etcd may be started in any order: a broker waits for etcd, for as long as it was told, and says so.
+func TestStartWhileEtcdIsAway(t *testing.T) {
+	t.Parallel()
+	e := kvtest.StartEtcd(t)
+	hasty := []string{"--set", "etcd.request.timeout.ms=1000"}
+	p := brokertest.StartBroker(t, e.Endpoint(), brokertest.Options{Args: hasty})
+	p.Kill()
+	for name, back := range map[string]func(){"killed": e.Restart, "frozen": func() { e.Signal(syscall.SIGCONT) }} {
+		if name == "killed" {
+			e.Kill()
+		} else {
+			e.Signal(syscall.SIGSTOP)
+		}
+		said := strings.Count(p.Log(), "etcd is away")
+		p.Launch()
+		p.Eventually("it waits", func() (bool, error) { return strings.Count(p.Log(), "etcd is away") > said+1, nil })
+		back()
+		p.Await()
+		p.Kill()
+	}
+	e.Kill()
+	line := append([]string{"broker", "--set", "node.id=1", "--set", "log.dirs=" + t.TempDir(), "--set", "etcd.endpoints=" + e.Endpoint(),
+		"--set", "initial.broker.registration.timeout.ms=1000"}, hasty...)
+	if out, code := brokertest.Run(t, line...); code != exitError || !strings.Contains(out, "firn: start metadata: etcd at") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
 }
 
 func ready(p *brokertest.Process) bool {
