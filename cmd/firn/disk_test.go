@@ -85,22 +85,26 @@ func (d *disk) unmount() {
 	})
 }
 
-// fill leaves so many bytes of the disk free until it is told to free the rest again.
+// fill leaves so many bytes of the disk free, or a little more, until it is told to free the rest again.
 func (d *disk) fill(leave int64) (free func()) {
 	d.t.Helper()
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(d.dir, &st); err != nil {
-		d.t.Fatal(err)
-	}
 	ballast := filepath.Join(d.dir, "ballast")
-	d.run("fallocate", "-l", strconv.FormatInt(max(int64(st.Bavail)*st.Bsize-leave, 1), 10), ballast)
+	brokertest.Eventually(d.t, "the disk is full", func() (bool, error) { // others take some of it meanwhile
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(d.dir, &st); err != nil {
+			return false, err
+		}
+		room := int64(st.Bavail)*st.Bsize - leave
+		leave += 64 << 10
+		return room <= 0 || exec.Command("fallocate", "-l", strconv.FormatInt(room, 10), ballast).Run() == nil, nil
+	})
 	return func() {
 		dir, err := os.Open(d.dir)
 		if err != nil {
 			d.t.Fatal(err)
 		}
 		defer dir.Close()
-		if err := errors.Join(os.Remove(ballast), dir.Sync()); err != nil { // a power cut does not bring it back
+		if err := errors.Join(os.RemoveAll(ballast), dir.Sync()); err != nil { // a power cut does not bring it back
 			d.t.Fatal(err)
 		}
 	}
