@@ -44,7 +44,7 @@ NONE < broker/console
 broker/api, broker/server, broker/replication, broker/console, gc, metadata/etcd, tiering/objstore/open < broker
 broker < broker/brokertest
 NONE < broker/brokertest/history < broker/brokertest/history/drive, broker/brokertest/history/judge
-broker, broker/brokertest/history/drive, metadata/memkv, tiering/objstore/mem < broker/brokertest/sim
+broker, broker/brokertest/history/drive, metadata/memkv, tiering/objstore/mem, segment/vfs/faultfs < broker/brokertest/sim
 broker/wire, tiering < bench
 broker, bench < cmd/firn
 `

@@ -241,7 +241,20 @@ func (f *memFile) FailSync() {
 
 func (f *memFile) WriteBack(off, n int64) {}
 
-func (f *memFile) DropCache(off, n int64) {}
+// DropCache shows what is on the disk again, where a failed sync has taken pages for written.
+func (f *memFile) DropCache(off, n int64) {
+	f.m.mu.Lock()
+	defer f.m.mu.Unlock()
+	d, end := &f.node.data, len(f.node.data.pages)
+	if n > 0 {
+		end = min(end, int((off+n)/memPage))
+	}
+	for i := pagesFor(off); i < end; i++ {
+		if _, dirty := d.dirty[i]; !dirty {
+			d.pages[i] = pageAt(d.disk, i)
+		}
+	}
+}
 
 func (f *memFile) Map(size int64) (Mapping, error) {
 	if err := f.usable("map", false); err != nil {

@@ -2,14 +2,20 @@ package sim
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"firn/metadata"
 	"firn/metadata/memkv"
+	"firn/segment/vfs/faultfs"
 )
 
 // fault is one kind of thing that goes wrong. It begins, lasts for a while and ends.
@@ -41,6 +47,10 @@ var faults = []fault{
 	{"has its calls of the bucket go wrong", 3, bucketStorm},
 	{"has its connections broken", 3, reset},
 	{"and all others are without the key space", 2, noKeys},
+	{"has a disk that fails", 2, failing},
+	{"and all others are killed", 1, allKilled},
+	{"and all others lose power", 2, allPowerCut},
+	{"is to lead more, or less", 4, reassigned},
 }
 
 func killed(s *sim, _ *rand.Rand, m *machine) (func(), string) {
@@ -73,7 +83,7 @@ func (m *machine) comesUp() {
 func powerCut(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	kept := []int{0, 50, 100}[rng.IntN(3)]
 	seed := rng.Uint64()
-	if !s.mayLose(m, "relaxed") || !m.goesDown() {
+	if !s.mayLose(m, relaxed.name) || !m.goesDown() {
 		return nil, ""
 	}
 	m.losePower(seed, kept)
@@ -82,7 +92,7 @@ func powerCut(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 
 func wiped(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	disk := rng.IntN(len(m.dirs))
-	if !s.mayLose(m, "durable", "relaxed") || !m.goesDown() {
+	if !s.mayLose(m, durable.name, relaxed.name) || !m.goesDown() {
 		return nil, ""
 	}
 	m.crash()
@@ -121,6 +131,65 @@ func (s *sim) mayLose(m *machine, names ...string) bool {
 func again(im *metadata.Image, p *metadata.PartitionState, id int32, since int64) bool {
 	b, ok := im.Broker(id)
 	return ok && b.Epoch > since && p.Rev > b.Epoch && slices.Contains(p.ISR, id)
+}
+
+// failing is a disk whose syncs fail from now on. It is mended by a restart.
+func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	disk := m.dirs[rng.IntN(len(m.dirs))]
+	if !s.mayLose(m, relaxed.name) {
+		return nil, ""
+	}
+	armed := m.disks.Add(faultfs.Rule{Op: faultfs.Sync, Glob: disk + "/*/*", Times: -1, Err: syscall.EIO})
+	return func() {
+		armed.Remove()
+		if m.goesDown() {
+			m.crash()
+			m.comesUp()
+		}
+	}, disk
+}
+
+// together does to every machine that is up what a fault does to one.
+func (s *sim) together(rng *rand.Rand, begin func(*sim, *rand.Rand, *machine) (func(), string)) (func(), string) {
+	var ends []func()
+	for _, m := range s.machines {
+		if end, _ := begin(s, rng, m); end != nil {
+			ends = append(ends, end)
+		}
+	}
+	if len(ends) == 0 {
+		return nil, ""
+	}
+	return func() {
+		for _, end := range ends {
+			end()
+		}
+	}, fmt.Sprintf("%d", len(ends))
+}
+
+func allKilled(s *sim, rng *rand.Rand, _ *machine) (func(), string) { return s.together(rng, killed) }
+
+func allPowerCut(s *sim, rng *rand.Rand, _ *machine) (func(), string) {
+	return s.together(rng, powerCut)
+}
+
+// reassigned gives one partition other replicas, or the same in another order, and has the first of them elected.
+func reassigned(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	w := s.workloads[rng.IntN(len(s.workloads))]
+	partition := rng.Int32N(partitions)
+	to := s.order(m)[:2+rng.IntN(2)]
+	s.side.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		var req kadm.AlterPartitionAssignmentsReq
+		req.Assign(w.name, partition, to)
+		var elect kadm.TopicsSet
+		elect.Add(w.name, partition)
+		_, err := s.adm.AlterPartitionAssignments(ctx, req)
+		_, err2 := s.adm.ElectLeaders(ctx, kadm.ElectPreferredReplica, elect)
+		s.log("%s-%d was to be on %v: %v, %v", w.name, partition, to, err, err2)
+	})
+	return func() {}, fmt.Sprintf("%s-%d on %v", w.name, partition, to)
 }
 
 func stopped(s *sim, _ *rand.Rand, m *machine) (func(), string) {
@@ -293,8 +362,8 @@ type event struct {
 
 const (
 	minFaults, maxFaults = 3, 9
-	span                 = 16 * time.Second // within which faults begin
-	longest              = 8 * time.Second  // that one lasts
+	span                 = 10 * time.Second // within which faults begin
+	longest              = 6 * time.Second  // that one lasts
 )
 
 // disturb does to the cluster what the seed says.
@@ -349,9 +418,29 @@ func draw(rng *rand.Rand) fault {
 	panic("not reached")
 }
 
-// heal waits until the cluster is well. All faults have ended.
+// heal puts all replicas back where they belong, and waits until the cluster is well. All faults have ended.
 func (s *sim) heal() error {
 	began := time.Now()
+	err := s.eventually("every broker has a replica of everything", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		var req kadm.AlterPartitionAssignmentsReq
+		for _, w := range s.workloads {
+			for p := range s.partitionsOf(w.name) {
+				if len(p.Replicas) < brokers || len(p.Adding)+len(p.Removing) > 0 {
+					req.Assign(w.name, p.Partition.Index, s.order(s.machines[0]))
+				}
+			}
+		}
+		if len(req) == 0 {
+			return nil
+		}
+		_, err := s.adm.AlterPartitionAssignments(ctx, req)
+		return errors.Join(errors.New("not yet"), err)
+	})
+	if err != nil {
+		return err
+	}
 	if err := s.awaitInSync(); err != nil {
 		return err
 	}

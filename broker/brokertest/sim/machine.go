@@ -14,17 +14,19 @@ import (
 	"firn/metadata"
 	"firn/metadata/memkv"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 	"firn/tiering/objstore"
 )
 
 // machine is what a broker runs on: a host, its disks, and how it reaches the key space and the bucket.
 type machine struct {
-	s    *sim
-	id   int32
-	host string
-	dirs []string
-	fs   *vfs.Mem
-	boot int // how often it has been switched on
+	s     *sim
+	id    int32
+	host  string
+	dirs  []string
+	fs    *vfs.Mem
+	disks faultfs.Injector // what is wrong with them
+	boot  int              // how often it has been switched on
 
 	kvWeather, bucketWeather *weather
 
@@ -111,7 +113,7 @@ func (m *machine) start() error {
 	m.s.lives++
 	l := &life{m: m, n: m.s.lives, kv: newGate(), bucket: newGate(), done: make(chan struct{})}
 	b, err := broker.New(cfg, broker.Options{
-		Logger: slog.New(m.s.logs).With("broker", m.id, "life", l.n), Version: "sim", World: l.world(m.fs, m.boot),
+		Logger: slog.New(m.s.logs).With("broker", m.id, "life", l.n), Version: "sim", World: l.world(faultfs.Wrap(m.fs, &m.disks), m.boot),
 	})
 	if err != nil {
 		return err

@@ -57,21 +57,26 @@ type Result struct {
 
 // sim is one seed.
 type sim struct {
-	seed     uint64
-	rng      *rand.Rand // of the one goroutine that does things to the cluster
-	began    time.Time
-	net      *network
-	kv       *memkv.Server
-	bucket   *mem.Bucket
-	machines []*machine
-	lives    int
-	zombies  []*life                    // that were killed
-	lost     map[string]map[int32]int64 // by topic, who has lost what it had of it, at which revision
-	store    *metadata.Store
-	adm      *kadm.Client
-	drivers  []*drive.Driver
-	faults   int
-	ops      int
+	seed          uint64
+	rng           *rand.Rand // of the one goroutine that does things to the cluster
+	began         time.Time
+	net           *network
+	kv            *memkv.Server
+	bucket        *mem.Bucket
+	machines      []*machine
+	lives         int
+	zombies       []*life                    // that were killed
+	lost          map[string]map[int32]int64 // by topic, who has lost what it had of it, at which revision
+	store         *metadata.Store
+	adm           *kadm.Client
+	drivers       []*drive.Driver // of the workloads
+	workloads     []workload
+	churns, trims bool
+	side          sync.WaitGroup  // clients that are no driver's
+	quiet         context.Context // ends with the disturbance
+	calm          context.CancelFunc
+	faults        int
+	ops           int
 
 	logs     slog.Handler
 	logBytes *syncBuffer
@@ -122,6 +127,8 @@ func Run(seed uint64, level slog.Level) Result {
 
 // run is the course of a seed.
 func (s *sim) run() error {
+	s.quiet, s.calm = context.WithCancel(context.Background())
+	s.choose()
 	if err := s.build(); err != nil {
 		return err
 	}
@@ -129,6 +136,8 @@ func (s *sim) run() error {
 		return err
 	}
 	s.disturb()
+	s.calm()
+	s.side.Wait()
 	if err := s.heal(); err != nil {
 		return err
 	}
@@ -196,13 +205,35 @@ func (s *sim) bootstrap() (all []string) {
 	return all
 }
 
-// topics of every seed, and what they add to topicConfig.
-var topics = []struct {
+// workload is a topic that clients work at while things go wrong.
+type workload struct {
 	name     string
 	settings []string
-}{
-	{"durable", nil},
-	{"relaxed", []string{"flush.messages=1000000", "flush.ms=1000"}},
+	// unclean says that the topic may lose what was acknowledged: only what is there in the end is judged.
+	unclean bool
+}
+
+var (
+	durable = workload{name: "durable"}
+	relaxed = workload{name: "relaxed", settings: []string{"flush.messages=1000000", "flush.ms=1000"}}
+	unclean = workload{name: "unclean", settings: []string{"unclean.leader.election.enable=true", "min.insync.replicas=1"}, unclean: true}
+)
+
+// choose says what a seed is about.
+func (s *sim) choose() {
+	s.workloads = [][]workload{{durable, relaxed}, {durable, unclean}, {relaxed}, {durable}}[s.rng.IntN(4)]
+	s.churns, s.trims = s.rng.IntN(3) == 0, s.rng.IntN(3) == 0
+}
+
+// topic makes a topic, unless it is there.
+func (s *sim) topic(ctx context.Context, name string, settings ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	resp, err := s.adm.CreateTopic(ctx, partitions, brokers, topicConfig(settings...), name)
+	if errors.Is(resp.Err, kerr.TopicAlreadyExists) {
+		return nil
+	}
+	return errors.Join(err, resp.Err)
 }
 
 // begin makes the topics and lets clients work at them.
@@ -212,29 +243,26 @@ func (s *sim) begin() error {
 		return err
 	}
 	s.adm = kadm.NewClient(cl)
-	for _, t := range topics {
-		err := s.eventually("topic "+t.name+" is made", func() error {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			defer cancel()
-			resp, err := s.adm.CreateTopic(ctx, partitions, brokers, topicConfig(t.settings...), t.name)
-			if errors.Is(resp.Err, kerr.TopicAlreadyExists) {
-				return nil
-			}
-			return errors.Join(err, resp.Err)
-		})
-		if err != nil {
+	for _, w := range s.workloads {
+		if err := s.eventually("topic "+w.name+" is made", func() error { return s.topic(context.Background(), w.name, w.settings...) }); err != nil {
 			return err
 		}
 	}
 	if err := s.awaitInSync(); err != nil {
 		return err
 	}
-	for i, t := range topics {
+	for i, w := range s.workloads {
 		s.drivers = append(s.drivers, drive.Start(drive.Options{
-			Bootstrap: s.bootstrap(), Topic: t.name, Partitions: partitions, Group: "g-" + t.name,
-			Producers: 2, Readers: 1, Members: 2 - i, Gap: 80 * time.Millisecond, RecordBytes: 600,
+			Bootstrap: s.bootstrap(), Topic: w.name, Partitions: partitions, Group: "g-" + w.name,
+			Producers: 2, Readers: 1, Members: 2 - i, Gap: 200 * time.Millisecond, RecordBytes: 600,
 			Lifetime: 8 * time.Second, Session: 1500 * time.Millisecond, Seed: s.seed + uint64(i), Client: s.clientOpts(),
 		}))
+	}
+	if s.churns {
+		s.side.Go(s.churn)
+	}
+	if s.trims {
+		s.side.Go(s.trim)
 	}
 	return nil
 }
@@ -266,7 +294,7 @@ func (s *sim) awaitInSync() error {
 			}
 			n++
 		}
-		if n < len(topics)*partitions {
+		if n < len(s.workloads)*partitions {
 			return fmt.Errorf("%d partitions", n)
 		}
 		return nil
@@ -292,43 +320,115 @@ func (s *sim) supervise() {
 	}
 }
 
-// judge ends the clients, reads everything twice, and holds what all saw against what the cluster promises.
+// judge ends the clients, reads everything from each replica and from the tier, and holds what all saw against what the
+// cluster promises.
 func (s *sim) judge() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
 	for i, d := range s.drivers {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
 		if err := d.Stop(ctx); err != nil {
 			s.violation("%v", err)
 		}
-		if _, err := d.ReadAll(ctx, "hot"); err != nil {
-			s.violation("read %s: %v", topics[i].name, err)
+		if s.workloads[i].unclean {
+			if err := s.startOver(i); err != nil {
+				s.violation("%v", err)
+			}
+		}
+	}
+	for _, m := range s.machines {
+		if err := s.readFrom(m); err != nil {
+			return err
 		}
 	}
 	pause(localRetention) // local copies go
+	if err := s.readAll("the tier"); err != nil {
+		return err
+	}
 	for i, d := range s.drivers {
-		if err := s.observeTier(ctx, d, topics[i].name); err != nil {
-			s.violation("%v", err)
-		}
-		if _, err := d.ReadAll(ctx, "cold"); err != nil {
-			s.violation("read %s from the tier: %v", topics[i].name, err)
-		}
 		h, err := d.Close()
 		if err != nil {
 			s.violation("%v", err)
 		}
 		s.ops += len(h.Ops)
-		report := history.Check(h)
-		s.log("%s: %s", topics[i].name, report.Summary())
+		var also []history.Anomaly
+		if s.workloads[i].unclean {
+			also = append(also, history.PhantomRead) // of all that was sent before the judgement began
+		}
+		report := history.Check(h, also...)
+		s.log("%s: %s", s.workloads[i].name, report.Summary())
 		if !report.Valid {
-			s.violation("%s: %s", topics[i].name, report)
+			s.violation("%s: %s", s.workloads[i].name, report)
 		}
 	}
 	s.drivers = nil
 	return nil
 }
 
+// startOver begins a new history of what is there from now on.
+func (s *sim) startOver(i int) error {
+	h, err := s.drivers[i].Close()
+	s.ops += len(h.Ops)
+	s.drivers[i] = drive.Start(drive.Options{Bootstrap: s.bootstrap(), Topic: s.workloads[i].name, Partitions: partitions, Client: s.clientOpts()})
+	return err
+}
+
+// readFrom makes a machine lead everything and reads it.
+func (s *sim) readFrom(m *machine) error {
+	err := s.eventually(fmt.Sprintf("broker %d leads everything", m.id), func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		var req kadm.AlterPartitionAssignmentsReq
+		var elect kadm.TopicsSet
+		for _, w := range s.workloads {
+			for p := range s.partitionsOf(w.name) {
+				if p.Leader == m.id && p.Replicas[0] == m.id && len(p.Adding)+len(p.Removing) == 0 {
+					continue
+				}
+				req.Assign(w.name, p.Partition.Index, s.order(m))
+				elect.Add(w.name, p.Partition.Index)
+			}
+		}
+		if len(req) == 0 {
+			return nil
+		}
+		_, err := s.adm.AlterPartitionAssignments(ctx, req)
+		_, err2 := s.adm.ElectLeaders(ctx, kadm.ElectPreferredReplica, elect)
+		return errors.Join(errors.New("not yet"), err, err2)
+	})
+	if err != nil {
+		return err
+	}
+	return s.readAll(fmt.Sprintf("broker %d", m.id))
+}
+
+// order is all brokers, one of them first.
+func (s *sim) order(first *machine) (ids []int32) {
+	for i := range s.machines {
+		ids = append(ids, s.machines[(int(first.id)-1+i)%len(s.machines)].id)
+	}
+	return ids
+}
+
+// readAll reads every topic, and what the tier has of it.
+func (s *sim) readAll(via string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for i, d := range s.drivers {
+		name := s.workloads[i].name
+		if _, err := d.ReadAll(ctx, via); err != nil {
+			return fmt.Errorf("read %s from %s: %w", name, via, err)
+		}
+		if err := s.observeTier(ctx, d, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // end stops everything.
 func (s *sim) end() {
+	s.calm()
+	s.side.Wait()
 	for _, d := range s.drivers {
 		_, _ = d.Close()
 	}

@@ -1,0 +1,178 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// until tries something until it succeeds, and reports false if the disturbance is over before.
+func (s *sim) until(try func(ctx context.Context) error) bool {
+	for s.quiet.Err() == nil {
+		ctx, cancel := context.WithTimeout(s.quiet, 5*time.Second)
+		err := try(ctx)
+		cancel()
+		if err == nil {
+			return true
+		}
+		_ = sleep(s.quiet, 200*time.Millisecond)
+	}
+	return false
+}
+
+// churn deletes a topic and makes it anew under its name, over and over. Nobody may ever see in one what was written to an
+// earlier one.
+func (s *sim) churn() {
+	const name = "churned"
+	for n := 0; s.quiet.Err() == nil; n++ {
+		if !s.until(func(ctx context.Context) error { return s.topic(ctx, name) }) {
+			return
+		}
+		tag := fmt.Sprintf("%d/", n)
+		if !s.until(func(ctx context.Context) error { return s.produceSome(ctx, name, tag) }) {
+			return
+		}
+		if !s.until(func(ctx context.Context) error { return s.readSome(ctx, name, tag) }) {
+			return
+		}
+		if !s.until(func(ctx context.Context) error {
+			resp, err := s.adm.DeleteTopics(ctx, name)
+			if err == nil {
+				err = resp[name].Err
+			}
+			if _, there := s.store.Image().Topic(name); err != nil && !there {
+				return nil // an earlier try did it
+			}
+			return err
+		}) {
+			return
+		}
+	}
+}
+
+// client makes a client that works for a while.
+func (s *sim) client(opts ...kgo.Opt) (*kgo.Client, error) {
+	return kgo.NewClient(append(append(s.clientOpts(), kgo.SeedBrokers(s.bootstrap()...), kgo.MetadataMinAge(50*time.Millisecond)), opts...)...)
+}
+
+func (s *sim) produceSome(ctx context.Context, name, tag string) error {
+	cl, err := s.client(kgo.DefaultProduceTopic(name), kgo.UnknownTopicRetries(-1))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for i := range 4 {
+		if err := cl.ProduceSync(ctx, kgo.StringRecord(fmt.Sprintf("%s%d", tag, i))).FirstErr(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSome reads a topic from its beginning until it has seen four records.
+func (s *sim) readSome(ctx context.Context, name, tag string) error {
+	cl, err := s.client(kgo.ConsumeTopics(name), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.UnknownTopicRetries(-1), kgo.FetchMaxWait(500*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for seen := 0; seen < 4; {
+		fs := cl.PollRecords(ctx, 100)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			seen++
+			if !strings.HasPrefix(string(r.Value), tag) {
+				s.violation("%s-%d@%d is %q, of a topic that was deleted before one was made whose records begin with %q", name, r.Partition, r.Offset, r.Value, tag)
+			}
+		})
+	}
+	return nil
+}
+
+// trim writes numbers to a partition, each of which must get the offset that it is, and deletes records from its beginning.
+// What was deleted must stay so, and nothing else may go.
+func (s *sim) trim() {
+	const name = "trimmed"
+	if !s.until(func(ctx context.Context) error { return s.topic(ctx, name) }) {
+		return
+	}
+	cl, err := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AlwaysRetryEOF())
+	if err != nil {
+		s.violation("%v", err)
+		return
+	}
+	defer cl.Close()
+	next, start := int64(0), int64(0) // the next number, and below which all is deleted
+	asked := start                    // what a request whose outcome is not known may have deleted
+	for s.quiet.Err() == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		r := &kgo.Record{Topic: name, Value: fmt.Appendf(nil, "%0200d", next)}
+		err := cl.ProduceSync(ctx, r).FirstErr()
+		cancel()
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			s.violation("%s: record %d is not acknowledged: %v", name, next, err)
+			return
+		case err != nil:
+			s.log("%s: record %d: %v", name, next, err)
+			return
+		case r.Offset != next:
+			s.violation("%s: record %d has offset %d", name, next, r.Offset)
+		}
+		if next++; next%7 == 0 {
+			to := start + (next-start)/2
+			asked = max(asked, to)
+			ctx, cancel := context.WithTimeout(s.quiet, 5*time.Second)
+			var offsets kadm.Offsets = map[string]map[int32]kadm.Offset{}
+			offsets.Add(kadm.Offset{Topic: name, At: to})
+			resp, err := s.adm.DeleteRecords(ctx, offsets)
+			cancel()
+			if err == nil {
+				err = resp.Error()
+			}
+			if err == nil {
+				start = max(start, to)
+			}
+		}
+		_ = sleep(s.quiet, 100*time.Millisecond)
+	}
+	s.checkTrimmed(cl, name, start, asked, next)
+}
+
+// checkTrimmed reads what is left of a partition.
+func (s *sim) checkTrimmed(_ *kgo.Client, name string, start, asked, next int64) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cl, err := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}), kgo.FetchMaxWait(500*time.Millisecond))
+	if err != nil {
+		s.violation("%v", err)
+		return
+	}
+	defer cl.Close()
+	for at := int64(-1); at < next; {
+		fs := cl.PollRecords(ctx, 500)
+		if ctx.Err() != nil {
+			s.violation("%s: at %d of [%d, %d) after %v", name, at, start, next, patience)
+			return
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if at < 0 {
+				if at = r.Offset; at < start || at > asked {
+					s.violation("%s begins at %d, though it was deleted up to %d, and nobody asked for more than %d", name, at, start, asked)
+				}
+			}
+			var n int64
+			if _, err := fmt.Sscanf(string(r.Value), "%d", &n); err != nil || n != r.Offset || at != r.Offset {
+				s.violation("%s@%d is %s after %d", name, r.Offset, r.Value, at)
+			}
+			at = r.Offset + 1
+		})
+	}
+}
