@@ -34,7 +34,8 @@ type applier struct {
 // crash reads from disk, so a few in parallel use it well.
 const reconcilers = 16
 
-// reconcileRetry is the pause before a partition whose leadership could not be changed is looked at again.
+// reconcileRetry is the pause before a partition that could not be opened, or whose leadership could not be changed, is
+// looked at again.
 const reconcileRetry = 2 * time.Second
 
 // upload is a partition that this broker archives.
@@ -155,13 +156,16 @@ func (a *applier) reconcile(tp topic.Partition) {
 		log.Error("topic settings cannot be read, keeping the last ones", "error", err)
 	}
 	r := a.b.set.Get(tp)
-	if r == nil {
+	if r == nil || r.Reopens() {
 		if err != nil {
 			return
 		}
 		if r, err = a.b.set.Open(tp, t.Name, config); err != nil {
 			log.Error("open partition", "error", err)
 			a.b.inSync.mark(tp)
+			if r != nil && r.Reopens() {
+				a.later(tp)
+			}
 			return
 		}
 	} else if err == nil {
@@ -192,12 +196,17 @@ func (a *applier) reconcile(tp topic.Partition) {
 	if err != nil {
 		// Perhaps what it needs is away: a lost disk starts anew from the tier.
 		log.Error("change leadership, will try again", "leads", leads, "error", err)
-		time.AfterFunc(reconcileRetry, func() { a.rec.mark(tp) })
+		a.later(tp)
 		return
 	}
 	if leads {
 		a.archive(r, ps.LeaderEpoch, &config)
 	}
+}
+
+// later looks at a partition again after a while.
+func (a *applier) later(tp topic.Partition) {
+	time.AfterFunc(reconcileRetry, func() { a.rec.mark(tp) })
 }
 
 // setTierHead hands the tier head of the image to the replica.

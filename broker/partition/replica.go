@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -55,6 +56,12 @@ func (r *Replica) Log() *segment.Log { return r.log }
 
 // Err returns why the replica serves nothing, nil while it does.
 func (r *Replica) Err() error { return r.failure() }
+
+// Reopens says that the log could not be opened, but may be by another Open: it is not damaged, and its disk is there. A
+// full disk is such a reason.
+func (r *Replica) Reopens() bool {
+	return r.broken != nil && r.closed.Load() == nil && !errors.Is(r.broken, segment.ErrCorrupt) && r.disk.Offline() == nil
+}
 
 // SetConfig makes the topic's new settings take effect.
 func (r *Replica) SetConfig(c topic.Config) {

@@ -115,19 +115,24 @@ func (s *Set) Stored() map[topic.Partition]*segment.Disk {
 
 // Open opens the local log of tp, creating or recovering it, and hosts it as a follower of nobody. It blocks for
 // the recovery; calls for different partitions may and should run in parallel. An already hosted replica is returned
-// as it is. If the log cannot be opened the replica is hosted nevertheless, answers everything with that error, and
+// as it is, unless it Reopens. If the log cannot be opened the replica is hosted nevertheless, answers everything with that error, and
 // both are returned. name is the topic's, for the log.
 func (s *Set) Open(tp topic.Partition, name string, c topic.Config) (*Replica, error) {
 	sh := s.shard(tp)
 	for {
 		sh.Lock()
 		r, busy := sh.replicas[tp], sh.opening[tp]
-		if r == nil && busy == nil {
+		again := r != nil && r.Reopens()
+		if (r == nil || again) && busy == nil {
 			sh.opening[tp] = make(chan struct{})
+			delete(sh.replicas, tp)
 		}
 		sh.Unlock()
-		if r != nil {
+		if r != nil && !again {
 			return r, r.failure()
+		}
+		if again && busy == nil {
+			s.sched.remove(r)
 		}
 		if busy == nil {
 			break
