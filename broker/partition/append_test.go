@@ -437,6 +437,31 @@ func TestAppendWithoutLeaseWhileOthersFollow(t *testing.T) {
 	}
 }
 
+// A leader that another may have replaced, and acknowledged more, does not tell consumers to begin anew.
+func TestOffsetBeyondTheEndWithoutLease(t *testing.T) {
+	lease := &flag{}
+	lease.ok.Store(true)
+	all := newMembers(t, 3, durableConfig(), func(o *Options) { o.Lease, o.HoldOver = lease, time.Hour })
+	elect(t, all, three(1, 1))
+	beyond := func() error {
+		f := fetchWait(all[0].rig, 1, 0, part(all[0].r, 7))
+		f.wait(t)
+		return f.Parts[0].Err
+	}
+	if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Errorf("with a lease: %v", err)
+	}
+	lease.ok.Store(false)
+	if err := beyond(); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("without: %v", err)
+	}
+	ask(t, all[1], all[0])
+	ask(t, all[2], all[0])
+	if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Errorf("without, while all others follow: %v", err)
+	}
+}
+
 func TestWhoMayServe(t *testing.T) {
 	for _, c := range []struct {
 		lease   bool

@@ -310,8 +310,10 @@ func (p *FetchPart) read(limit int, first bool) {
 		local, hw := r.log.Start(), r.hw.Load()
 		p.HighWatermark, p.LastStable, p.LogStart = hw, hw, r.startAbove(local)
 		switch {
-		case p.Offset < p.LogStart || p.Offset > r.log.Next():
+		case p.Offset < p.LogStart:
 			p.Err = ErrOffsetOutOfRange
+		case p.Offset > r.log.Next():
+			p.Err = r.beyondEnd(ro)
 		case p.Offset < local:
 			r.readCold(p, limit, first)
 		case p.Offset >= hw:
@@ -323,6 +325,15 @@ func (p *FetchPart) read(limit int, first bool) {
 		}
 		return
 	}
+}
+
+// beyondEnd is what to say of an offset beyond the log's end: it is out of range, unless another could be leading by now
+// and have it, or a consumer that has not heard of that would begin anew.
+func (r *Replica) beyondEnd(ro *role) error {
+	if !mayServe(r.set.leaseValid(), ro.others, r.config.Load().UncleanElection, AcksLeader, func() bool { return r.held(ro) }) {
+		return ErrNotLeader
+	}
+	return ErrOffsetOutOfRange
 }
 
 // readHot reads from the local log up to end, across its segments. It asks to be called again if the log's start has
