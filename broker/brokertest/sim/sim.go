@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -50,9 +51,10 @@ type Result struct {
 	Seed       uint64
 	Faults     int
 	Operations int
-	Violations []string // none if all is well
-	Schedule   string   // what was done, and when
-	Logs       []byte   // of all brokers
+	Violations []string          // none if all is well
+	Schedule   string            // what was done, and when
+	Logs       []byte            // of all brokers
+	Histories  map[string][]byte // of each topic, as lines
 }
 
 // sim is one seed.
@@ -78,8 +80,9 @@ type sim struct {
 	faults        int
 	ops           int
 
-	logs     slog.Handler
-	logBytes *syncBuffer
+	logs      slog.Handler
+	logBytes  *syncBuffer
+	histories map[string]*syncBuffer
 
 	mu         sync.Mutex
 	schedule   strings.Builder
@@ -116,13 +119,17 @@ func (s *sim) violation(format string, args ...any) {
 
 // Run runs a seed. It must be called in a bubble of testing/synctest, and leaves no goroutine behind.
 func Run(seed uint64, level slog.Level) Result {
-	s := &sim{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), net: newNetwork(seed), kv: memkv.NewServer(), bucket: mem.New(), logBytes: &syncBuffer{}, lost: map[string]map[int32]int64{}}
+	s := &sim{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), net: newNetwork(seed), kv: memkv.NewServer(), bucket: mem.New(), logBytes: &syncBuffer{}, lost: map[string]map[int32]int64{}, histories: map[string]*syncBuffer{}}
 	s.logs = slog.NewTextHandler(s.logBytes, &slog.HandlerOptions{Level: level})
 	if err := s.run(); err != nil {
 		s.violation("%v", err)
 	}
 	s.end()
-	return Result{Seed: seed, Faults: s.faults, Operations: s.ops, Violations: s.violations, Schedule: s.schedule.String(), Logs: s.logBytes.b.Bytes()}
+	histories := map[string][]byte{}
+	for name, b := range s.histories {
+		histories[name] = b.b.Bytes()
+	}
+	return Result{Seed: seed, Histories: histories, Faults: s.faults, Operations: s.ops, Violations: s.violations, Schedule: s.schedule.String(), Logs: s.logBytes.b.Bytes()}
 }
 
 // run is the course of a seed.
@@ -255,7 +262,7 @@ func (s *sim) begin() error {
 		s.drivers = append(s.drivers, drive.Start(drive.Options{
 			Bootstrap: s.bootstrap(), Topic: w.name, Partitions: partitions, Group: "g-" + w.name,
 			Producers: 2, Readers: 1, Members: 2 - i, Gap: 200 * time.Millisecond, RecordBytes: 600,
-			Lifetime: 8 * time.Second, Session: 1500 * time.Millisecond, Seed: s.seed + uint64(i), Client: s.clientOpts(),
+			Lifetime: 8 * time.Second, Session: 1500 * time.Millisecond, Seed: s.seed + uint64(i), Client: s.clientOpts(), Lines: s.lines(w.name),
 		}))
 	}
 	if s.churns {
@@ -265,6 +272,13 @@ func (s *sim) begin() error {
 		s.side.Go(s.trim)
 	}
 	return nil
+}
+
+// lines is where a history goes.
+func (s *sim) lines(name string) io.Writer {
+	b := &syncBuffer{}
+	s.histories[name] = b
+	return b
 }
 
 // eventually waits until check has no error any more.

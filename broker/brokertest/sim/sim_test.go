@@ -89,6 +89,11 @@ func runSeed(t *testing.T, seed uint64) (r Result) {
 	if err := os.WriteFile(logs, append([]byte(r.Schedule), r.Logs...), 0o600); err != nil {
 		t.Error(err)
 	}
-	t.Errorf("seed %d: make sim SEED=%d\n%sbroker logs: %s", seed, seed, r.Schedule, logs)
+	for name, lines := range r.Histories {
+		if err := os.WriteFile(filepath.Join(os.TempDir(), fmt.Sprintf("firn-sim-%d-%s.history", seed, name)), lines, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Errorf("seed %d: make sim SEED=%d\n%sbroker logs, and histories beside them: %s", seed, seed, r.Schedule, logs)
 	return r
 }
