@@ -98,6 +98,7 @@ crash: ## kill -9 under load, ROUNDS (100) times, and as many seeds of each simu
 	FIRN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestKilledAtRandomMoments ./cmd/firn
 	FIRN_CRASH_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestCrashAtEveryStep ./segment
 	FIRN_SIM_SEEDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSimulation ./gc
+	cd broker/compat && FIRN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSaramaThroughRandomFaults .
 
 # The clock of a simulation stands still while anybody waits for a plain mutex, so franz-go is built with its other kind.
 SIM := $(GO) test -tags synctests -run TestSeeds

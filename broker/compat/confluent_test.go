@@ -9,26 +9,26 @@ import (
 	"time"
 
 	ck "github.com/confluentinc/confluent-kafka-go/v2/kafka"
-
-	"firn/broker/brokertest"
 )
 
 func init() {
-	makers["confluent-kafka-go"] = func(_ *testing.T, f *brokertest.Process) Client { return &confluent{bootstrap: f.Bootstrap} }
+	makers["confluent-kafka-go"] = func(_ *testing.T, bootstrap string) Client { return &confluent{bootstrap: bootstrap} }
 }
 
 type confluent struct{ bootstrap string }
 
 func (c *confluent) Close() {}
 
-func (c *confluent) Produce(_ context.Context, topic string, records []Record) error {
+func (c *confluent) Produce(_ context.Context, topic string, records []Record, gap time.Duration) error {
 	p, err := ck.NewProducer(&ck.ConfigMap{"bootstrap.servers": c.bootstrap, "enable.idempotence": true, "linger.ms": 5, "go.delivery.reports": true})
 	if err != nil {
 		return err
 	}
 	defer p.Close()
 	reports := make(chan ck.Event, len(records))
-	for _, r := range records {
+	began := time.Now()
+	for i, r := range records {
+		pace(began, gap, i)
 		m := &ck.Message{
 			TopicPartition: ck.TopicPartition{Topic: &topic, Partition: r.Partition}, Key: []byte(r.Key), Value: []byte(r.Value), Timestamp: r.Time,
 		}
@@ -112,7 +112,8 @@ func (m *confluentMember) Next(ctx context.Context) (Record, error) {
 		}
 		msg, err := m.k.ReadMessage(100 * time.Millisecond)
 		var ke ck.Error
-		if errors.As(err, &ke) && ke.IsTimeout() {
+		// That a broker cannot be reached is for information: librdkafka gets over it by itself.
+		if errors.As(err, &ke) && (ke.IsTimeout() || ke.Code() == ck.ErrTransport) {
 			continue
 		}
 		if err != nil {

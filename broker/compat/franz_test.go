@@ -2,38 +2,41 @@ package compat
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"firn/broker/brokertest"
 )
 
 func init() {
-	makers["franz-go"] = func(t *testing.T, f *brokertest.Process) Client {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(f.Bootstrap), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	makers["franz-go"] = func(t *testing.T, bootstrap string) Client {
+		seeds := strings.Split(bootstrap, ",")
+		cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &franz{f: f, cl: cl}
+		return &franz{seeds: seeds, cl: cl}
 	}
 }
 
 type franz struct {
-	f  *brokertest.Process
-	cl *kgo.Client
+	seeds []string
+	cl    *kgo.Client
 }
 
 func (c *franz) Close() { c.cl.Close() }
 
-func (c *franz) Produce(ctx context.Context, topic string, records []Record) error {
-	rs := make([]*kgo.Record, len(records))
+func (c *franz) Produce(ctx context.Context, topic string, records []Record, gap time.Duration) error {
+	var first kgo.FirstErrPromise
+	began := time.Now()
 	for i, r := range records {
-		rs[i] = &kgo.Record{Topic: topic, Partition: r.Partition, Key: []byte(r.Key), Value: []byte(r.Value), Timestamp: r.Time}
+		pace(began, gap, i)
+		rec := &kgo.Record{Topic: topic, Partition: r.Partition, Key: []byte(r.Key), Value: []byte(r.Value), Timestamp: r.Time}
+		c.cl.Produce(ctx, rec, first.Promise())
 	}
-	return c.cl.ProduceSync(ctx, rs...).FirstErr()
+	return first.Err()
 }
 
 func fromFranz(r *kgo.Record) Record {
@@ -41,7 +44,7 @@ func fromFranz(r *kgo.Record) Record {
 }
 
 func (c *franz) Read(ctx context.Context, topic string, partition int32, offset int64, n int) ([]Record, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.f.Bootstrap), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.seeds...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 		topic: {partition: kgo.NewOffset().At(offset)},
 	}))
 	if err != nil {
@@ -69,7 +72,7 @@ func (c *franz) OffsetAt(ctx context.Context, topic string, partition int32, at 
 }
 
 func (c *franz) Join(_ context.Context, group, topic string) (Member, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.f.Bootstrap), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.seeds...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit(), kgo.HeartbeatInterval(100*time.Millisecond),
 		kgo.Balancers(kgo.RangeBalancer()))
 	return &franzMember{cl: cl}, err

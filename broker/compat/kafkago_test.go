@@ -2,20 +2,25 @@ package compat
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	kafka "github.com/segmentio/kafka-go"
-
-	"firn/broker/brokertest"
 )
 
 func init() {
-	makers["kafka-go"] = func(_ *testing.T, f *brokertest.Process) Client { return &kafkaGo{f: f} }
+	makers["kafka-go"] = func(_ *testing.T, bootstrap string) Client {
+		return &kafkaGo{seeds: strings.Split(bootstrap, ",")}
+	}
 }
 
-type kafkaGo struct{ f *brokertest.Process }
+// kafkaGoAttempts is more than what is over before another broker leads: ten of a writer, three of a reader.
+const kafkaGoAttempts = 100
+
+type kafkaGo struct{ seeds []string }
 
 func (c *kafkaGo) Close() {}
 
@@ -24,19 +29,49 @@ type manual struct{}
 
 func (manual) Balance(m kafka.Message, _ ...int) int { return int(m.WriterData.(int32)) }
 
-func (c *kafkaGo) Produce(ctx context.Context, topic string, records []Record) error {
+func (c *kafkaGo) Produce(ctx context.Context, topic string, records []Record, gap time.Duration) error {
 	w := &kafka.Writer{
-		Addr: kafka.TCP(c.f.Bootstrap), Topic: topic, Balancer: manual{}, RequiredAcks: kafka.RequireAll,
-		BatchTimeout: 5 * time.Millisecond, BatchSize: 200,
+		Addr: kafka.TCP(c.seeds...), Topic: topic, Balancer: manual{}, RequiredAcks: kafka.RequireAll,
+		BatchTimeout: 5 * time.Millisecond, BatchSize: 200, MaxAttempts: kafkaGoAttempts,
+		Transport: &kafka.Transport{MetadataTTL: 500 * time.Millisecond},
 	}
-	ms := make([]kafka.Message, len(records))
-	for i, r := range records {
-		ms[i] = kafka.Message{Key: []byte(r.Key), Value: []byte(r.Value), Time: r.Time, WriterData: r.Partition}
-	}
-	if err := w.WriteMessages(ctx, ms...); err != nil {
-		return err
+	began := time.Now()
+	for sent := 0; sent < len(records); {
+		pace(began, gap, sent)
+		due := len(records)
+		if gap > 0 {
+			due = min(due, int(time.Since(began)/gap)+1)
+		}
+		var ms []kafka.Message
+		for _, r := range records[sent:due] {
+			ms = append(ms, kafka.Message{Key: []byte(r.Key), Value: []byte(r.Value), Time: r.Time, WriterData: r.Partition})
+		}
+		if err := write(ctx, w, ms); err != nil {
+			return err
+		}
+		sent = due
 	}
 	return w.Close()
+}
+
+// write sends messages until they are acknowledged. Where a partition has no leader for a moment kafka-go does not try again
+// by itself.
+func write(ctx context.Context, w *kafka.Writer, ms []kafka.Message) error {
+	for {
+		err := w.WriteMessages(ctx, ms...)
+		var each kafka.WriteErrors
+		if !errors.As(err, &each) || ctx.Err() != nil {
+			return err
+		}
+		var again []kafka.Message
+		for i, err := range each {
+			if err != nil {
+				again = append(again, ms[i])
+			}
+		}
+		ms = again
+		pace(time.Now(), 100*time.Millisecond, 1)
+	}
 }
 
 func fromKafkaGo(m kafka.Message) Record {
@@ -44,7 +79,7 @@ func fromKafkaGo(m kafka.Message) Record {
 }
 
 func (c *kafkaGo) Read(ctx context.Context, topic string, partition int32, offset int64, n int) ([]Record, error) {
-	r := kafka.NewReader(kafka.ReaderConfig{Brokers: []string{c.f.Bootstrap}, Topic: topic, Partition: int(partition), MaxBytes: 10 << 20, MaxWait: 100 * time.Millisecond})
+	r := kafka.NewReader(kafka.ReaderConfig{Brokers: c.seeds, Topic: topic, Partition: int(partition), MaxBytes: 10 << 20, MaxWait: 100 * time.Millisecond})
 	defer func() { _ = r.Close() }()
 	if err := r.SetOffset(offset); err != nil {
 		return nil, err
@@ -61,7 +96,7 @@ func (c *kafkaGo) Read(ctx context.Context, topic string, partition int32, offse
 }
 
 func (c *kafkaGo) OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error) {
-	cl := &kafka.Client{Addr: kafka.TCP(c.f.Bootstrap)}
+	cl := &kafka.Client{Addr: kafka.TCP(c.seeds...)}
 	resp, err := cl.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
 		topic: {kafka.TimeOffsetOf(int(partition), at)},
 	}})
@@ -81,8 +116,9 @@ func (c *kafkaGo) OffsetAt(ctx context.Context, topic string, partition int32, a
 
 func (c *kafkaGo) Join(_ context.Context, group, topic string) (Member, error) {
 	return &kafkaGoMember{r: kafka.NewReader(kafka.ReaderConfig{
-		Brokers: []string{c.f.Bootstrap}, GroupID: group, Topic: topic, StartOffset: kafka.FirstOffset, MaxWait: 100 * time.Millisecond,
-		HeartbeatInterval: 100 * time.Millisecond, GroupBalancers: []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
+		Brokers: c.seeds, GroupID: group, Topic: topic, StartOffset: kafka.FirstOffset, MaxWait: 100 * time.Millisecond,
+		// A coordinator that dies is left for another under a new name, and the group waits for the old one as long as its session.
+		SessionTimeout: 6 * time.Second, MaxAttempts: kafkaGoAttempts, HeartbeatInterval: 100 * time.Millisecond, GroupBalancers: []kafka.GroupBalancer{kafka.RangeGroupBalancer{}},
 	})}, nil
 }
 

@@ -119,7 +119,7 @@ func TestKcatSeeksIntoTheTier(t *testing.T) {
 	create(t, f, "story", 1, map[string]string{
 		"segment.bytes": "1048576", "local.retention.ms": "1", "tier.max.lag.ms": "1000", "tier.min.bytes": "1", "retention.ms": "-1",
 	})
-	c := makers["franz-go"](t, f)
+	c := makers["franz-go"](t, f.Bootstrap)
 	defer c.Close()
 	var all []Record
 	for i := range 5000 {
@@ -127,7 +127,7 @@ func TestKcatSeeksIntoTheTier(t *testing.T) {
 		r.Value += strings.Repeat("x", 2000)
 		all = append(all, r)
 	}
-	if err := c.Produce(storyContext(t), "story", all); err != nil {
+	if err := c.Produce(storyContext(t), "story", all, 0); err != nil {
 		t.Fatal(err)
 	}
 	f.Eventually("the first records are in the tier alone", func() (bool, error) {

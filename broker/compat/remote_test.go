@@ -15,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"firn/broker/brokertest"
 )
 
 // Clients of other languages are programs that read one JSON command a line and answer each with one JSON
@@ -24,7 +22,7 @@ import (
 // of a group is a program of its own.
 func init() {
 	for _, name := range []string{"java", "confluent-kafka-python", "kafka-python", "kafkajs"} {
-		makers[name] = func(t *testing.T, f *brokertest.Process) Client { return newRemote(t, name, f.Bootstrap) }
+		makers[name] = func(t *testing.T, bootstrap string) Client { return newRemote(t, name, bootstrap) }
 	}
 }
 
@@ -147,8 +145,8 @@ func fromWire(rs []wireRecord) []Record {
 	return out
 }
 
-func (r *remote) Produce(_ context.Context, topic string, records []Record) error {
-	c := command{Op: "produce", Topic: topic}
+func (r *remote) Produce(_ context.Context, topic string, records []Record, gap time.Duration) error {
+	c := command{Op: "produce", Topic: topic, Millis: gap.Milliseconds()}
 	for _, rec := range records {
 		c.Records = append(c.Records, wireRecord{P: rec.Partition, T: rec.Time.UnixMilli(), K: rec.Key, V: rec.Value})
 	}

@@ -2,28 +2,29 @@ package compat
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
-
-	"firn/broker/brokertest"
 )
 
 func init() {
-	makers["sarama"] = func(t *testing.T, f *brokertest.Process) Client {
+	makers["sarama"] = func(t *testing.T, bootstrap string) Client {
 		cfg := sarama.NewConfig()
 		cfg.Version = sarama.MaxVersion
 		cfg.Producer.Return.Successes = true
 		cfg.Producer.RequiredAcks = sarama.WaitForAll
 		cfg.Producer.Idempotent = true
+		cfg.Producer.Retry.Max = 300 // half a minute: three of them are over before another broker leads
 		cfg.Net.MaxOpenRequests = 1
 		cfg.Producer.Partitioner = sarama.NewManualPartitioner
 		cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
 		cfg.Consumer.Offsets.AutoCommit.Enable = false
 		cfg.Consumer.Group.Heartbeat.Interval = 100 * time.Millisecond
 		cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
-		cl, err := sarama.NewClient([]string{f.Bootstrap}, cfg)
+		cl, err := sarama.NewClient(strings.Split(bootstrap, ","), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,21 +36,28 @@ type saramaClient struct{ cl sarama.Client }
 
 func (c *saramaClient) Close() { _ = c.cl.Close() }
 
-func (c *saramaClient) Produce(_ context.Context, topic string, records []Record) error {
-	p, err := sarama.NewSyncProducerFromClient(c.cl)
+func (c *saramaClient) Produce(_ context.Context, topic string, records []Record, gap time.Duration) error {
+	p, err := sarama.NewAsyncProducerFromClient(c.cl)
 	if err != nil {
 		return err
 	}
-	ms := make([]*sarama.ProducerMessage, len(records))
-	for i, r := range records {
-		ms[i] = &sarama.ProducerMessage{
-			Topic: topic, Partition: r.Partition, Key: sarama.StringEncoder(r.Key), Value: sarama.StringEncoder(r.Value), Timestamp: r.Time,
+	go func() {
+		began := time.Now()
+		for i, r := range records {
+			pace(began, gap, i)
+			p.Input() <- &sarama.ProducerMessage{
+				Topic: topic, Partition: r.Partition, Key: sarama.StringEncoder(r.Key), Value: sarama.StringEncoder(r.Value), Timestamp: r.Time,
+			}
+		}
+	}()
+	for range records {
+		select {
+		case <-p.Successes():
+		case e := <-p.Errors():
+			err = errors.Join(err, e)
 		}
 	}
-	if err := p.SendMessages(ms); err != nil {
-		return err
-	}
-	return p.Close()
+	return errors.Join(err, p.Close())
 }
 
 func fromSarama(m *sarama.ConsumerMessage) Record {

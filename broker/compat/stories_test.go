@@ -13,8 +13,11 @@ import (
 	"firn/broker/brokertest"
 )
 
-// makers makes each client for a broker. Files of clients that need more than Go add theirs.
-var makers = map[string]func(t *testing.T, f *brokertest.Process) Client{}
+// maker makes a client for the brokers at bootstrap, which are separated by commas.
+type maker func(t *testing.T, bootstrap string) Client
+
+// makers has each client. Files of clients that need more than Go add theirs.
+var makers = map[string]maker{}
 
 func forEach(t *testing.T, story func(t *testing.T, f *brokertest.Process, c Client)) {
 	names := make([]string, 0, len(makers))
@@ -25,7 +28,7 @@ func forEach(t *testing.T, story func(t *testing.T, f *brokertest.Process, c Cli
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			f := brokertest.Start(t, "--set", "group.initial.rebalance.delay.ms=0", "--set", "log.retention.check.interval.ms=200")
-			c := makers[name](t, f)
+			c := makers[name](t, f.Bootstrap)
 			defer c.Close()
 			story(t, f, c)
 		})
@@ -86,7 +89,7 @@ func TestProduceAndConsume(t *testing.T) {
 		for i := range 3000 {
 			all = append(all, make1(int32(i%3), i))
 		}
-		if err := c.Produce(ctx, "story", all); err != nil {
+		if err := c.Produce(ctx, "story", all, 0); err != nil {
 			t.Fatal(err)
 		}
 		for p := range int32(3) {
@@ -196,7 +199,7 @@ func feed(t *testing.T, c Client, round int) {
 	for p := range int32(4) {
 		rs = append(rs, make1(p, round))
 	}
-	if err := c.Produce(storyContext(t), "story", rs); err != nil {
+	if err := c.Produce(storyContext(t), "story", rs, 0); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -246,7 +249,7 @@ func TestCommitAndResume(t *testing.T) {
 			r.Offset = int64(i)
 			all = append(all, r)
 		}
-		if err := c.Produce(ctx, "story", all); err != nil {
+		if err := c.Produce(ctx, "story", all, 0); err != nil {
 			t.Fatal(err)
 		}
 		m, err := c.Join(ctx, "g", "story")
@@ -284,7 +287,7 @@ func TestSeekIntoTheTier(t *testing.T) {
 			all = append(all, r)
 		}
 		for part := range slices.Chunk(all, 500) {
-			if err := c.Produce(ctx, "story", part); err != nil {
+			if err := c.Produce(ctx, "story", part, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -3,22 +3,35 @@
 const readline = require('readline')
 const { Kafka, logLevel, Partitioners, PartitionAssigners } = require('kafkajs')
 
-const kafka = new Kafka({ clientId: 'stories', brokers: [process.argv[2]], logLevel: logLevel.NOTHING })
+const kafka = new Kafka({ clientId: 'stories', brokers: process.argv[2].split(','), logLevel: logLevel.NOTHING })
 const state = {}
 
 const fields = (partition, m) => ({
   p: partition, o: Number(m.offset), t: Number(m.timestamp), k: m.key ? m.key.toString() : '', v: m.value.toString(),
 })
 
+const byPartition = records => {
+  const all = new Map()
+  for (const r of records) all.set(r.p, (all.get(r.p) || []).concat(r))
+  return all
+}
+
 const ops = {
   async produce (c) {
     const p = kafka.producer({ idempotent: true, maxInFlightRequests: 1, createPartitioner: Partitioners.DefaultPartitioner })
     await p.connect()
-    await p.send({
-      topic: c.topic,
-      acks: -1,
-      messages: c.records.map(r => ({ partition: r.p, timestamp: String(r.t), key: r.k, value: r.v })),
-    })
+    const began = Date.now()
+    for (let sent = 0; sent < c.records.length;) { // whatever is due, one send after the other
+      const due = c.ms ? Math.floor((Date.now() - began) / c.ms) + 1 : c.records.length
+      // To one partition each: of what goes to several brokers at once and has to be sent again because one of them is gone,
+      // kafkajs loses or doubles some.
+      for (const [partition, records] of byPartition(c.records.slice(sent, due))) {
+        const messages = records.map(r => ({ partition, timestamp: String(r.t), key: r.k, value: r.v }))
+        await p.send({ topic: c.topic, acks: -1, messages })
+      }
+      if (due <= sent) await new Promise(resolve => setTimeout(resolve, c.ms))
+      sent = Math.max(sent, due)
+    }
     await p.disconnect()
     return {}
   },

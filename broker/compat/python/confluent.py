@@ -22,7 +22,9 @@ def consumer(group, **more):
 def produce(c):
     failed = []
     p = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5})
-    for r in c["records"]:
+    began = time.monotonic()
+    for i, r in enumerate(c["records"]):
+        p.poll(max(0, i * c["ms"] / 1000 - (time.monotonic() - began)))
         while True:
             try:
                 p.produce(c["topic"], key=r["k"], value=r["v"], partition=r["p"], timestamp=r["t"],

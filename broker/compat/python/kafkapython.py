@@ -1,6 +1,7 @@
 """kafka-python as a client of the stories: one JSON command a line, one JSON answer a line."""
 import json
 import sys
+import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
@@ -14,14 +15,17 @@ def fields(m):
 
 
 def consumer(**more):
-    return KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
+    return KafkaConsumer(bootstrap_servers=bootstrap.split(","), enable_auto_commit=False, auto_offset_reset="earliest",
                          fetch_max_wait_ms=100, **more)
 
 
 def produce(c):
-    p = KafkaProducer(bootstrap_servers=bootstrap, acks="all", retries=5)
-    sent = [p.send(c["topic"], key=r["k"].encode(), value=r["v"].encode(), partition=r["p"], timestamp_ms=r["t"])
-            for r in c["records"]]
+    p = KafkaProducer(bootstrap_servers=bootstrap.split(","), acks="all", retries=5)
+    sent = []
+    began = time.monotonic()
+    for r in c["records"]:
+        time.sleep(max(0, len(sent) * c["ms"] / 1000 - (time.monotonic() - began)))
+        sent.append(p.send(c["topic"], key=r["k"].encode(), value=r["v"].encode(), partition=r["p"], timestamp_ms=r["t"]))
     for f in sent:
         f.get(timeout=60)
     p.close()

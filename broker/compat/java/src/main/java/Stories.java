@@ -70,7 +70,9 @@ public final class Stories {
         p.put("bootstrap.servers", bootstrap);
         try (KafkaProducer<String, String> producer = new KafkaProducer<>(p, new StringSerializer(), new StringSerializer())) {
             List<Future<?>> sent = new ArrayList<>();
+            long began = System.nanoTime();
             for (JsonNode r : c.get("records")) {
+                Thread.sleep(Math.max(0, sent.size() * c.get("ms").asLong() - (System.nanoTime() - began) / 1_000_000));
                 sent.add(producer.send(new ProducerRecord<>(c.get("topic").asText(), r.get("p").asInt(), r.get("t").asLong(),
                     r.get("k").asText(), r.get("v").asText())));
             }
