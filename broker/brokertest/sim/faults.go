@@ -133,20 +133,21 @@ func again(im *metadata.Image, p *metadata.PartitionState, id int32, since int64
 	return ok && b.Epoch > since && p.Rev > b.Epoch && slices.Contains(p.ISR, id)
 }
 
-// failing is a disk whose syncs fail from now on. It is mended by a restart.
+// failing is a disk on which a kind of call fails from now on. It is mended by a restart.
 func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	disk := m.dirs[rng.IntN(len(m.dirs))]
+	op := []faultfs.Op{faultfs.Sync, faultfs.Sync, faultfs.WriteV, faultfs.SyncDir, faultfs.ReadAt}[rng.IntN(5)]
 	if !s.mayLose(m, relaxed.name) {
 		return nil, ""
 	}
-	armed := m.disks.Add(faultfs.Rule{Op: faultfs.Sync, Glob: disk + "/*/*", Times: -1, Err: syscall.EIO})
+	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: disk + "/*/*", Times: -1, Err: syscall.EIO})
 	return func() {
 		armed.Remove()
 		if m.goesDown() {
 			m.crash()
 			m.comesUp()
 		}
-	}, disk
+	}, fmt.Sprintf("%s on %s", op, disk)
 }
 
 // together does to every machine that is up what a fault does to one.

@@ -19,10 +19,10 @@ import (
 
 const (
 	// defaultSeeds are run by every go test.
-	defaultSeeds = 10
+	defaultSeeds = 200
 	// seedLimit bounds a seed in real time: one that takes longer waits for something that the clock of its bubble does
 	// not wait for, such as a mutex that is held over a wait.
-	seedLimit = time.Minute
+	seedLimit = 10 * time.Minute
 	// tries bounds how often a seed that is given is run again: goroutines take another order each time.
 	tries = 200
 )

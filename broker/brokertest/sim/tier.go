@@ -28,6 +28,7 @@ func (s *sim) observeTier(ctx context.Context, d *drive.Driver, name string) err
 		}
 	}
 	d.Recorder().Complete(n, seen)
+	s.log("%s has %d segments in the tier", name, len(seen.Spans))
 	return nil
 }
 
