@@ -21,7 +21,7 @@ func (b *Broker) startCollector(background context.Context) {
 		return
 	}
 	collector := gc.NewCollector(gc.CollectorOptions{
-		Targets: b.collectTargets, Interval: b.cfg.Tier.CheckInterval, FoldAfter: b.cfg.Tier.PublishInterval, Logger: b.partitionLogger(), Registerer: b.reg,
+		Targets: b.collectTargets, Interval: b.cfg.Tier.CheckInterval, FoldAfter: b.cfg.Tier.PublishInterval, Now: b.world.Now, Logger: b.partitionLogger(), Registerer: b.reg,
 	})
 	b.task(background, "collector", collector.Run)
 	if b.cfg.Tier.ScrubInterval <= 0 {
@@ -29,7 +29,7 @@ func (b *Broker) startCollector(background context.Context) {
 	}
 	scrubber := gc.NewScrubber(gc.ScrubberOptions{
 		Bucket: b.bucket, Cluster: b.clusterID(), Targets: b.collectTargets, Catalog: b.keeper.catalog,
-		Interval: b.cfg.Tier.ScrubInterval, Logger: b.log, Registerer: b.reg,
+		Interval: b.cfg.Tier.ScrubInterval, Now: b.world.Now, Logger: b.log, Registerer: b.reg,
 	})
 	b.task(background, "scrubber", scrubber.Run)
 }

@@ -69,7 +69,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 		InSync: b.inSync, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),
-		ColdBytes: b.cfg.ReadMemory() / 4, Logger: b.log, Registerer: b.reg,
+		ColdBytes: b.cfg.ReadMemory() / 4, Now: b.world.Now, Logger: b.log, Registerer: b.reg,
 	})
 	if err != nil {
 		return err

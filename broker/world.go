@@ -14,8 +14,8 @@ import (
 )
 
 // World is all that a broker touches outside of its process. A field that is nil is the real thing; a simulation
-// (broker/brokertest/sim) brings its own. Everything is called concurrently. Time is package time's, which
-// testing/synctest controls, but for the one clock here that it does not know.
+// (broker/brokertest/sim) brings its own. Everything is called concurrently. How much time passes is
+// package time's to say, which testing/synctest controls.
 type World struct {
 	// FS holds the log directories, and the cache and the spool of the tier.
 	FS vfs.FS
@@ -32,6 +32,8 @@ type World struct {
 	BootID func() string
 	// BootTime is the time since some fixed moment, the time asleep included.
 	BootTime func() time.Duration
+	// Now is the wall clock, which may jump: it stamps records, and says how old they are and what is in the bucket.
+	Now func() time.Time
 }
 
 // ensureDefaults fills in the real world, but for DialMetadata, which is the settings', and BootTime, which is
@@ -48,6 +50,9 @@ func (w *World) ensureDefaults() {
 	}
 	if w.Dial == nil {
 		w.Dial = new(net.Dialer).DialContext
+	}
+	if w.Now == nil {
+		w.Now = time.Now
 	}
 	if w.BootID == nil {
 		w.BootID = bootID

@@ -31,6 +31,7 @@ type CollectorOptions struct {
 	// FoldAfter is how long the head's newest segments may wait for a root that says so in the
 	// bucket; default 6 h.
 	FoldAfter  time.Duration
+	Now        func() time.Time // the wall clock; nil is time.Now
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -66,6 +67,9 @@ func NewCollector(o CollectorOptions) *Collector {
 	if o.FoldAfter <= 0 {
 		o.FoldAfter = 6 * time.Hour
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -92,7 +96,7 @@ func (c *Collector) pass(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		r, err := c.Collect(ctx, t, time.Now())
+		r, err := c.Collect(ctx, t, c.o.Now())
 		if err != nil && ctx.Err() == nil && !errors.Is(err, tiering.ErrFenced) {
 			c.metrics.failures.Inc()
 			c.log.Warn("retention in the tier", "partition", t.Archive.Partition(), "error", err)

@@ -27,6 +27,7 @@ type ScrubberOptions struct {
 	Catalog *Catalog
 	// Interval is how often Run goes over everything; default 7 days.
 	Interval   time.Duration
+	Now        func() time.Time // the wall clock; nil is time.Now
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -50,6 +51,9 @@ func NewScrubber(o ScrubberOptions) *Scrubber {
 	o.MinAge = max(o.MinAge, leastAge)
 	if o.Interval <= 0 {
 		o.Interval = 7 * 24 * time.Hour
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -85,10 +89,10 @@ func (s *Scrubber) pass(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		n, err := s.Scrub(ctx, t.Archive, time.Now())
+		n, err := s.Scrub(ctx, t.Archive, s.o.Now())
 		note(t.Archive.Partition().String(), n, err)
 	}
-	n, err := s.Purged(ctx, time.Now())
+	n, err := s.Purged(ctx, s.o.Now())
 	note("deleted topics", n, err)
 }
 

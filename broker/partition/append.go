@@ -2,7 +2,6 @@ package partition
 
 import (
 	"sync"
-	"time"
 
 	"firn/metadata/topic"
 	"firn/segment/batch"
@@ -105,7 +104,7 @@ func (r *Replica) checkAppend(a *Append) error {
 	if err := r.failure(); err != nil {
 		return err
 	}
-	return r.checkBatch(a, r.config.Load(), time.Now().UnixMilli())
+	return r.checkBatch(a, r.config.Load(), r.set.opts.Now().UnixMilli())
 }
 
 // appendGroupLocked appends what is queued, up to a group, under the append lock.
@@ -114,7 +113,7 @@ func (r *Replica) appendGroupLocked(done *doneList) {
 	ap.group = r.queue.take(ap.group[:0])
 	ap.taken += uint64(len(ap.group))
 	ro, conf := r.role.Load(), r.config.Load()
-	logStart, now := r.logStart(), time.Now().UnixMilli()
+	logStart, now := r.logStart(), r.set.opts.Now().UnixMilli()
 	if r.log != nil {
 		ap.next = r.log.Next()
 	}

@@ -48,6 +48,8 @@ type Options struct {
 	ColdReads int
 	// ColdBytes bounds the memory of finished tier reads that wait to be fetched; 16 MiB.
 	ColdBytes int64
+	// Now is the wall clock: it stamps records, and says how old they and producers are. Nil is time.Now.
+	Now func() time.Time
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil for none
@@ -62,6 +64,9 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.ColdBytes, 16<<20)
 	orDefault(&o.ReplicaLag, 30*time.Second)
 	orDefault(&o.HoldOver, 3*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -156,7 +156,7 @@ func (s *Set) Run(ctx context.Context) error {
 				break
 			}
 			group.Go(func() error {
-				s.sched.done(r, r.maintain(time.Now()))
+				s.sched.done(r, r.maintain(s.opts.Now()))
 				return nil
 			})
 			if ctx.Err() != nil {

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"firn/metadata/topic"
 	"firn/segment"
@@ -158,7 +157,7 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 	}
 	r := &Replica{
 		tp: tp, set: s, disk: d,
-		producers: newProducers(func() int64 { return time.Now().UnixMilli() }, &s.producers),
+		producers: newProducers(func() int64 { return s.opts.Now().UnixMilli() }, &s.producers),
 		logger:    s.opts.Logger.With("topic", name, "partition", tp.Index),
 	}
 	r.config.Store(&c)

@@ -51,6 +51,7 @@ var faults = []fault{
 	{"and all others are killed", 1, allKilled},
 	{"and all others lose power", 2, allPowerCut},
 	{"is to lead more, or less", 4, reassigned},
+	{"has its wall clock jump", 3, jumped},
 }
 
 func killed(s *sim, _ *rand.Rand, m *machine) (func(), string) {
@@ -172,6 +173,16 @@ func allKilled(s *sim, rng *rand.Rand, _ *machine) (func(), string) { return s.t
 
 func allPowerCut(s *sim, rng *rand.Rand, _ *machine) (func(), string) {
 	return s.together(rng, powerCut)
+}
+
+// maxJump is how far a wall clock jumps at most: a record an hour ahead of it would be refused.
+const maxJump = 50 * time.Minute
+
+// jumped is a wall clock that jumps forward or back, and back again in the end.
+func jumped(_ *sim, rng *rand.Rand, m *machine) (func(), string) {
+	by := time.Duration(rng.Int64N(int64(2*maxJump))) - maxJump
+	m.skew.Store(int64(by))
+	return func() { m.skew.Store(0) }, by.String()
 }
 
 // reassigned gives one partition other replicas, or the same in another order, and has the first of them elected.

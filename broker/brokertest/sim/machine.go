@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"firn/broker"
@@ -29,6 +30,7 @@ type machine struct {
 	boot  int              // how often it has been switched on
 
 	kvWeather, bucketWeather *weather
+	skew                     atomic.Int64 // of its wall clock, ns
 
 	life    *life // nil while no process runs
 	planned bool  // it is to be up; a process that ends by itself is started again
@@ -163,6 +165,7 @@ func (l *life) world(fs vfs.FS, boot int) broker.World {
 			return c, err
 		},
 		BootID:   func() string { return fmt.Sprintf("%s-%d", m.host, boot) },
+		Now:      func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		BootTime: func() time.Duration { return time.Since(m.s.began) },
 	}
 }
