@@ -83,6 +83,8 @@ func TestAppendRefusesBadBatches(t *testing.T) {
 		"base offset":      {build(func(w *batch.Builder) { w.BaseOffset = 9 }, nil), ErrInvalidRecord},
 		"log append time":  {build(nil, func(b []byte) []byte { batch.Batch(b).SetLogAppendTime(nowMs()); return b }), ErrInvalidTimestamp},
 		"count":            {build(nil, func(b []byte) []byte { b[60] = 1; return reCRC(b) }), ErrInvalidRecord},
+		"records too few":  {build(nil, func(b []byte) []byte { b[26]++; b[60]++; return reCRC(b) }), ErrInvalidRecord},
+		"records too many": {build(nil, func(b []byte) []byte { b[26]--; b[60]--; return reCRC(b) }), ErrInvalidRecord},
 		"no sequence":      {build(func(w *batch.Builder) { w.SetProducer(1, 0, -1) }, nil), ErrInvalidRecord},
 		"producer epoch":   {build(func(w *batch.Builder) { w.SetProducer(1, -1, 0) }, nil), ErrInvalidRecord},
 		"producer id":      {build(func(w *batch.Builder) { w.SetProducer(-2, 0, 0) }, nil), ErrInvalidRecord},

@@ -27,8 +27,8 @@ func decodeLimit(conf *topic.Config) int {
 	return max(minDecodeBytes, int(min(int64(conf.MaxMessageBytes)*decodeRatio, math.MaxInt32)))
 }
 
-// checkBatch checks a.Records by all rules that concern the batch alone and leaves the batch to append in a.batch. The
-// records themselves are only looked at where a setting of the topic asks for it.
+// checkBatch checks a.Records by all rules that concern the batch alone and leaves the batch to append in a.batch. Of the
+// records themselves only the number is checked, and that only uncompressed, unless a setting of the topic asks for more.
 func (r *Replica) checkBatch(a *Append, conf *topic.Config, nowMs int64) error {
 	b, err := parseOne(a.Records)
 	if err != nil {
@@ -51,6 +51,8 @@ func (r *Replica) checkBatch(a *Append, conf *topic.Config, nowMs int64) error {
 		if a.RecordErrors, err = recordErrors(b, conf, nowMs, err); err != nil {
 			return err
 		}
+	} else if err := b.CheckCount(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalidRecord, err)
 	}
 	a.batch = b
 	return a.recompress(conf)

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"bytes"
+	"strconv"
 	"testing"
 )
 
@@ -54,6 +55,28 @@ func BenchmarkEach(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := data.Each(buf, 1<<20, func(Record) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkCheckCount(b *testing.B) {
+	for _, size := range []int{100, 1024} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			var w Builder
+			for i := range 256 << 10 / size {
+				w.Add(int64(i), nil, make([]byte, size))
+			}
+			data, err := w.Build(nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := Batch(data).CheckCount(); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -89,6 +89,9 @@ func FuzzEach(f *testing.F) {
 			total += len(r.Key) + len(r.Value)
 			return nil
 		})
+		if cerr := b.CheckCount(); cerr != nil && err == nil || errors.Is(cerr, ErrCorrupt) != (cerr != nil) {
+			t.Fatalf("%d records are read, the count is refused: %v", n, cerr)
+		}
 		if total > max(fuzzLimit, len(records)) {
 			t.Fatalf("%d bytes came out", total)
 		}

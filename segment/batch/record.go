@@ -68,6 +68,36 @@ func (b Batch) Each(buf *Buffer, maxBytes int, fn func(Record) error) error {
 	return eachRecord(raw, b.NumRecords(), b.LastOffsetDelta(), fn)
 }
 
+// CheckCount checks that uncompressed records are as many as the header says, by their lengths, which must lead from the
+// first byte to the last: a few ns a record. It looks at nothing else of them, and at nothing of compressed ones.
+func (b Batch) CheckCount() error {
+	if b.Codec() != None {
+		return nil
+	}
+	raw, count := b.Records(), int(b.NumRecords())
+	rest := raw
+	for i := range count {
+		size, n := uint(0), 0
+		switch {
+		case len(rest) > 0 && rest[0] < 0x80:
+			size, n = uint(rest[0]), 1
+		case len(rest) > 1 && rest[1] < 0x80:
+			size, n = uint(rest[0]&0x7f)|uint(rest[1])<<7, 2
+		default:
+			u, m := binary.Uvarint(rest)
+			size, n = uint(u), m
+		}
+		if n <= 0 || size&1 != 0 || size>>1 > uint(len(rest)-n) { // odd numbers are negative lengths
+			return fmt.Errorf("%w: record %d of %d is malformed near byte %d", ErrInvalid, i, count, len(raw)-len(rest))
+		}
+		rest = rest[n+int(size>>1):]
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%w: %d bytes after the last of %d records", ErrInvalid, len(rest), count)
+	}
+	return nil
+}
+
 // plain returns the records uncompressed, in b's or buf's memory.
 func (b Batch) plain(buf *Buffer, maxBytes int) ([]byte, error) {
 	raw, codec := b.Records(), b.Codec()

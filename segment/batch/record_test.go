@@ -386,3 +386,42 @@ func TestForeignEncoders(t *testing.T) {
 		}
 	}
 }
+
+// The number of records is checked by their lengths alone, where those can be read.
+func TestCheckCount(t *testing.T) {
+	var w Builder
+	for _, size := range []int{0, 10, 100, 5000, 2 << 20} { // lengths of one byte to four
+		w.Add(1, nil, make([]byte, size))
+	}
+	whole, err := w.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		records func(raw []byte) []byte
+		more    int32
+		ok      bool
+	}{
+		"as they are":      {func(raw []byte) []byte { return raw }, 0, true},
+		"one too few":      {func(raw []byte) []byte { return raw }, 1, false},
+		"one too many":     {func(raw []byte) []byte { return raw }, -1, false},
+		"cut":              {func(raw []byte) []byte { return raw[:len(raw)-1] }, 0, false},
+		"a byte behind":    {func(raw []byte) []byte { return append(raw, 0) }, 0, false},
+		"a length below 0": {func(raw []byte) []byte { raw[0] |= 1; return raw }, 0, false},
+		"a length too long": {func(raw []byte) []byte {
+			return append(raw, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01)
+		}, 1, false},
+		"a length cut off": {func(raw []byte) []byte { return append(raw, 0x80) }, 1, false},
+		"nothing":          {func([]byte) []byte { return nil }, -5, true},
+	} {
+		b := withRecords(whole, None, c.records(bytes.Clone(Batch(whole).Records())))
+		binary.BigEndian.PutUint32(b[57:], uint32(b.NumRecords()+c.more))
+		if err := b.CheckCount(); (err == nil) != c.ok || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+		b[22] |= byte(LZ4)
+		if err := b.CheckCount(); err != nil {
+			t.Errorf("%s, compressed: %v", name, err)
+		}
+	}
+}
