@@ -11,7 +11,7 @@ import (
 // has ended. A broker that is controller already gets the same epoch again.
 func (l *Lease) Campaign(ctx context.Context) (epoch int64, err error) {
 	l.mu.Lock()
-	lease, broker := l.mu.lease, l.mu.epoch
+	lease, broker := l.mu.lease, l.epoch.Load()
 	l.mu.Unlock()
 	ctl, b := l.store.keys.Controller(), l.store.keys.Broker(l.reg.ID)
 	txn := Txn{

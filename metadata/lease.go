@@ -71,12 +71,14 @@ type Lease struct {
 	stop        context.CancelFunc
 	running     sync.WaitGroup
 
-	deadline atomic.Int64 // boot time in ns until which the lease surely stands; 0: it does not
+	// deadline is the boot time in ns until which the lease surely stands; 0: it does not. epoch is the newest
+	// registration's. Epoch is written before deadline and read after it: who sees a deadline sees its epoch, or a later
+	// one.
+	deadline, epoch atomic.Int64
 
 	mu struct {
 		sync.Mutex
 		lease   LeaseID
-		epoch   int64
 		changed chan struct{} // closed when epoch changes
 	}
 }
@@ -130,8 +132,9 @@ func (l *Lease) enter(ctx context.Context) (registered, error) {
 		l.reg.Disks[i].Epoch = r.epoch // what a registration in place will say
 	}
 	l.mu.Lock()
-	l.mu.lease, l.mu.epoch = r.lease, r.epoch
-	l.renewed(r.sent, r.ttl) // while Epoch waits for the lock: whoever sees Valid then sees the epoch it is of
+	l.mu.lease = r.lease
+	l.epoch.Store(r.epoch)
+	l.renewed(r.sent, r.ttl)
 	close(l.mu.changed)
 	l.mu.changed = make(chan struct{})
 	l.mu.Unlock()
@@ -202,24 +205,21 @@ func (l *Lease) lost(r registered) {
 func (l *Lease) ID() int32 { return l.reg.ID }
 
 // Epoch returns the broker epoch of the newest registration.
-func (l *Lease) Epoch() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.epoch
-}
+func (l *Lease) Epoch() int64 { return l.epoch.Load() }
 
 // Changed returns a channel that is closed once Epoch returns another epoch than the one returned here.
 func (l *Lease) Changed() (epoch int64, changed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.mu.epoch, l.mu.changed
+	return l.epoch.Load(), l.mu.changed
 }
 
 // Valid reports whether the lease surely stands: the last renewal was sent less than TTL - 0.5 s ago by a
-// clock that also runs while the machine sleeps. It costs one clock read. Whoever relies on a registration
-// standing, and not just any of this broker's, asks for Epoch after Valid: in the other order there may have been
-// another registration in between.
+// clock that also runs while the machine sleeps. It costs one clock read.
 func (l *Lease) Valid() bool { return l.Headroom() > 0 }
+
+// Holds reports whether the registration of that epoch surely stands, and not another one of this broker.
+func (l *Lease) Holds(epoch int64) bool { return l.Valid() && l.epoch.Load() == epoch }
 
 // Headroom returns how long Valid will stay true without a renewal; zero or less when it is not.
 func (l *Lease) Headroom() time.Duration {

@@ -466,6 +466,40 @@ func TestCampaign(t *testing.T) {
 	})
 }
 
+// However a registration ends and another begins meanwhile, none holds for the epoch of another.
+func TestOnlyTheNewestRegistrationHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		l := r.register(registration(1))
+		defer l.Close()
+		first := l.Epoch()
+		if !l.Holds(first) || l.Holds(first+1) {
+			t.Error("a new registration does not hold, or another one does")
+		}
+		r.asleep.Store(int64(2 * testTTL))
+		if l.Holds(first) {
+			t.Error("it holds after the machine slept")
+		}
+		_, changed := l.Changed()
+		r.server.ExpireLease(leaseOf(t, r.kv, r.store.Keys().Broker(1)))
+		<-changed
+		if second := l.Epoch(); second == first || l.Holds(first) || !l.Holds(second) {
+			t.Errorf("after epoch %d comes %d; the first holds: %v, the second: %v", first, second, l.Holds(first), l.Holds(second))
+		}
+	})
+}
+
+// leaseOf is the lease of a key.
+func leaseOf(t *testing.T, kv metadata.KV, key string) metadata.LeaseID {
+	t.Helper()
+	entries, _, err := kv.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries[0].Lease
+}
+
 func TestBootTimeMoves(t *testing.T) {
 	before := metadata.BootTime()
 	if after := metadata.BootTime(); after < before || before <= 0 {

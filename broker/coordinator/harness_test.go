@@ -63,7 +63,6 @@ type node struct {
 	r         *Runtime[*registers]
 	epoch     atomic.Int64
 	down      atomic.Bool // its lease is over
-	onValid   func()      // called by Valid before it answers; may be nil
 	ticks     chan time.Time
 }
 
@@ -85,16 +84,8 @@ func newNode(t *testing.T, server *memkv.Server, id int32) *node {
 	return n
 }
 
-// Epoch implements Lease.
-func (n *node) Epoch() int64 { return n.epoch.Load() }
-
-// Valid implements Lease.
-func (n *node) Valid() bool {
-	if n.onValid != nil {
-		n.onValid()
-	}
-	return !n.down.Load()
-}
+// Holds implements Lease.
+func (n *node) Holds(epoch int64) bool { return !n.down.Load() && n.epoch.Load() == epoch }
 
 func (n *node) close() {
 	n.r.Close()

@@ -37,10 +37,8 @@ type Store interface {
 
 // Lease is this broker's registration; *metadata.Lease is one.
 type Lease interface {
-	// Epoch is the broker epoch of the newest registration.
-	Epoch() int64
-	// Valid says whether it surely stands.
-	Valid() bool
+	// Holds says whether the registration of that broker epoch surely stands.
+	Holds(epoch int64) bool
 }
 
 // Options configures a Runtime of machines of type M.

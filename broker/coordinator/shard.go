@@ -135,7 +135,7 @@ func (s *shard[M]) accept(res Result) {
 // doubtful says why an answer may not rest on this broker's memory alone: once its lease is over, another may
 // own the shard, and have written to it, without this one having heard of it.
 func (s *shard[M]) doubtful() error {
-	if l := s.r.opts.Lease; l != nil && (!l.Valid() || l.Epoch() != s.own.BrokerEpoch) { // in this order, see metadata.Lease
+	if l := s.r.opts.Lease; l != nil && !l.Holds(s.own.BrokerEpoch) {
 		return ErrUnavailable
 	}
 	return nil

@@ -164,22 +164,6 @@ func TestLooksNeedALease(t *testing.T) {
 	})
 }
 
-// The broker registers again just as it is asked whether its lease stands: that one does, but the shard was had
-// under the one before.
-func TestALookIsNotCoveredByALaterRegistration(t *testing.T) {
-	nodes(t, 1, func(t *testing.T, ns []*node) {
-		n := ns[0]
-		n.own(0)
-		n.want("write", n.set(0, "x", "1"), "1", nil)
-		n.down.Store(true)
-		n.onValid = func() {
-			n.epoch.Store(brokerEpoch + 1)
-			n.down.Store(false)
-		}
-		n.want("read", n.get(0, "x"), "", ErrUnavailable)
-	})
-}
-
 func TestOwnedAgainByANewRecord(t *testing.T) {
 	nodes(t, 1, func(t *testing.T, ns []*node) {
 		n := ns[0]

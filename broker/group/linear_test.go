@@ -55,11 +55,8 @@ type anyTopic struct{}
 
 func (anyTopic) TopicName([16]byte) (string, bool) { return "t", true }
 
-// Epoch implements coordinator.Lease.
-func (b *broker) Epoch() int64 { return 1 }
-
-// Valid implements coordinator.Lease.
-func (b *broker) Valid() bool { return !b.down.Load() }
+// Holds implements coordinator.Lease.
+func (b *broker) Holds(epoch int64) bool { return !b.down.Load() && epoch == 1 }
 
 func (b *broker) close() {
 	b.kv.SetFaults(nil)

@@ -136,7 +136,7 @@ func (r *Replica) admit(ro *role, conf *topic.Config, a *Append) error {
 	switch {
 	case r.failure() != nil:
 		return r.failure()
-	case !ro.leads, !mayServe(r.set.leaseValid(), ro.others, conf.UncleanElection, a.Acks, func() bool { return r.held(ro) }):
+	case !ro.leads, !mayServe(r.set.registered(ro), ro.others, conf.UncleanElection, a.Acks, func() bool { return r.held(ro) }):
 		return ErrNotLeader
 	case a.Acks == AcksAll && len(ro.isr) < minInSync(conf.MinInsync, len(ro.replicas)):
 		return ErrNotEnoughReplicas

@@ -383,9 +383,13 @@ func TestAppendNeedsLeadershipAndReplicas(t *testing.T) {
 	}
 }
 
-type flag struct{ ok atomic.Bool }
+// flag is the registration of one broker epoch, while it is set.
+type flag struct {
+	ok    atomic.Bool
+	epoch atomic.Int64
+}
 
-func (f *flag) Valid() bool { return f.ok.Load() }
+func (f *flag) Holds(epoch int64) bool { return f.ok.Load() && f.epoch.Load() == epoch }
 
 func TestAppendWithoutLease(t *testing.T) {
 	lease := &flag{}
@@ -403,6 +407,32 @@ func TestAppendWithoutLease(t *testing.T) {
 	lease.ok.Store(true)
 	if a := start(r, AcksAll, records(t, 1, "v")).wait(t); a.Err != nil {
 		t.Errorf("with the lease back: %v", a.Err)
+	}
+}
+
+// A broker that has registered anew, and has not heard yet that others lead, takes nothing for its earlier registration,
+// under which it led: by the new one it leads nothing.
+func TestAppendUnderAnEarlierRegistration(t *testing.T) {
+	lease := &flag{}
+	lease.ok.Store(true)
+	lease.epoch.Store(7)
+	all := newMembers(t, 3, durableConfig(), func(o *Options) { o.Lease = lease })
+	st := three(1, 1)
+	st.BrokerEpoch = 7
+	elect(t, all, st)
+	leader := all[0].r
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	lease.epoch.Store(9)
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("registered anew: %v at %d", a.Err, a.BaseOffset)
+	}
+	st = three(1, 2)
+	st.BrokerEpoch = 9
+	elect(t, all, st)
+	if a := start(leader, AcksLeader, records(t, 1, "v")).wait(t); a.Err != nil {
+		t.Errorf("elected anew: %v", a.Err)
 	}
 }
 

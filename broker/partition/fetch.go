@@ -330,7 +330,7 @@ func (p *FetchPart) read(limit int, first bool) {
 // beyondEnd is what to say of an offset beyond the log's end: it is out of range, unless another could be leading by now
 // and have it, or a consumer that has not heard of that would begin anew.
 func (r *Replica) beyondEnd(ro *role) error {
-	if !mayServe(r.set.leaseValid(), ro.others, r.config.Load().UncleanElection, AcksLeader, func() bool { return r.held(ro) }) {
+	if !mayServe(r.set.registered(ro), ro.others, r.config.Load().UncleanElection, AcksLeader, func() bool { return r.held(ro) }) {
 		return ErrNotLeader
 	}
 	return ErrOffsetOutOfRange

@@ -13,6 +13,7 @@ import (
 // State is what the cluster's metadata says of a partition.
 type State struct {
 	Leader      int32
+	BrokerEpoch int64 // the registration under which Leader leads
 	LeaderEpoch int32
 	Rev         int64 // partition epoch: the revision that wrote all this
 	Replicas    []int32
@@ -22,19 +23,21 @@ type State struct {
 
 // role is what the replica is at the moment. It never changes; a new one takes its place.
 type role struct {
-	leads      bool
-	leader     int32 // -1 for unknown
-	epoch      int32
-	rev        int64
-	epochStart int64 // log end when leadership began
-	replicas   []int32
-	isr        []int32
-	others     int     // replicas beside this one that could be elected cleanly
-	quorum     *quorum // of a leader; the waiters' lock guards it
+	leads  bool
+	leader int32 // -1 for unknown
+	epoch  int32
+	// brokerEpoch is the registration under which leader leads.
+	brokerEpoch int64
+	rev         int64
+	epochStart  int64 // log end when leadership began
+	replicas    []int32
+	isr         []int32
+	others      int     // replicas beside this one that could be elected cleanly
+	quorum      *quorum // of a leader; the waiters' lock guards it
 }
 
 func newRole(st State, self int32) *role {
-	ro := &role{leader: st.Leader, epoch: st.LeaderEpoch, rev: st.Rev, replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR)}
+	ro := &role{leader: st.Leader, brokerEpoch: st.BrokerEpoch, epoch: st.LeaderEpoch, rev: st.Rev, replicas: slices.Clone(st.Replicas), isr: slices.Clone(st.ISR)}
 	for _, id := range slices.Concat(st.ISR, st.ELR) {
 		if id != self {
 			ro.others++

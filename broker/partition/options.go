@@ -92,9 +92,9 @@ func (o *Options) Validate() error {
 
 // Lease is this broker's registration.
 type Lease interface {
-	// Valid reports whether the lease provably still holds. It is asked at every acknowledgement for which that
-	// matters and must be cheap.
-	Valid() bool
+	// Holds reports whether the registration of that broker epoch provably still stands. It is asked at every
+	// acknowledgement for which that matters and must be cheap.
+	Holds(epoch int64) bool
 }
 
 // InSync commits what leaders propose.

@@ -1,11 +1,11 @@
 package partition
 
-// mayServe says whether a leader may acknowledge appends. While its lease holds it may. Without it a leader goes on if
+// mayServe says whether a leader may acknowledge appends. While its registration stands it may. Without it a leader goes on if
 // no other replica can be elected cleanly; with unclean elections any can, so it stops. With others, acks=all goes on:
 // that needs them, and they follow whoever leads now. So does the rest while held says that they still follow us.
-func mayServe(leaseValid bool, others int, unclean bool, acks int16, held func() bool) bool {
+func mayServe(registered bool, others int, unclean bool, acks int16, held func() bool) bool {
 	switch {
-	case leaseValid:
+	case registered:
 		return true
 	case others == 0:
 		return !unclean

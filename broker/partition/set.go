@@ -258,7 +258,11 @@ func (s *Set) Close() error {
 	return errors.Join(errs...)
 }
 
-func (s *Set) leaseValid() bool { return s.opts.Lease == nil || s.opts.Lease.Valid() }
+// registered reports whether this broker's registration under which ro leads surely stands. After another one it leads
+// nothing until the metadata says so.
+func (s *Set) registered(ro *role) bool {
+	return s.opts.Lease == nil || s.opts.Lease.Holds(ro.brokerEpoch)
+}
 
 // kick has the maintenance loop look at r soon.
 func (s *Set) kick(r *Replica) { s.sched.kick(r) }

@@ -120,7 +120,7 @@ func (r *Replica) raiseHighWatermarkLocked(hw int64) {
 // mayAcknowledgeLocked returns ErrNotLeader if others may be led by somebody else by now. It is asked at the moment of
 // the acknowledgement: the process may have stood still since the append.
 func (r *Replica) mayAcknowledgeLocked(ro *role, conf *topic.Config, acks int16) error {
-	if mayServe(r.set.leaseValid(), ro.others, conf.UncleanElection, acks, func() bool { return r.heldLocked(ro) }) {
+	if mayServe(r.set.registered(ro), ro.others, conf.UncleanElection, acks, func() bool { return r.heldLocked(ro) }) {
 		return nil
 	}
 	return ErrNotLeader
