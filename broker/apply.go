@@ -21,6 +21,7 @@ type applier struct {
 	b        *Broker
 	log      *slog.Logger
 	rec      *reconciler[topic.Partition]
+	releases *reconciler[topic.ID] // of deleted topics
 	stopFeed func()
 	first    chan struct{} // closed when the first image has been marked
 
@@ -47,6 +48,7 @@ type upload struct {
 func newApplier(b *Broker) *applier {
 	a := &applier{b: b, log: b.log, first: make(chan struct{}), uploads: map[topic.Partition]*upload{}}
 	a.rec = newReconciler(reconcilers, a.reconcile)
+	a.releases = newReconciler(1, a.release)
 	a.stopFeed = b.store.Subscribe(a.changed)
 	return a
 }
@@ -66,9 +68,19 @@ func (a *applier) followEpoch(ctx context.Context) error {
 		for p := range im.Partitions() {
 			a.rec.mark(p.Partition)
 		}
-		for n := range im.Shards(metadata.GroupShard) {
-			a.own(n)
+		for t := range im.Topics() {
+			if !t.Live() {
+				a.releases.mark(t.ID)
+			}
 		}
+		a.ownAll()
+	}
+}
+
+// ownAll looks at all group shards anew.
+func (a *applier) ownAll() {
+	for n := range a.b.store.Image().Shards(metadata.GroupShard) {
+		a.own(n)
 	}
 }
 
@@ -83,6 +95,7 @@ func (a *applier) own(shard int32) {
 func (a *applier) stop() {
 	a.stopFeed()
 	a.rec.stop()
+	a.releases.stop()
 }
 
 // changed marks what a new image may concern. It does not block.
@@ -95,13 +108,17 @@ func (a *applier) changed(old, im *metadata.Image) {
 		a.rec.mark(tp)
 	}
 	for _, t := range ch.Topics {
-		if t.Settings || t.New == nil || !t.New.Live() {
+		deleted := t.New != nil && !t.New.Live()
+		if t.Settings || t.New == nil || deleted && (t.Old == nil || t.Old.Live()) {
 			a.markTopic(t)
+		}
+		if deleted {
+			a.releases.mark(t.ID)
 		}
 		a.b.keeper.mark(t.ID)
 	}
-	if ch.Controller {
-		a.b.keeper.controllerChanged()
+	if ch.Controller || len(ch.Nodes) > 0 {
+		a.b.keeper.markAll(im, !ch.Controller)
 	}
 	if a.settingsChanged(ch) {
 		for p := range im.Partitions() {
@@ -139,7 +156,7 @@ func (a *applier) settingsChanged(ch *metadata.Changes) bool {
 }
 
 // reconcile makes one partition what the newest image says it is. Only one call runs for a partition.
-func (a *applier) reconcile(tp topic.Partition) {
+func (a *applier) reconcile(_ context.Context, tp topic.Partition) {
 	im := a.b.store.Image()
 	ps, ok := im.Partition(tp)
 	if !ok || !slices.Contains(ps.Replicas, a.b.cfg.NodeID) {
@@ -205,9 +222,7 @@ func (a *applier) reconcile(tp topic.Partition) {
 }
 
 // later looks at a partition again after a while.
-func (a *applier) later(tp topic.Partition) {
-	time.AfterFunc(reconcileRetry, func() { a.rec.mark(tp) })
-}
+func (a *applier) later(tp topic.Partition) { a.rec.markAfter(tp, reconcileRetry) }
 
 // setTierHead hands the tier head of the image to the replica.
 func (a *applier) setTierHead(r *partition.Replica, im *metadata.Image, log *slog.Logger) {
@@ -260,24 +275,21 @@ func hasObjects(h *manifest.Head) bool {
 
 // evict stops hosting a partition that is no longer this broker's, and deletes its local data.
 func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
+	t, known := im.TopicByID(tp.ID)
+	deleted := known && !t.Live()
 	r := a.b.set.Get(tp)
 	if r != nil {
 		a.b.fetchers.Forget(tp)
 		a.archive(r, -1, nil)
-		if err := a.b.set.Remove(tp); err != nil {
-			a.log.Error("remove partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
-		}
+	} else if !deleted {
+		// Not hosted in this run, but perhaps on a disk: then only the record of a deletion is reason enough
+		// to delete. That nothing is known of a topic is not.
 		return
 	}
-	// Not hosted in this run, but perhaps on a disk: then only the record of a deletion is reason enough
-	// to delete. That nothing is known of a topic is not.
-	if t, ok := im.TopicByID(tp.ID); !ok || t.Live() {
-		return
-	}
-	for _, d := range a.b.disks {
-		if err := d.Remove(tp.ID, tp.Index); err != nil {
-			a.log.Error("remove deleted partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
-		}
+	if err := a.b.set.Remove(tp); err != nil {
+		a.log.Error("remove partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
+	} else if deleted {
+		a.releases.mark(tp.ID)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,24 +60,20 @@ type topicKeeper struct {
 	log     *slog.Logger
 	catalog *gc.Catalog // nil without a bucket
 	rec     *reconciler[topic.ID]
-	ctx     context.Context
-	cancel  context.CancelFunc
-	retries sync.WaitGroup
 
-	mu    sync.Mutex
-	known map[topic.ID]string // what the catalog says of a topic, by catalogued; empty if nothing
+	mu     sync.Mutex
+	known  map[topic.ID]string   // what the catalog says of a topic, by catalogued; empty if nothing
+	purged map[topic.ID]struct{} // deleted topics that this run has removed the objects of
 }
 
 const (
 	keeperWorkers = 2
 	keeperRetry   = 5 * time.Second
-	keeperSoon    = 200 * time.Millisecond // while this broker itself is still removing files
 	keeperTimeout = 5 * time.Minute
 )
 
 func newTopicKeeper(b *Broker) *topicKeeper {
-	k := &topicKeeper{b: b, log: b.log, known: map[topic.ID]string{}}
-	k.ctx, k.cancel = context.WithCancel(context.Background())
+	k := &topicKeeper{b: b, log: b.log, known: map[topic.ID]string{}, purged: map[topic.ID]struct{}{}}
 	if b.bucket != nil {
 		k.catalog = gc.NewCatalog(b.bucket, b.clusterID())
 	}
@@ -84,53 +81,50 @@ func newTopicKeeper(b *Broker) *topicKeeper {
 	return k
 }
 
-func (k *topicKeeper) stop() {
-	k.cancel()
-	k.rec.stop()
-	k.retries.Wait()
-}
+func (k *topicKeeper) stop() { k.rec.stop() }
 
 // mark asks for a topic to be looked at.
 func (k *topicKeeper) mark(id topic.ID) { k.rec.mark(id) }
 
-// controllerChanged looks at all topics if this broker has become the controller.
-func (k *topicKeeper) controllerChanged() {
-	for t := range k.b.store.Image().Topics() {
-		k.rec.mark(t.ID)
+// markAll asks for all topics to be looked at, as after this broker has become the controller, or only for deleted ones.
+func (k *topicKeeper) markAll(im *metadata.Image, deleted bool) {
+	for t := range im.Topics() {
+		if !deleted || !t.Live() {
+			k.rec.mark(t.ID)
+		}
 	}
 }
 
-// again marks a topic once more after a while.
-func (k *topicKeeper) again(id topic.ID, after time.Duration) {
-	k.retries.Go(func() {
-		wait := time.NewTimer(after)
-		defer wait.Stop()
-		select {
-		case <-wait.C:
-			k.rec.mark(id)
-		case <-k.ctx.Done():
-		}
-	})
-}
-
-func (k *topicKeeper) tidy(id topic.ID) {
+func (k *topicKeeper) tidy(ctx context.Context, id topic.ID) {
 	im := k.b.store.Image()
 	t, ok := im.TopicByID(id)
-	if !ok || im.Controller().ID != k.b.cfg.NodeID {
+	if !ok {
+		k.forget(id)
 		return
 	}
-	ctx, cancel := context.WithTimeout(k.ctx, keeperTimeout)
+	if im.Controller().ID != k.b.cfg.NodeID {
+		return
+	}
+	try, cancel := context.WithTimeout(ctx, keeperTimeout)
 	defer cancel()
 	var err error
 	if t.Live() {
-		err = k.describe(ctx, im, t)
+		err = k.describe(try, im, t)
 	} else {
-		err = k.purge(ctx, im, t)
+		err = k.purge(try, im, t)
 	}
-	if err != nil && k.ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil {
 		k.log.Warn("will try again", "doing", "keep topic", "topic", t.Name, "topic_id", id, "error", err)
-		k.again(id, keeperRetry)
+		k.rec.markAfter(id, keeperRetry)
 	}
+}
+
+// forget drops what is remembered of a topic that has no record any more.
+func (k *topicKeeper) forget(id topic.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.known, id)
+	delete(k.purged, id)
 }
 
 // catalogued is a topic's entry without its revision, to tell whether anything has changed.
@@ -204,40 +198,43 @@ func (b *Broker) describeTopic(ctx context.Context, id topic.ID) error {
 	return b.keeper.describe(ctx, im, t)
 }
 
-// purge removes what a deleted topic has left, local data first, then objects, then its records.
+// purge removes what a deleted topic has left: objects once this broker holds nothing of it, and its records once
+// nobody does. Until then it has nothing to do, and is asked again when the topic's record changes or a broker leaves.
 func (k *topicKeeper) purge(ctx context.Context, im *metadata.Image, t *metadata.Topic) error {
-	for _, d := range k.b.disks {
-		refs, err := d.Partitions()
-		if err != nil {
-			return err
-		}
-		for _, ref := range refs {
-			if ref.ID == t.ID {
-				k.again(t.ID, keeperSoon)
-				return nil
-			}
-		}
-	}
-	if k.catalog != nil {
-		purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.b.partitionLogger()}
-		report, err := purger.Purge(ctx, gc.Job{
-			ID: t.ID, Name: t.Name, Partitions: t.Partitions,
-			Confirm: func(ctx context.Context) error { return k.b.store.ConfirmDeleted(ctx, t.ID) },
-		})
-		if err != nil {
-			return err
-		}
-		k.log.Info("objects of a deleted topic are gone", "topic", t.Name, "topic_id", t.ID, "objects", report.Deleted)
-	}
-	// The record is what tells a broker that was away to delete its copy, so it stays while there are others.
-	if len(im.Nodes()) > 1 {
+	holders := im.Holders(t)
+	if slices.Contains(holders, k.b.cfg.NodeID) {
 		return nil
 	}
-	if err := k.b.store.PurgeTopic(ctx, t.ID); err != nil {
+	if err := k.purgeObjects(ctx, t); err != nil {
 		return err
 	}
+	// The record is what tells a broker that was away to delete its copy.
+	if len(holders) > 0 {
+		k.log.Debug("record of a deleted topic waits for brokers", "topic", t.Name, "topic_id", t.ID, "brokers", holders)
+		return nil
+	}
+	return k.b.store.PurgeTopic(ctx, t.ID)
+}
+
+// purgeObjects deletes a deleted topic's objects, once in a run.
+func (k *topicKeeper) purgeObjects(ctx context.Context, t *metadata.Topic) error {
 	k.mu.Lock()
-	delete(k.known, t.ID)
+	_, done := k.purged[t.ID]
 	k.mu.Unlock()
+	if done || k.catalog == nil {
+		return nil
+	}
+	purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.b.partitionLogger()}
+	report, err := purger.Purge(ctx, gc.Job{
+		ID: t.ID, Name: t.Name, Partitions: t.Partitions,
+		Confirm: func(ctx context.Context) error { return k.b.store.ConfirmDeleted(ctx, t.ID) },
+	})
+	if err != nil {
+		return err
+	}
+	k.log.Info("objects of a deleted topic are gone", "topic", t.Name, "topic_id", t.ID, "objects", report.Deleted)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.purged[t.ID] = struct{}{}
 	return nil
 }

@@ -1,12 +1,18 @@
 package broker
 
-import "sync"
+import (
+	"context"
+	"sync"
+	"time"
+)
 
 // reconciler calls fn for each key that was marked, one call at a time for each, until fn has seen it after
 // its last mark. What to do is fn's to find out from the newest metadata; marks carry no state, so any
 // number of them is worth one.
 type reconciler[K comparable] struct {
-	fn func(K)
+	fn     func(context.Context, K)
+	ctx    context.Context // of the calls, until stop
+	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	wake    sync.Cond // something is in queue, or stopped
@@ -26,8 +32,9 @@ const (
 	runningAgain // marked while running
 )
 
-func newReconciler[K comparable](workers int, fn func(K)) *reconciler[K] {
+func newReconciler[K comparable](workers int, fn func(context.Context, K)) *reconciler[K] {
 	r := &reconciler[K]{fn: fn, state: map[K]markState{}}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.wake.L, r.idle.L = &r.mu, &r.mu
 	for range workers {
 		r.workers.Add(1)
@@ -52,6 +59,19 @@ func (r *reconciler[K]) mark(k K) {
 	}
 }
 
+// markAfter asks for k to be looked at after a while.
+func (r *reconciler[K]) markAfter(k K, wait time.Duration) {
+	time.AfterFunc(wait, func() { r.mark(k) })
+}
+
+// busy reports whether k is still to be looked at, or is being looked at.
+func (r *reconciler[K]) busy(k K) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, known := r.state[k]
+	return known
+}
+
 func (r *reconciler[K]) work() {
 	defer r.workers.Done()
 	r.mu.Lock()
@@ -68,7 +88,7 @@ func (r *reconciler[K]) work() {
 		r.state[k] = running
 		r.running++
 		r.mu.Unlock()
-		r.fn(k)
+		r.fn(r.ctx, k)
 		r.mu.Lock()
 		r.running--
 		if r.state[k] == runningAgain {
@@ -93,8 +113,9 @@ func (r *reconciler[K]) settle() {
 	}
 }
 
-// stop lets running calls end and starts no more.
+// stop ends the context of running calls, waits for them and starts no more.
 func (r *reconciler[K]) stop() {
+	r.cancel()
 	r.mu.Lock()
 	r.stopped = true
 	r.wake.Broadcast()

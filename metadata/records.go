@@ -178,14 +178,14 @@ func decodeTopic(e Entry, id topic.ID) (*Topic, error) {
 	}
 	return &Topic{
 		ID: id, Name: m.Name, Partitions: m.Partitions, ReplicationFactor: int16(m.ReplicationFactor),
-		State: TopicState(m.State), CreateRev: e.CreateRev, Rev: e.ModRev, extra: extra,
+		State: TopicState(m.State), Released: m.Released, CreateRev: e.CreateRev, Rev: e.ModRev, extra: extra,
 	}, nil
 }
 
 func encodeTopic(t *Topic) []byte {
 	return encode(&pb.Topic{
 		Version: recordVersion, Name: t.Name, Partitions: t.Partitions,
-		ReplicationFactor: int32(t.ReplicationFactor), State: int32(t.State),
+		ReplicationFactor: int32(t.ReplicationFactor), State: int32(t.State), Released: t.Released,
 	}, t.extra)
 }
 

@@ -18,6 +18,7 @@ type Topic struct {
 	Partitions        int32
 	ReplicationFactor int16
 	State             TopicState
+	Released          []int32 // brokers that hold nothing of a deleted topic any more; read-only
 	CreateRev         int64
 	Rev               int64
 

@@ -487,6 +487,7 @@ type Topic struct {
 	Partitions        int32                  `protobuf:"varint,3,opt,name=partitions,proto3" json:"partitions,omitempty"`
 	ReplicationFactor int32                  `protobuf:"varint,4,opt,name=replication_factor,json=replicationFactor,proto3" json:"replication_factor,omitempty"`
 	State             int32                  `protobuf:"varint,5,opt,name=state,proto3" json:"state,omitempty"`
+	Released          []int32                `protobuf:"varint,6,rep,packed,name=released,proto3" json:"released,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -554,6 +555,13 @@ func (x *Topic) GetState() int32 {
 		return x.State
 	}
 	return 0
+}
+
+func (x *Topic) GetReleased() []int32 {
+	if x != nil {
+		return x.Released
+	}
+	return nil
 }
 
 // p/<id>/<n>. Broker ids are stored as they are; leader and last_known_leader are -1 for nobody.
@@ -899,7 +907,7 @@ const file_metadata_records_proto_rawDesc = "" +
 	"\fbroker_epoch\x18\x03 \x01(\x03R\vbrokerEpoch\"5\n" +
 	"\tTopicName\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\fR\x02id\"\x9a\x01\n" +
+	"\x02id\x18\x02 \x01(\fR\x02id\"\xb6\x01\n" +
 	"\x05Topic\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1e\n" +
@@ -907,7 +915,8 @@ const file_metadata_records_proto_rawDesc = "" +
 	"partitions\x18\x03 \x01(\x05R\n" +
 	"partitions\x12-\n" +
 	"\x12replication_factor\x18\x04 \x01(\x05R\x11replicationFactor\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\x05R\x05state\"\xd0\x02\n" +
+	"\x05state\x18\x05 \x01(\x05R\x05state\x12\x1a\n" +
+	"\breleased\x18\x06 \x03(\x05R\breleased\"\xd0\x02\n" +
 	"\tPartition\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\x11R\x06leader\x12.\n" +

@@ -1,0 +1,82 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"firn/metadata"
+	"firn/metadata/topic"
+	"firn/segment"
+)
+
+const (
+	// releaseRetry is the pause before a deleted topic is looked at again that could not be deleted or confirmed.
+	releaseRetry = 5 * time.Second
+	// releaseTimeout bounds one attempt to confirm.
+	releaseTimeout = 10 * time.Second
+)
+
+// release confirms that this broker holds nothing of a deleted topic any more. In this order:
+//
+//  1. Every partition of the topic has been brought in line with metadata that says that it is deleted: none is opened
+//     again.
+//  2. No disk has a directory of it. Removing one is durable when it returns.
+//  3. The topic's record says that this broker is done with it.
+//
+// A crash in between begins anew, with less to do. Only when all brokers are done, or have left for good, the record goes;
+// without it a copy would be kept for ever.
+func (a *applier) release(ctx context.Context, id topic.ID) {
+	self := a.b.cfg.NodeID
+	t, ok := a.b.store.Image().TopicByID(id)
+	if !ok || t.Live() || slices.Contains(t.Released, self) {
+		return
+	}
+	for i := range t.Partitions {
+		if a.rec.busy(topic.Partition{ID: id, Index: i}) {
+			return // who evicts it calls again
+		}
+	}
+	left, err := a.stored(id)
+	switch {
+	case err != nil:
+	case len(left) > 0:
+		for _, tp := range left {
+			a.rec.mark(tp)
+		}
+	default:
+		try, cancel := context.WithTimeout(ctx, releaseTimeout)
+		defer cancel()
+		if err = a.b.store.ReleaseTopic(try, t, self, a.b.lease.Epoch()); err == nil {
+			return
+		}
+	}
+	if errors.Is(err, segment.ErrOffline) || errors.Is(err, metadata.ErrFenced) || ctx.Err() != nil {
+		return // the next life of the disk, or the next epoch, looks at everything again
+	}
+	if err != nil {
+		a.log.Warn("deletion of a topic is not confirmed yet", "topic", t.Name, "topic_id", id, "error", err)
+	}
+	a.releases.markAfter(id, releaseRetry)
+}
+
+// stored lists the partitions of a topic that have data on this broker's disks. A disk that has failed may have any.
+func (a *applier) stored(id topic.ID) ([]topic.Partition, error) {
+	var list []topic.Partition
+	for _, d := range a.b.disks {
+		if err := d.Offline(); err != nil {
+			return nil, err
+		}
+		refs, err := d.Partitions()
+		if err != nil {
+			return nil, err
+		}
+		for _, ref := range refs {
+			if ref.ID == id {
+				list = append(list, topic.Partition{ID: ref.ID, Index: ref.Index})
+			}
+		}
+	}
+	return list, nil
+}
