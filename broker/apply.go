@@ -156,7 +156,7 @@ func (a *applier) settingsChanged(ch *metadata.Changes) bool {
 }
 
 // reconcile makes one partition what the newest image says it is. Only one call runs for a partition.
-func (a *applier) reconcile(_ context.Context, tp topic.Partition) {
+func (a *applier) reconcile(ctx context.Context, tp topic.Partition) {
 	im := a.b.store.Image()
 	ps, ok := im.Partition(tp)
 	if !ok || !slices.Contains(ps.Replicas, a.b.cfg.NodeID) {
@@ -179,20 +179,25 @@ func (a *applier) reconcile(_ context.Context, tp topic.Partition) {
 		}
 		if r, err = a.b.set.Open(tp, t.Name, config); err != nil {
 			log.Error("open partition", "error", err)
+		}
+		if r == nil { // no disk takes it
 			a.b.inSync.mark(tp)
-			if r != nil && r.Reopens() {
-				a.later(tp)
-			}
 			return
 		}
 	} else if err == nil {
 		r.SetConfig(config)
 	}
+	if r.Damage() != nil && a.setAside(ctx, im, ps, r, log) {
+		return
+	}
 	if r.Err() != nil {
-		// Logged where it failed. It serves nothing, so that others should lead.
+		// Logged where it failed, or here. It serves nothing, so that others should lead.
 		a.b.fetchers.Forget(tp)
 		a.archive(r, ps.LeaderEpoch, nil)
 		a.b.inSync.mark(tp)
+		if r.Reopens() {
+			a.later(tp)
+		}
 		return
 	}
 	a.setTierHead(r, im, log)

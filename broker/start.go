@@ -17,6 +17,7 @@ import (
 	"firn/broker/replication"
 	"firn/broker/server"
 	"firn/metadata"
+	"firn/metadata/topic"
 	"firn/tiering"
 	"firn/tiering/chunkcache"
 	"firn/tiering/objstore"
@@ -65,8 +66,9 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	}
 	b.inSync = newInSyncKeeper(b)
 	set, err := partition.NewSet(partition.Options{
-		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, LogStarts: logStarts{b},
+		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, TierEnd: b.tierEnd, LogStarts: logStarts{b},
 		InSync: b.inSync, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
+		OnDamage:   func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),
 		ColdBytes: b.cfg.ReadMemory() / 4, Now: b.world.Now, Logger: b.log, Registerer: b.reg,
@@ -103,6 +105,14 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	}
 	b.startCollector(background)
 	return nil
+}
+
+// tierEnd is the offset below which the tier has a partition's records, as the image tells.
+func (b *Broker) tierEnd(tp topic.Partition) int64 {
+	if h, _ := b.store.Image().TierHead(tp); b.reader != nil && h.Fields.TierEnd > h.Fields.LogStart {
+		return h.Fields.TierEnd
+	}
+	return 0
 }
 
 func (b *Broker) replicationOptions() replication.Options {

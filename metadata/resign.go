@@ -10,18 +10,38 @@ import (
 // Resigned is a partition's state without a broker that cannot serve its replica: it neither leads nor is in sync nor
 // eligible. False if it is none of these, or the last one that could lead cleanly: then nobody gains by it.
 func (p *PartitionState) Resigned(broker int32) (PartitionState, bool) {
+	next, ok := p.without(broker)
+	if !ok || len(next.ISR) == len(p.ISR) && len(next.ELR) == len(p.ELR) && p.Leader != broker {
+		return *p, false
+	}
+	if p.Leader == broker {
+		next.LeaderEpoch++
+	}
+	return next, true
+}
+
+// Disowned is a partition's state without a broker that is about to throw the log of its replica away. The leader epoch
+// rises in any case: nothing that the replica has said before, be it in a fetch that is still on its way, makes it in
+// sync again. False if the broker is the last one that could lead cleanly.
+func (p *PartitionState) Disowned(broker int32) (PartitionState, bool) {
+	next, ok := p.without(broker)
+	if !ok {
+		return *p, false
+	}
+	next.LeaderEpoch++
+	return next, true
+}
+
+// without is the state without a broker, under the same leader epoch; false if nobody else could lead cleanly.
+func (p *PartitionState) without(broker int32) (PartitionState, bool) {
 	next := *p
 	is := func(id int32) bool { return id == broker }
 	next.ISR = slices.DeleteFunc(slices.Clone(p.ISR), is)
 	next.ELR = slices.DeleteFunc(slices.Clone(p.ELR), is)
-	if len(next.ISR)+len(next.ELR) == 0 || len(next.ISR) == len(p.ISR) && len(next.ELR) == len(p.ELR) && p.Leader != broker {
-		return *p, false
-	}
 	if p.Leader == broker {
 		next.Leader, next.LeaderBrokerEpoch = -1, 0
-		next.LeaderEpoch++
 	}
-	return next, true
+	return next, len(next.ISR)+len(next.ELR) > 0
 }
 
 // Resign takes a broker out of partitions that it cannot serve, each of which must have a Resigned state, in few round
@@ -33,14 +53,29 @@ func (s *Store) Resign(ctx context.Context, broker int32, brokerEpoch int64, kno
 		if !ok {
 			panic("metadata: a broker resigns that has no part in " + p.Partition.String())
 		}
-		key, self := s.keys.Partition(p.Partition), s.keys.Broker(broker)
-		txns[i] = Txn{
-			If: []Cmp{ModIs(key, p.Rev), CreatedAt(self, brokerEpoch)}, Then: []Op{Put(key, encodePartition(&next))}, Else: []string{key, self},
-		}
+		txns[i] = s.leave(broker, brokerEpoch, p, &next)
 	}
 	verdicts := make(map[topic.Partition]PartitionVerdict, len(known))
 	for i, v := range s.updatePartitions(ctx, brokerEpoch, txns) {
 		verdicts[known[i].Partition] = v
 	}
 	return verdicts
+}
+
+// Disown makes a partition's state the Disowned one, which there must be. Once the verdict's Err is nil, and the image has
+// its Rev, the broker may throw its log away. Guards and verdicts are those of Resign.
+func (s *Store) Disown(ctx context.Context, broker int32, brokerEpoch int64, known *PartitionState) PartitionVerdict {
+	next, ok := known.Disowned(broker)
+	if !ok {
+		panic("metadata: the last one that could lead disowns " + known.Partition.String())
+	}
+	return s.updatePartitions(ctx, brokerEpoch, []Txn{s.leave(broker, brokerEpoch, known, &next)})[0]
+}
+
+// leave is the transaction by which a broker takes itself out of a partition.
+func (s *Store) leave(broker int32, brokerEpoch int64, known, next *PartitionState) Txn {
+	key, self := s.keys.Partition(known.Partition), s.keys.Broker(broker)
+	return Txn{
+		If: []Cmp{ModIs(key, known.Rev), CreatedAt(self, brokerEpoch)}, Then: []Op{Put(key, encodePartition(next))}, Else: []string{key, self},
+	}
 }

@@ -58,6 +58,10 @@ func Check(fsys vfs.FS, dir string, report func(Finding)) error {
 		if !ok {
 			continue
 		}
+		if strings.HasSuffix(n.Name(), damagedSuffix) {
+			c.report(filepath.Join(dir, n.Name()), 0, "a damaged log that was set aside", true)
+			continue
+		}
 		if removed { // the checkpoint may not have heard of it yet
 			c.removed = append(c.removed, ref)
 			continue

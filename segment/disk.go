@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -47,6 +48,7 @@ type Disk struct {
 		closed  bool
 		logs    map[Ref]*Log // nil while being opened
 		entries map[Ref]entry
+		aside   map[Ref]string // directories of damaged logs that are kept
 		epoch   int64
 	}
 }
@@ -71,7 +73,7 @@ func OpenDisk(o DiskOptions) (*Disk, error) {
 	d.metrics = newMetrics(o.Registerer, d)
 	d.sealed.files, d.sealed.mappings = o.Files, o.Mappings
 	d.space.thresholds = o.Thresholds
-	d.mu.logs = make(map[Ref]*Log)
+	d.mu.logs, d.mu.aside = make(map[Ref]*Log), make(map[Ref]string)
 	if err := d.load(o); err != nil {
 		d.background.Wait()
 		return nil, errors.Join(fmt.Errorf("open disk %s: %w", o.Dir, err), d.checkpoint.close(), lock.Close())
@@ -164,15 +166,19 @@ func (d *Disk) touch() error {
 	return nil
 }
 
-// Partitions lists the partitions that have a directory here, open or not, corrupt or not.
+// Partitions lists the partitions that have data here, open or not, corrupt or not, if it is only a damaged log that was
+// set aside.
 func (d *Disk) Partitions() ([]Ref, error) {
 	names, err := d.fs.ReadDir(d.dir)
 	if err != nil {
 		return nil, fmt.Errorf("list partitions: %w", err)
 	}
 	var refs []Ref
+	seen := make(map[Ref]bool, len(names))
 	for _, n := range names {
-		if r, ok := parseDirName(n.Name()); ok && n.IsDir() {
+		r, ok := parseTakenAway(n.Name())
+		if ok && n.IsDir() && !strings.HasSuffix(n.Name(), deletedSuffix) && !seen[r] {
+			seen[r] = true
 			refs = append(refs, r)
 		}
 	}

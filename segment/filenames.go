@@ -18,6 +18,10 @@ const (
 
 	// deletedSuffix marks the directory of a removed partition until its files are gone.
 	deletedSuffix = ".deleted"
+	// asideSuffix marks the directory of a damaged log until the checkpoint has forgotten it, damagedSuffix from
+	// then on.
+	asideSuffix   = ".aside"
+	damagedSuffix = ".damaged"
 )
 
 // Files of a partition, in its directory. Those of a segment are named by its base offset in 20 digits,
@@ -52,6 +56,12 @@ func parseDirName(name string) (r Ref, ok bool) {
 	}
 	r.Index = int32(n)
 	return r, dirName(r) == name
+}
+
+// parseTakenAway tells whose a directory was that has been renamed, to be deleted or to be kept as damaged.
+func parseTakenAway(name string) (Ref, bool) {
+	dir, _, _ := strings.Cut(name, ".")
+	return parseDirName(dir)
 }
 
 func offsetName(offset int64, suffix string) string {

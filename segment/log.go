@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -127,6 +128,19 @@ func (l *Log) Segments() []Info {
 		infos = append(infos, s.info(true))
 	}
 	return append(infos, v.active.info(false))
+}
+
+// SegmentOf returns the segment that a *CorruptionError is about, false if it is about none that the log has.
+func (l *Log) SegmentOf(err error) (Info, bool) {
+	var c *CorruptionError
+	if errors.As(err, &c) {
+		for _, i := range l.Segments() {
+			if l.offsetPath(i.Base, logSuffix) == c.Path {
+				return i, true
+			}
+		}
+	}
+	return Info{}, false
 }
 
 // Size is the log's bytes on disk.

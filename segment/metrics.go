@@ -68,6 +68,7 @@ func newMetrics(reg prometheus.Registerer, d *Disk) *metrics {
 		reg.MustRegister(m.appends, m.batches, m.bytes, m.appendErrors, m.syncs, m.syncErrors, m.checkpoints, m.rolls,
 			m.recoveries, m.verified, m.torn, m.corrupt, m.indexErrors, m.dropped, m.offline,
 			gauge("open_logs", "Logs open.", func() float64 { return float64(len(d.openLogs())) }),
+			gauge("set_aside_logs", "Damaged logs that were set aside and are kept until somebody deletes them.", d.asideCount),
 			gauge("log_bytes", "Bytes of record batches in all logs open.", d.logBytes),
 			usage("disk_size_bytes", "Size of the disk.", func(u Usage) float64 { return float64(u.Total) }),
 			usage("disk_free_bytes", "Free space of the disk.", func(u Usage) float64 { return float64(u.Free) }),

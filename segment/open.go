@@ -11,7 +11,7 @@ import (
 
 // Open makes the partition's log or recovers it: what it then holds is durable and verified past the
 // last checkpoint. A torn tail is cut; a *CorruptionError says that bytes that were durable are damaged
-// or missing, then nothing is changed. Different partitions may be opened in parallel and should be.
+// or missing, where Options.Elsewhere does not help; then nothing is changed. Different partitions may be opened in parallel and should be.
 func (d *Disk) Open(id [16]byte, p int32, o Options) (*Log, error) {
 	ref := Ref{ID: id, Index: p}
 	known, err := d.reserve(ref)
@@ -20,7 +20,7 @@ func (d *Disk) Open(id [16]byte, p int32, o Options) (*Log, error) {
 	}
 	began := time.Now()
 	l := newLog(d, ref, o)
-	dirty, err := l.recover(known)
+	dirty, err := l.recover(known, o.Elsewhere)
 	if err != nil {
 		d.unreserve(ref)
 		if errors.Is(err, ErrCorrupt) {
@@ -97,7 +97,7 @@ func newLog(d *Disk, ref Ref, o Options) *Log {
 }
 
 // recover brings the log to what its files hold. It tells whether the checkpoint is behind that.
-func (l *Log) recover(known *entry) (dirty bool, err error) {
+func (l *Log) recover(known *entry, elsewhere int64) (dirty bool, err error) {
 	f, err := l.listFiles()
 	if errors.Is(err, fs.ErrNotExist) {
 		if known != nil {
@@ -123,7 +123,7 @@ func (l *Log) recover(known *entry) (dirty bool, err error) {
 		return false, err
 	}
 	l.applyState(st)
-	dirty, err = l.recoverSegments(f, known)
+	dirty, err = l.recoverSegments(f, known, elsewhere)
 	if err != nil {
 		l.closeFiles()
 		return false, err

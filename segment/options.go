@@ -76,6 +76,9 @@ type Options struct {
 	// Producers, if not nil, is rebuilt by Open, TruncateTo and Reset, and asked for snapshots by the
 	// methods that want the caller's lock.
 	Producers ProducerState
+	// Elsewhere is the offset below which everything can be had elsewhere: Open drops sealed segments wholly below it
+	// that are not whole, and those before them, where it would refuse the log.
+	Elsewhere int64
 	// OnDurable is told that everything below end is durable. Ends rise, but for a TruncateTo or
 	// Reset; while one is under way end may be outdated. Durable is always right.
 	OnDurable func(end int64)

@@ -17,24 +17,20 @@ import (
 //  4. producers are replayed
 //
 // and by the caller: 5. checkpoint, 6. the state forgets a truncation or reset that was pending.
-func (l *Log) recoverSegments(f files, known *entry) (dirty bool, err error) {
+func (l *Log) recoverSegments(f files, known *entry, elsewhere int64) (dirty bool, err error) {
 	st := l.st
 	if st.pending == pendingReset {
 		return true, l.carryOutReset(f)
 	}
 	keep := func(base int64) bool {
-		return base == st.active || slices.ContainsFunc(st.sealed, func(i Info) bool { return i.Base == base })
+		return base == st.active || slices.ContainsFunc(l.st.sealed, func(i Info) bool { return i.Base == base })
 	}
 	if err := l.checkStray(f, keep); err != nil {
 		return false, err
 	}
 	v := &view{}
-	for _, i := range st.sealed {
-		s, err := l.sealedSegment(i)
-		if err != nil {
-			return false, err
-		}
-		v.sealed = append(v.sealed, s)
+	if v.sealed, err = l.sealedSegments(elsewhere); err != nil {
+		return false, err
 	}
 	r := recovery{l: l, base: st.active, from: position{base: st.active, next: st.active}, vouched: known != nil}
 	if err := r.start(known); err != nil {
@@ -127,6 +123,30 @@ func (l *Log) checkStray(f files, keep func(int64) bool) error {
 		}
 	}
 	return nil
+}
+
+// sealedSegments checks the sealed segments. One that is not whole but can be had elsewhere goes, with those before it.
+func (l *Log) sealedSegments(elsewhere int64) (list []*segment, err error) {
+	gone := 0
+	for n, i := range l.st.sealed {
+		s, err := l.sealedSegment(i)
+		if errors.Is(err, ErrCorrupt) && i.End <= elsewhere {
+			l.logger.Warn("damaged segment is dropped, it can be had elsewhere", "error", err)
+			gone, list = n+1, nil
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	if gone == 0 {
+		return list, nil
+	}
+	st := l.st.clone()
+	st.start = max(st.start, st.sealed[gone-1].End)
+	st.sealed = st.sealed[gone:]
+	return list, l.writeState(st)
 }
 
 // sealedSegment checks that a sealed segment is there, whole.

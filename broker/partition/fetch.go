@@ -350,10 +350,11 @@ func (r *Replica) readHot(p *FetchPart, end int64, limit int, first bool) (again
 			if err == nil || p.Bytes > 0 {
 				break // an error behind what there is comes with the next fetch
 			}
-			if p.Offset < r.log.Start() {
+			p.Err = r.storageError("read", err)
+			if p.Offset < r.log.Start() { // it has just been dropped, perhaps because it is rotten
+				p.Err = nil
 				return true
 			}
-			p.Err = r.storageError("read", err)
 			p.waiting = persistent(p.Err)
 			break
 		}

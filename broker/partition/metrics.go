@@ -11,6 +11,7 @@ type metrics struct {
 	timeouts      prometheus.Counter
 	storageErrors prometheus.Counter
 	corruptions   prometheus.Counter
+	setAside      prometheus.Counter
 	hotBytes      prometheus.Counter
 	coldBytes     prometheus.Counter
 	fetchWaits    prometheus.Counter
@@ -40,6 +41,7 @@ func newMetrics(reg prometheus.Registerer, s *Set) *metrics {
 		timeouts:      counter("append_timeout_batches", "Batches written whose acknowledgement did not come in time."),
 		storageErrors: counter("storage_errors", "Failed calls on local logs."),
 		corruptions:   counter("corruption_errors", "Reads that found stored bytes damaged or missing."),
+		setAside:      counter("logs_set_aside", "Damaged logs that were put away to be fetched anew from others."),
 		hotBytes:      counter("fetch_local_bytes", "Bytes read from local logs for fetches, those read again after a wait counted again."),
 		coldBytes:     counter("fetch_tier_bytes", "Bytes read from the tier for fetches."),
 		fetchWaits:    counter("fetch_waits", "Times a fetch began to wait for more bytes."),

@@ -24,6 +24,9 @@ type Options struct {
 	Lease Lease
 	// Tier reads what lies below the local logs; nil where there is no tier.
 	Tier Tier
+	// TierEnd is the offset below which a partition's records are in the tier, as far as that is known without asking
+	// anybody; 0 for none. It is asked when a log is opened; nil knows of nothing.
+	TierEnd func(tp topic.Partition) int64
 	// LogStarts keeps log starts that DeleteRecords moves; nil refuses DeleteRecords.
 	LogStarts LogStarts
 	// InSync commits changes of the in-sync sets; nil leaves them as they are.
@@ -34,6 +37,9 @@ type Options struct {
 	// HoldOver is how long a leader whose lease has run out takes a follower's fetch for proof that nobody else leads;
 	// half the lease's time, 3 s. It must be less than what a follower that is cut off takes to follow another.
 	HoldOver time.Duration
+	// OnDamage, if set, is called once when a hosted replica's log turns out to be damaged where the tier cannot help;
+	// Replica.Damage says where. It must not block.
+	OnDamage func(r *Replica)
 	// OnFullness, if set, is called by Run when a disk's Fullness has changed.
 	OnFullness func(d *segment.Disk, f segment.Fullness)
 	// MaintenanceInterval is how often each replica is looked at even if nothing is due
@@ -66,6 +72,9 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.HoldOver, 3*time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.TierEnd == nil {
+		o.TierEnd = func(topic.Partition) int64 { return 0 }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -35,6 +35,7 @@ type Replica struct {
 	upload  atomic.Pointer[Upload]
 	fetcher atomic.Pointer[Fetcher]
 	closed  atomic.Pointer[error] // why every call fails, once the replica is closed or its disk gone
+	damage  atomic.Pointer[error] // what is wrong with the local log, once that is known
 
 	hw       atomic.Int64
 	floor    atomic.Int64  // a log start that DeleteRecords has made durable
@@ -61,6 +62,15 @@ func (r *Replica) Err() error { return r.failure() }
 // full disk is such a reason.
 func (r *Replica) Reopens() bool {
 	return r.broken != nil && r.closed.Load() == nil && !errors.Is(r.broken, segment.ErrCorrupt) && r.disk.Offline() == nil
+}
+
+// Damage returns what is wrong with the bytes of the local log, an ErrCorruptData or ErrStorage that names the place; nil
+// while nothing is known to be. The replica goes on with what is good, if it could be opened.
+func (r *Replica) Damage() error {
+	if e := r.damage.Load(); e != nil {
+		return *e
+	}
+	return nil
 }
 
 // SetConfig makes the topic's new settings take effect.

@@ -165,6 +165,7 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 	r.log, err = d.Open(tp.ID, tp.Index, segment.Options{
 		Settings:  settings(tp, c),
 		Producers: r.producers,
+		Elsewhere: s.opts.TierEnd(tp),
 		OnDurable: r.onDurable,
 		OnFailure: r.onFailure,
 		Logger:    r.logger,
@@ -172,10 +173,11 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 	if err != nil {
 		// Whatever is wrong with what is stored: to clients this is a disk that is away, not a bad request of theirs.
 		s.met.storageErrors.Inc()
+		r.log, r.broken = nil, fmt.Errorf("open %s: %w: %w", tp, ErrStorage, err)
 		if errors.Is(err, segment.ErrCorrupt) {
 			s.met.corruptions.Inc()
+			r.damage.Store(&r.broken)
 		}
-		r.log, r.broken = nil, fmt.Errorf("open %s: %w: %w", tp, ErrStorage, err)
 		return r, r.broken
 	}
 	r.hw.Store(r.log.RecoveredHighWatermark())
@@ -209,16 +211,7 @@ func (s *Set) place(tp topic.Partition) (*segment.Disk, error) {
 
 // Remove stops hosting tp and deletes its local data, hosted or not. Its waiters fail with ErrUnknownPartition.
 func (s *Set) Remove(tp topic.Partition) error {
-	sh := s.shard(tp)
-	sh.Lock()
-	r := sh.replicas[tp]
-	delete(sh.replicas, tp)
-	sh.Unlock()
-	if r != nil {
-		s.sched.remove(r)
-		r.shut(ErrUnknownPartition)
-		r.producers.Reset()
-	}
+	s.unhost(tp, ErrUnknownPartition)
 	s.placing.Lock()
 	d := s.places[tp]
 	delete(s.places, tp)
@@ -233,6 +226,37 @@ func (s *Set) Remove(tp topic.Partition) error {
 		return fmt.Errorf("remove %s: %w: %w", tp, ErrStorage, err)
 	}
 	return nil
+}
+
+// SetAside stops hosting tp and puts its damaged log away, where it is kept for people; the next Open begins with nothing,
+// on the same disk. The cluster must not count on the replica any more. After an error it may be called again.
+func (s *Set) SetAside(tp topic.Partition) error {
+	s.unhost(tp, ErrNotLeader)
+	s.placing.Lock()
+	d := s.places[tp]
+	s.placing.Unlock()
+	if d == nil {
+		return nil
+	}
+	if err := d.SetAside(tp.ID, tp.Index); err != nil {
+		return fmt.Errorf("set %s aside: %w: %w", tp, ErrStorage, err)
+	}
+	s.met.setAside.Inc()
+	return nil
+}
+
+// unhost takes the replica of tp away, if there is one; its waiters fail with err.
+func (s *Set) unhost(tp topic.Partition, err error) {
+	sh := s.shard(tp)
+	sh.Lock()
+	r := sh.replicas[tp]
+	delete(sh.replicas, tp)
+	sh.Unlock()
+	if r != nil {
+		s.sched.remove(r)
+		r.shut(err)
+		r.producers.Reset()
+	}
 }
 
 // Drain answers all waiting fetches and lets no new one wait; the broker is about to stop.

@@ -17,7 +17,7 @@ func (r *Replica) storageError(doing string, err error) error {
 		return nil
 	case errors.Is(err, segment.ErrCorrupt):
 		r.reportCorruption(doing, err)
-		return fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrCorruptData, err)
+		return r.damaged(fmt.Errorf("%s %s: %w: %w", doing, r.tp, ErrCorruptData, err))
 	case errors.Is(err, segment.ErrFull):
 		return fmt.Errorf("%s %s: %w", doing, r.tp, ErrDiskFull)
 	case errors.Is(err, segment.ErrClosed):
@@ -60,3 +60,29 @@ func (r *Replica) reportCorruption(doing string, err error) {
 
 // corruptionLogGap is in seconds: readers come back to a damaged place over and over.
 const corruptionLogGap = 60
+
+// damaged takes in that the local log is damaged, and returns err, which says where. What the tier has, too, is read
+// there from then on; of anything else OnDamage is told, once.
+func (r *Replica) damaged(err error) error {
+	if !r.dropRotten(err) && r.damage.CompareAndSwap(nil, &err) && r.set.opts.OnDamage != nil {
+		r.set.opts.OnDamage(r)
+	}
+	return err
+}
+
+// dropRotten drops the segment that err is about, and those before it, if all of that is in the tier.
+func (r *Replica) dropRotten(err error) bool {
+	head := r.head.Load()
+	s, ok := r.log.SegmentOf(err)
+	if !ok || !s.Sealed || !archived(head) || s.End > head.TierEnd || r.set.opts.Tier == nil {
+		return false
+	}
+	bytes, derr := r.log.DropBefore(s.End, r.logStart())
+	if derr != nil {
+		r.logger.Warn("damaged local segments are not dropped", "below", s.End, "error", derr)
+		return false
+	}
+	r.set.met.droppedBytes.Add(float64(bytes))
+	r.logger.Warn("damaged local segments are dropped, the tier has them", "below", s.End, "bytes", bytes, "error", err)
+	return true
+}
