@@ -84,11 +84,15 @@ func (a *applier) ownAll() {
 	}
 }
 
-// own takes over, keeps or gives up a group shard, by what is newest of metadata and epoch.
+// own takes over, keeps or gives up a group shard, by what is newest of metadata, epoch and standing.
 func (a *applier) own(shard int32) {
 	a.owning.Lock()
 	defer a.owning.Unlock()
-	a.b.groups.Own(shard, a.b.store.Image().ShardOwner(metadata.GroupShard, shard), a.b.lease.Epoch())
+	own := a.b.store.Image().ShardOwner(metadata.GroupShard, shard)
+	if a.b.standing.Over() {
+		own = metadata.ShardOwner{Broker: -1}
+	}
+	a.b.groups.Own(shard, own, a.b.lease.Epoch())
 }
 
 // stop ends reactions to metadata. What is hosted stays hosted.

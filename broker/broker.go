@@ -77,6 +77,7 @@ type Broker struct {
 	committer  *metadata.Committer
 	keeper     *topicKeeper
 	applier    *applier
+	standing   *standing
 	server     *server.Server
 
 	began time.Time                   // to start

@@ -13,7 +13,8 @@ import (
 // FindCoordinator (key 10), versions 0-6.
 //
 // A group's coordinator is the owner of the shard its id falls into, as the metadata image has it;
-// while nobody owns it the answer is COORDINATOR_NOT_AVAILABLE, which clients retry. The empty id is a group
+// while nobody owns it the answer is COORDINATOR_NOT_AVAILABLE, which clients retry, as it is if the image names this
+// broker and it has given the shard up. The empty id is a group
 // like others, though it can only hold offsets.
 //
 //   - v1: key types. v4: many keys in one request.
@@ -60,9 +61,10 @@ func (a *API) coordinatorOf(im *metadata.Image, listener string, kind int8, key 
 	case kind != coordinatorGroup:
 		return metadata.Listener{}, -1, fmt.Errorf("coordinator type %d: %w", kind, kerr.InvalidRequest)
 	}
-	own := im.ShardOwner(metadata.GroupShard, a.groups.Coordinator.Shard(key))
+	shard := a.groups.Coordinator.Shard(key)
+	own := im.ShardOwner(metadata.GroupShard, shard)
 	b, ok := im.Broker(own.Broker)
-	if !ok || b.Epoch != own.BrokerEpoch {
+	if !ok || b.Epoch != own.BrokerEpoch || !a.groups.Coordinator.Serves(shard, own) {
 		return metadata.Listener{}, -1, kerr.CoordinatorNotAvailable
 	}
 	l, ok := b.Listener(listener)

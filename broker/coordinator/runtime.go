@@ -143,6 +143,14 @@ func (r *Runtime[M]) do(shard int32, c command[M]) {
 	s.waiting.submit(c)
 }
 
+// Serves reports whether the owner that a shard's record names may be asked: false if that is this broker and it does not
+// own the shard.
+func (r *Runtime[M]) Serves(shard int32, own metadata.ShardOwner) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return own.Broker != r.opts.Broker || r.shards[shard] != nil
+}
+
 // Owned lists the shards this broker owns at the moment, in no order.
 func (r *Runtime[M]) Owned() []int32 {
 	r.mu.RLock()

@@ -55,6 +55,12 @@ func (c *Coordinator) Own(shard int32, own metadata.ShardOwner, brokerEpoch int6
 	c.runtime.Own(shard, own, brokerEpoch)
 }
 
+// Serves reports whether the owner that a shard's record names may be asked: false if that is this broker and it does not
+// serve the shard, because it has not heard of that yet or knows better.
+func (c *Coordinator) Serves(shard int32, own metadata.ShardOwner) bool {
+	return c.runtime.Serves(shard, own)
+}
+
 // Close refuses whatever waits and returns when nothing runs any more.
 func (c *Coordinator) Close() { c.runtime.Close() }
 

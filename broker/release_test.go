@@ -1,0 +1,197 @@
+package broker
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"firn/broker/partition"
+	"firn/broker/replication"
+	"firn/metadata"
+	"firn/metadata/memkv"
+	"firn/metadata/topic"
+	"firn/segment"
+	"firn/segment/vfs"
+)
+
+// host is a broker as far as it hosts partitions: it follows the metadata and serves nobody.
+type host struct {
+	t      *testing.T
+	server *memkv.Server
+	kv     *memkv.Client
+	mem    *vfs.Mem
+	disk   *segment.Disk
+	b      *Broker
+}
+
+func startHost(t *testing.T, server *memkv.Server, id int32, mem *vfs.Mem) *host {
+	t.Helper()
+	h := &host{t: t, server: server, kv: server.Dial(), mem: mem}
+	var err error
+	if h.disk, err = segment.OpenDisk(segment.DiskOptions{FS: mem, Dir: "/data", BrokerID: id}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := metadata.Open(t.Context(), h.kv, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch, clean := h.disk.LastBrokerEpoch()
+	reg := metadata.Registration{ID: id, BootID: "boot", Disks: []metadata.DiskFacts{{ID: h.disk.ID(), Epoch: max(epoch, 0), Clean: clean}}}
+	lease, err := store.Register(t.Context(), reg, metadata.LeaseOptions{TTL: time.Hour, KV: h.kv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.disk.SetBrokerEpoch(lease.Epoch()); err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.NodeID = id
+	b := &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler), store: store, lease: lease, reg: prometheus.NewRegistry(), disks: []*segment.Disk{h.disk}}
+	h.b = b
+	b.inSync, b.standing = newInSyncKeeper(b), &standing{b: b}
+	b.set, err = partition.NewSet(partition.Options{
+		BrokerID: id, Disks: b.disks, InSync: b.inSync, OnDamage: func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.fetchers, err = replication.New(b.replicationOptions()); err != nil {
+		t.Fatal(err)
+	}
+	b.keeper = newTopicKeeper(b)
+	b.applier = newApplier(b)
+	return h
+}
+
+func (h *host) stop() {
+	h.b.applier.stop()
+	h.b.keeper.stop()
+	h.b.fetchers.Close()
+	_ = h.b.set.Close()
+	_ = h.disk.Close(true)
+	_ = h.b.lease.Close()
+	_ = h.b.store.Close()
+	_ = h.kv.Close()
+}
+
+// kill ends the host as a kill does, and returns what is left of its disk.
+func (h *host) kill() *vfs.Mem {
+	left := h.mem.KillClone()
+	h.kv.Cut(true)
+	h.stop()
+	return left
+}
+
+// write changes the metadata, as another broker does.
+func (h *host) write(ops ...metadata.Op) {
+	h.t.Helper()
+	kv := h.server.Dial()
+	defer func() { _ = kv.Close() }()
+	if _, err := kv.Txn(h.t.Context(), metadata.Txn{Then: ops}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// A broker that holds copies of a topic is killed about the time that the topic is deleted: at last it holds nothing and
+// has confirmed that, once, and the record goes when all others have, or have left for good.
+func TestDeletionIsConfirmedThroughCrashes(t *testing.T) {
+	const before, unconfirmed, unknown = "before it knows", "before it confirms", "while it confirms"
+	for _, when := range []string{before, unconfirmed, unknown} {
+		t.Run(when, func(t *testing.T) {
+			h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+			other := startHost(t, h.server, 2, vfs.NewMem())
+			keys, id := h.b.store.Keys(), topic.NewID()
+			record := &metadata.Topic{ID: id, Name: "t", Partitions: 2, ReplicationFactor: 1}
+			ops := []metadata.Op{keys.PutTopic(record)}
+			for i := range record.Partitions {
+				ops = append(ops, keys.PutPartition(&metadata.PartitionState{
+					Partition: topic.Partition{ID: id, Index: i}, Leader: 1, LeaderBrokerEpoch: h.b.lease.Epoch(), LeaderEpoch: 1,
+					ISR: []int32{1}, LastKnownLeader: -1, Replicas: []int32{1},
+				}))
+			}
+			h.write(ops...)
+			stored := func(n int) func() bool {
+				return func() bool {
+					refs, err := h.disk.Partitions()
+					return err == nil && len(refs) == n
+				}
+			}
+			eventually(t, "it hosts the topic", stored(2))
+			h.b.applier.rec.settle()
+
+			other.kv.SetFaults(func(c memkv.Call) memkv.Fault { return memkv.Fault{Refuse: releases(c)} })
+			gone := *record
+			gone.State = metadata.TopicDeleting
+			if when != before {
+				h.kv.SetFaults(func(c memkv.Call) memkv.Fault {
+					return memkv.Fault{Refuse: when == unconfirmed && releases(c), LoseReply: when == unknown && releases(c)}
+				})
+				h.write(keys.PutTopic(&gone))
+				eventually(t, "its copies are deleted", stored(0))
+			}
+			if when == unknown {
+				eventually(t, "it has confirmed, and does not know", func() bool { return slices.Contains(released(h, id), 1) })
+			}
+			left := h.kill()
+			if when == before {
+				other.write(keys.PutTopic(&gone))
+			}
+			h = startHost(t, h.server, 1, left)
+			defer h.stop()
+			eventually(t, "it has confirmed", func() bool { return slices.Equal(released(h, id), []int32{1}) })
+			if !stored(0)() {
+				t.Error("it has confirmed what it holds")
+			}
+
+			if _, err := h.b.lease.Campaign(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			h.b.keeper.rec.settle()
+			if _, ok := h.b.store.Image().TopicByID(id); !ok {
+				t.Fatal("the record went while broker 2 may hold copies")
+			}
+			if when == before {
+				other.kv.SetFaults(nil) // it has nothing to delete, and confirms that, too
+			} else {
+				n, _ := h.b.store.Image().Node(2)
+				left := *n
+				left.State = metadata.NodeGone
+				h.write(keys.PutNode(&left))
+			}
+			eventually(t, "the record goes", func() bool {
+				_, ok := h.b.store.Image().TopicByID(id)
+				return !ok
+			})
+			other.stop()
+		})
+	}
+}
+
+// releases reports whether a call writes a topic's record.
+func releases(c memkv.Call) bool {
+	return c.Write && slices.ContainsFunc(c.Keys, func(k string) bool { return strings.Contains(k, "/t/i/") })
+}
+
+// released is who has confirmed the deletion of a topic, as the host sees it.
+func released(h *host, id topic.ID) []int32 {
+	t, ok := h.b.store.Image().TopicByID(id)
+	if !ok {
+		return nil
+	}
+	return t.Released
+}
