@@ -391,6 +391,9 @@ func (s *sim) disturb() {
 		f, m := draw(s.rng), s.machines[s.rng.IntN(len(s.machines))]
 		rng := rand.New(rand.NewPCG(s.seed, s.rng.Uint64())) // what it draws does not depend on what came before
 		events = append(events, event{at, func() {
+			if leader := s.leader(rng); leader != nil && rng.IntN(2) == 0 {
+				m = leader // whom most depends on
+			}
 			end, text := f.begin(s, rng, m)
 			if end == nil {
 				s.log("broker %d not: %s", m.id, f.name)
@@ -414,6 +417,17 @@ func (s *sim) disturb() {
 		events = events[1:]
 		e.do()
 	}
+}
+
+// leader is the machine that leads a partition, nil if nobody does.
+func (s *sim) leader(rng *rand.Rand) *machine {
+	w, partition := s.workloads[rng.IntN(len(s.workloads))], rng.Int32N(partitions)
+	for p := range s.partitionsOf(w.name) {
+		if p.Partition.Index == partition && p.Leader > 0 {
+			return s.machines[p.Leader-1]
+		}
+	}
+	return nil
 }
 
 func draw(rng *rand.Rand) fault {

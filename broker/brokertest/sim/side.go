@@ -30,6 +30,7 @@ func (s *sim) until(try func(ctx context.Context) error) bool {
 func (s *sim) churn() {
 	const name = "churned"
 	for n := 0; s.quiet.Err() == nil; n++ {
+		_ = sleep(s.quiet, time.Second)
 		if !s.until(func(ctx context.Context) error { return s.topic(ctx, name) }) {
 			return
 		}
