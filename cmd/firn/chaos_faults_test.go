@@ -27,12 +27,25 @@ type machine struct {
 // fault is something that goes wrong for a while.
 type fault struct {
 	name string
-	// calm says that it begins when nothing else is wrong and every replica is in sync. That is so where a disk loses what it
-	// has not synced, or all of it: a relaxed topic stands one of these at a time.
-	calm bool
+	when moment
+	// stops says that records cannot be acknowledged meanwhile. With any other fault alone they are.
+	stops bool
 	// begin lets it happen and says to whom, and how it ends. Nothing happens, and end is nil, if there is nobody left for it to happen to.
 	begin func(c *chaos) (whom string, end func())
 }
+
+// moment is when a fault may begin.
+type moment int
+
+const (
+	always moment = iota
+	// calm is when nothing else is wrong and every replica is in sync: one disk is all that a cluster may lose at a time.
+	calm
+	// calmIfRelaxed is for what a disk has not synced. Relaxed topics stand its loss as that of a disk, durable ones always.
+	calmIfRelaxed
+	// durable is when there is no relaxed topic.
+	durable
+)
 
 // faults is all that chaos does. Each is chosen as often as any other.
 var faults = []fault{
@@ -44,23 +57,11 @@ var faults = []fault{
 		m.broker.Signal(syscall.SIGSTOP)
 		return func() { m.broker.Signal(syscall.SIGCONT) }
 	})},
-	{name: "all brokers are killed at once", begin: func(c *chaos) (string, func()) {
-		all := c.takeAll(c.brokers)
-		if len(all) < len(c.brokers) {
-			c.give(all...)
-			return "", nil
-		}
-		for _, m := range all {
-			m.kill()
-		}
-		return "all", func() {
-			for _, i := range c.rng.Perm(len(all)) {
-				all[i].launch()
-			}
-			c.give(all...)
-		}
-	}},
-	{name: "brokers are restarted one by one", calm: true, begin: func(c *chaos) (string, func()) {
+	{name: "all brokers are killed at once", stops: true, begin: toBrokers(func(c *chaos, m *machine) func() {
+		m.kill()
+		return m.launch
+	})},
+	{name: "brokers are restarted one by one", when: calm, begin: func(c *chaos) (string, func()) {
 		all := c.takeAll(c.brokers)
 		for _, m := range all {
 			m.broker.Stop()
@@ -122,19 +123,9 @@ var faults = []fault{
 			m.mayHaveEnded()
 		}
 	})},
-	{name: "a broker's power is cut", calm: true, begin: toBroker(func(c *chaos, m *machine) func() {
-		// What runs on after the cut of a file system, as nothing does after that of power, may be told that a
-		// sync succeeded that did not.
-		m.broker.Signal(syscall.SIGSTOP)
-		m.disk.cut()
-		m.kill()
-		return func() {
-			m.disk.revive()
-			m.reboot()
-			m.launch()
-		}
-	})},
-	{name: "a broker's disk is replaced", calm: true, begin: toBroker(func(c *chaos, m *machine) func() {
+	{name: "a broker's power is cut", when: calmIfRelaxed, begin: toBroker(powerCut)},
+	{name: "the power of all brokers is cut", when: durable, stops: true, begin: toBrokers(powerCut)},
+	{name: "a broker's disk is replaced", when: calm, begin: toBroker(func(c *chaos, m *machine) func() {
 		m.kill()
 		return func() {
 			m.disk.replace()
@@ -156,6 +147,40 @@ func toBroker(begin func(*chaos, *machine) (end func())) func(*chaos) (string, f
 			end()
 			c.give(m)
 		}
+	}
+}
+
+// toBrokers is for faults of all brokers at once.
+func toBrokers(begin func(*chaos, *machine) (end func())) func(*chaos) (string, func()) {
+	return func(c *chaos) (string, func()) {
+		all := c.takeAll(c.brokers)
+		if len(all) < len(c.brokers) {
+			c.give(all...)
+			return "", nil
+		}
+		ends := make([]func(), len(all))
+		for i, m := range all {
+			ends[i] = begin(c, m)
+		}
+		return names(all), func() {
+			for _, i := range c.rng.Perm(len(ends)) {
+				ends[i]()
+			}
+			c.give(all...)
+		}
+	}
+}
+
+func powerCut(_ *chaos, m *machine) func() {
+	// What runs on after the cut of a file system, as nothing does after that of power, may be told that a
+	// sync succeeded that did not.
+	m.broker.Signal(syscall.SIGSTOP)
+	m.disk.cut()
+	m.kill()
+	return func() {
+		m.disk.revive()
+		m.reboot()
+		m.launch()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,7 +30,9 @@ import (
 )
 
 const (
-	chaosRound = 5 * time.Minute // after which everything is judged and topics are made anew: a history is kept in memory
+	chaosRound = 5 * time.Minute  // after which everything is judged and topics are made anew: a history is kept in memory
+	maxActive  = 3                // faults
+	aloneFor   = 15 * time.Second // a fault has, before a cluster that stands it must be at work again
 	diskSize   = 3 << 30
 	diskFull   = 64 << 20 // disk.free.full
 )
@@ -58,16 +61,19 @@ type chaos struct {
 
 // work is the clients of one topic.
 type work struct {
-	topic  string
-	tiered bool
-	d      *drive.Driver
-	lines  io.Closer
+	topic   string
+	tiered  bool
+	relaxed bool
+	d       *drive.Driver
+	lines   io.Closer
 }
 
 // active is a fault that has not ended.
 type active struct {
 	what  string
+	began time.Time
 	until time.Time
+	alone bool // nothing else was wrong since it began, and records are to be acknowledged
 	end   func()
 }
 
@@ -89,20 +95,21 @@ func TestChaos(t *testing.T) {
 	c.logf("seed %d (FIRN_SEED)", seed)
 	c.start()
 	if minutes == 0 {
-		c.beginWork("once")
-		for _, f := range faults {
-			if f.calm {
-				c.settle()
+		for round, relaxed := range []bool{true, false} {
+			c.beginWork(strconv.Itoa(round), relaxed)
+			for _, f := range faults {
+				if relaxed != (f.when == durable) && c.may(f) {
+					c.begin(f, time.Second)
+					c.endNext()
+				}
 			}
-			c.begin(f, time.Second)
-			c.endNext()
+			c.judge()
 		}
-		c.judge()
 		return
 	}
 	end := time.Now().Add(time.Duration(minutes) * time.Minute)
 	for round := 1; time.Now().Before(end) && c.violations == 0; round++ {
-		c.beginWork(strconv.Itoa(round))
+		c.beginWork(strconv.Itoa(round), c.rng.IntN(2) == 0)
 		c.rage(min(chaosRound, time.Until(end)))
 		c.judge()
 	}
@@ -122,6 +129,7 @@ func (c *chaos) violate(format string, args ...any) {
 
 // start brings the world and all that runs in it up.
 func (c *chaos) start() {
+	c.t.Cleanup(http.DefaultClient.CloseIdleConnections) // to brokers that died behind a cut nobody ends them
 	c.w = newWorld(c.t)
 	var places []toolbox.Place
 	for i := range 3 {
@@ -151,7 +159,7 @@ func (c *chaos) start() {
 		for _, s := range []string{
 			"node.id=" + id, "tier.url=minio://" + c.bucket.Host + "/" + c.bucket.Bucket + "/x?tls=false", "tier.cache.bytes=64MiB",
 			"broker.session.timeout.ms=3000", "replica.lag.time.max.ms=3000", "log.retention.check.interval.ms=200",
-			"disk.free.low=5%,192MiB", "disk.free.very.low=3%,128MiB", "disk.free.full=1%,64MiB",
+			"disk.free.low=9%,192MiB", "disk.free.very.low=6%,128MiB", "disk.free.full=3%,64MiB",
 		} {
 			o.Args = append(o.Args, "--set", s)
 		}
@@ -168,9 +176,12 @@ func patient() []kgo.Opt {
 	return []kgo.Opt{kgo.DialTimeout(2 * time.Second), kgo.RequestTimeoutOverhead(2 * time.Second), kgo.ProduceRequestTimeout(5 * time.Second)}
 }
 
-// beginWork makes topics and lets clients work.
-func (c *chaos) beginWork(round string) {
+// beginWork makes topics, relaxed ones among them or not, and lets clients work.
+func (c *chaos) beginWork(round string, relaxed bool) {
 	for _, kind := range []struct{ name, flush, tiered string }{{"durable", "1", "true"}, {"relaxed", "100000", "true"}, {"local", "1", "false"}} {
+		if kind.name == "relaxed" && !relaxed {
+			continue
+		}
 		name := kind.name + "-" + round
 		c.cluster.Create(name, 4, map[string]string{
 			"min.insync.replicas": "2", "flush.messages": kind.flush, "flush.ms": "1000", "segment.bytes": "262144",
@@ -180,7 +191,7 @@ func (c *chaos) beginWork(round string) {
 			Bootstrap: c.cluster.Bootstrap(), Topic: name, Partitions: 4, Group: name, Seed: c.rng.Uint64(), Client: patient(),
 			Producers: 2, RecordBytes: 3000, Gap: 10 * time.Millisecond, Readers: 1, Members: 2, Lifetime: 20 * time.Second,
 		}
-		w := &work{topic: name, tiered: kind.tiered == "true"}
+		w := &work{topic: name, tiered: kind.tiered == "true", relaxed: kind.flush != "1"}
 		if c.dir != "" {
 			f, err := os.Create(filepath.Join(c.dir, name+".history"))
 			if err != nil {
@@ -194,7 +205,7 @@ func (c *chaos) beginWork(round string) {
 	}
 }
 
-// rage lets faults happen for a while, at most two of them at a time.
+// rage lets faults happen for a while, up to maxActive of them at a time.
 func (c *chaos) rage(long time.Duration) {
 	for end := time.Now().Add(long); time.Now().Before(end); {
 		switch {
@@ -202,20 +213,32 @@ func (c *chaos) rage(long time.Duration) {
 			c.settle()
 		case len(c.active) == 0:
 			c.live(3 * time.Second)
-		case len(c.active) == 2 || c.rng.IntN(2) == 0:
+		case len(c.active) == maxActive || c.rng.IntN(2) == 0:
 			c.endNext()
 			continue
 		}
 		f := faults[c.rng.IntN(len(faults))]
-		if f.calm {
-			if len(c.active) > 0 {
-				continue
-			}
-			c.settle()
+		if c.may(f) {
+			c.begin(f, c.howLong())
 		}
-		c.begin(f, c.howLong())
 	}
 	c.calm()
+}
+
+// may reports whether a fault may begin now, and waits for calm where that is needed.
+func (c *chaos) may(f fault) bool {
+	c.t.Helper()
+	relaxed := slices.ContainsFunc(c.work, func(w *work) bool { return w.relaxed })
+	switch {
+	case f.when == durable:
+		return !relaxed
+	case f.when == always, f.when == calmIfRelaxed && !relaxed:
+		return true
+	case len(c.active) > 0:
+		return false
+	}
+	c.settle()
+	return true
 }
 
 // howLong is from half a second to thirty, and short as a rule.
@@ -233,7 +256,11 @@ func (c *chaos) begin(f fault, long time.Duration) {
 	c.faults++
 	what := fmt.Sprintf("%s (%s)", f.name, whom)
 	c.logf("begins: %s, for %v; acknowledged: %v", what, long.Round(time.Millisecond), c.acked())
-	c.active = append(c.active, active{what, time.Now().Add(long), end})
+	now := time.Now()
+	for i := range c.active {
+		c.active[i].alone = false
+	}
+	c.active = append(c.active, active{what, now, now.Add(long), len(c.active) == 0 && !f.stops, end})
 }
 
 // acked is how many records of each topic have been acknowledged.
@@ -252,7 +279,16 @@ func (c *chaos) endNext() {
 	slices.SortFunc(c.active, func(a, b active) int { return a.until.Compare(b.until) })
 	next := c.active[0]
 	c.active = c.active[1:]
+	<-time.After(time.Until(next.began.Add(min(aloneFor, next.until.Sub(next.began)))))
+	before, since := c.acked(), time.Now()
 	<-time.After(time.Until(next.until))
+	if alone := time.Since(since); next.alone && alone > aloneFor/3 {
+		for i, n := range c.acked() {
+			if n == before[i] {
+				c.violate("nothing was acknowledged in %s for %v, %v after this began: %s", c.work[i].topic, alone, since.Sub(next.began), next.what)
+			}
+		}
+	}
 	next.end()
 	c.logf("ended:  %s", next.what)
 }
