@@ -203,6 +203,14 @@ func (c *chaos) beginWork(round string, relaxed bool) {
 		c.t.Cleanup(func() { _, _ = w.d.Close() })
 		c.work = append(c.work, w)
 	}
+	brokertest.Eventually(c.t, "clients are at work", func() (bool, error) {
+		for _, w := range c.work {
+			if w.d.Acked() == 0 || w.d.Polled() == 0 {
+				return false, fmt.Errorf("%s: %d acknowledged, %d read by the group", w.topic, w.d.Acked(), w.d.Polled())
+			}
+		}
+		return true, nil
+	})
 }
 
 // rage lets faults happen for a while, up to maxActive of them at a time.
