@@ -100,9 +100,15 @@ func (s *Server) ready(tb testing.TB) *Server {
 // Client returns a plain client of the store, for tests that look behind the drivers.
 func (s *Server) Client(tb testing.TB) *minio.Core {
 	tb.Helper()
+	transport, err := minio.DefaultTransport(false)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(transport.CloseIdleConnections)
 	core, err := minio.NewCore(s.Host, &minio.Options{
-		Creds:  credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
-		Region: "us-east-1",
+		Creds:     credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""),
+		Region:    "us-east-1",
+		Transport: transport,
 	})
 	if err != nil {
 		tb.Fatal(err)
