@@ -28,7 +28,8 @@ type machine struct {
 type fault struct {
 	name string
 	when moment
-	// stops says that records cannot be acknowledged meanwhile. With any other fault alone they are.
+	// stops says that some records cannot be acknowledged meanwhile, as their leader stays: it is alive as far as the others know.
+	// With any other fault alone they are, once there are new leaders.
 	stops bool
 	// begin lets it happen and says to whom, and how it ends. Nothing happens, and end is nil, if there is nobody left for it to happen to.
 	begin func(c *chaos) (whom string, end func())
@@ -80,7 +81,7 @@ var faults = []fault{
 	{name: "two brokers refuse each other", begin: toBroker(func(c *chaos, m *machine) func() {
 		return c.refuse(c.other(m).host, m.host)
 	})},
-	{name: "a broker is cut off from the others", begin: toBroker(func(c *chaos, m *machine) func() {
+	{name: "a broker is cut off from the others", stops: true, begin: toBroker(func(c *chaos, m *machine) func() {
 		return c.cut(c.hosts(c.brokers, m), m.host, c.someWay())
 	})},
 	{name: "a broker is cut off from etcd", begin: toBroker(func(c *chaos, m *machine) func() {
@@ -89,7 +90,7 @@ var faults = []fault{
 	{name: "a broker is cut off from the bucket", begin: toBroker(func(c *chaos, m *machine) func() {
 		return c.cut([]*host{c.bucketHost}, m.host, c.someWay())
 	})},
-	{name: "a broker is cut off from clients", begin: toBroker(func(c *chaos, m *machine) func() {
+	{name: "a broker is cut off from clients", stops: true, begin: toBroker(func(c *chaos, m *machine) func() {
 		return c.cut([]*host{c.w.here}, m.host, c.someWay())
 	})},
 	{name: "a broker is cut off from everybody", begin: toBroker(func(c *chaos, m *machine) func() {
@@ -113,10 +114,10 @@ var faults = []fault{
 		c.bucket.Signal(syscall.SIGSTOP)
 		return func() { c.bucket.Signal(syscall.SIGCONT) }
 	})},
-	{name: "a disk is as full as it may be", begin: toBroker(func(c *chaos, m *machine) func() {
+	{name: "a disk is as full as it may be", stops: true, begin: toBroker(func(c *chaos, m *machine) func() {
 		return m.disk.fill(diskFull - 8<<20)
 	})},
-	{name: "a disk has no room left", begin: toBroker(func(c *chaos, m *machine) func() {
+	{name: "a disk has no room left", stops: true, begin: toBroker(func(c *chaos, m *machine) func() {
 		free := m.disk.fill(0)
 		return func() {
 			free()
