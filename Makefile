@@ -23,7 +23,7 @@ FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang. Vetting has a target of its own.
 TIMEOUT := -vet=off -timeout 20m
 
-.PHONY: help run run-minio cluster build images cross test test-clients test-root race vet lint fuzz crash sim chaos bench demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim chaos bench demo-logs tools check clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kca
 test-root: ## power cuts, full disks, cut networks and a short chaos (needs root, xfsprogs and nftables)
 	@$(INSTALL) minio etcd
 	deploy/tests/root.sh
+
+test-containers: build ## the cluster of deploy/compose.yaml, by a Docker of its own (needs root, docker.io, docker-compose)
+	@$(INSTALL) minio etcd etcdctl
+	deploy/tests/containers.sh
 
 chaos: ## MINUTES (10) of faults of every kind to a cluster at work, chosen by SEED (needs what test-root needs)
 	@$(INSTALL) minio etcd
@@ -117,7 +121,7 @@ demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, 
 tools: ## fetch the pinned servers and tools that tests use
 	@$(INSTALL)
 
-check: build vet lint test cross test-clients test-root race ## all that CI runs
+check: build vet lint test cross test-clients test-root test-containers race ## all that CI runs
 
 clean: ## remove what was built here; the tools stay in their cache
 	rm -rf bin

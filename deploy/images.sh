@@ -4,14 +4,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 docker=${DOCKER:-docker}
-tools=${FIRN_TOOLS:-$HOME/.cache/firn/tools}
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' INT TERM
 
-# tool NAME prints the path of a pinned program.
-tool() { echo "$tools/$1-$(awk -v want="$1" '$1 == want {print $2}' deploy/tools/toolbox/versions.txt)/$1"; }
+tool() { deploy/tools/install.sh --path "$1"; }
 # image NAME DIR PROGRAM... builds one with the programs in DIR, and the C library where they were built to use one.
 image() {
 	name=$1 dir=$tmp/$1/root$2

@@ -9,7 +9,6 @@
 # etcd's members remember theirs, so those go with the data. FIRN_BIN is another firn than bin/firn.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-tools=${FIRN_TOOLS:-$HOME/.cache/firn/tools}
 data=${FIRN_DATA:-$HOME/.local/share/firn}/cluster
 firn=${FIRN_BIN:-$PWD/bin/firn}
 read -ra broker_ports <<<"${BROKER_PORTS:-9092 9093 9094}"
@@ -23,8 +22,7 @@ fail() {
 	say "$@"
 	exit 1
 }
-# tool NAME prints the path of a pinned program.
-tool() { echo "$tools/$1-$(awk -v want="$1" '$1 == want {print $2}' deploy/tools/toolbox/versions.txt)/$1"; }
+etcd=$(deploy/tools/install.sh --path etcd) minio=$(deploy/tools/install.sh --path minio)
 # join SEPARATOR PREFIX WORD... prints the words, each with the prefix, with the separator between.
 join() {
 	local out='' word
@@ -43,7 +41,7 @@ if [ "${1:-}" = --remove ]; then
 	say "removed $data"
 	exit
 fi
-for need in "$(tool etcd)" "$(tool minio)" "$firn"; do
+for need in "$etcd" "$minio" "$firn"; do
 	[ -x "$need" ] || fail "there is no $need yet: deploy/tools/install.sh etcd minio; make build"
 done
 mkdir -p "$data"
@@ -123,7 +121,7 @@ members=
 for i in 0 1 2; do members+=${members:+,}etcd-$((i + 1))=http://127.0.0.1:${peer_ports[i]}; done
 for i in 0 1 2; do
 	client=http://127.0.0.1:${etcd_ports[i]} peer=http://127.0.0.1:${peer_ports[i]}
-	start etcd-$((i + 1)) "$(tool etcd)" --name etcd-$((i + 1)) --data-dir "$data/etcd-$((i + 1))" --log-level warn \
+	start etcd-$((i + 1)) "$etcd" --name etcd-$((i + 1)) --data-dir "$data/etcd-$((i + 1))" --log-level warn \
 		--listen-client-urls "$client" --advertise-client-urls "$client" \
 		--listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "$members" \
 		--auto-compaction-mode periodic --auto-compaction-retention 1h --quota-backend-bytes $((8 << 30))
@@ -139,7 +137,7 @@ set -a
 MINIO_ROOT_USER=$MINIO_ACCESS_KEY MINIO_ROOT_PASSWORD=$MINIO_SECRET_KEY MINIO_UPDATE=off MINIO_BROWSER=off
 set +a
 mkdir -p "$data/minio"
-start minio "$(tool minio)" server "$data/minio" --address "$bucket"
+start minio "$minio" server "$data/minio" --address "$bucket"
 for i in 0 1 2; do ready etcd-$((i + 1)) "127.0.0.1:${etcd_ports[i]}" /health; done
 ready minio "$bucket" /minio/health/ready
 

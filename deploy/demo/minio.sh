@@ -7,11 +7,9 @@
 # MINIO_PORT (9000) is where MinIO listens.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-tools=${FIRN_TOOLS:-$HOME/.cache/firn/tools}
 data=${FIRN_DATA:-$HOME/.local/share/firn}
 address=127.0.0.1:${MINIO_PORT:-9000}
-version=$(awk '$1 == "minio" {print $2}' deploy/tools/toolbox/versions.txt)
-minio=$tools/minio-$version/minio
+minio=$(deploy/tools/install.sh --path minio)
 [ -x "$minio" ] || {
 	echo "minio.sh: no MinIO yet: deploy/tools/install.sh minio" >&2
 	exit 1

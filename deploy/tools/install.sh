@@ -4,6 +4,7 @@
 # running it again costs nothing. Needs only Go and its module proxy.
 #
 #   deploy/tools/install.sh [NAME...]      all of toolbox/versions.txt, or only those named
+#   deploy/tools/install.sh --path NAME    prints where one is, or would be
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -47,6 +48,12 @@ install_one() {
 	trap - EXIT INT TERM
 }
 
+if [ "${1:-}" = --path ]; then
+	# shellcheck disable=SC2046 # three words, on purpose
+	set -- $(pinned "$2")
+	echo "$tools/$1-$2/$1"
+	exit
+fi
 command -v go >/dev/null || {
 	echo "install.sh: needs Go (https://go.dev/dl) on the PATH" >&2
 	exit 1
