@@ -114,9 +114,9 @@ bench: build ## measure Firn beside the limits of this machine, some minutes (AR
 	@$(INSTALL) minio etcd
 	./bin/firn bench all $(ARGS)
 
-demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, replay and compare (needs rsyslog-kafka)
-	@$(INSTALL) minio
-	deploy/demo/logs.sh
+demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, replay and compare (needs rsyslog-kafka; ARGS=--cluster)
+	@$(INSTALL) minio etcd
+	deploy/demo/logs.sh $(ARGS)
 
 tools: ## fetch the pinned servers and tools that tests use
 	@$(INSTALL)
