@@ -83,6 +83,8 @@ type Log struct {
 	MaxProducerIDs   int32         // producer.ids.max
 	OpenFiles        int32         // log.open.files.max; 0: what the process may have
 	Mappings         int32         // log.mappings.max; 0: what the kernel allows
+	// ScrubBytesPerSecond is log.scrub.bytes.per.second; 0: nothing is scrubbed.
+	ScrubBytesPerSecond int64
 }
 
 // Replication is how followers follow and when they count.

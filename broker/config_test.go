@@ -70,7 +70,7 @@ func TestDefaultConfig(t *testing.T) {
 			MinSession: 6 * time.Second, MaxSession: 30 * time.Minute, InitialRebalanceDelay: 3 * time.Second, MaxSize: 1<<31 - 1,
 			OffsetsRetention: 7 * 24 * time.Hour, OffsetsCheckInterval: 10 * time.Minute, OffsetMetadataBytes: 4096,
 		},
-		Log: Log{CheckInterval: 5 * time.Minute, ProducerIDExpiry: 24 * time.Hour, MaxProducerIDs: 1_000_000},
+		Log: Log{CheckInterval: 5 * time.Minute, ProducerIDExpiry: 24 * time.Hour, MaxProducerIDs: 1_000_000, ScrubBytesPerSecond: 1 << 20},
 		Replication: Replication{
 			Fetchers: 2, MaxLag: 30 * time.Second, PartitionBytes: 1 << 20, ResponseBytes: 4<<20 - 64<<10,
 			MaxWait: 500 * time.Millisecond, SocketTimeout: 30 * time.Second, Backoff: time.Second,

@@ -79,6 +79,9 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.set = set
 	b.closeLater("partitions", set.Close)
 	b.task(background, "partitions", set.Run)
+	if rate := b.cfg.Log.ScrubBytesPerSecond; rate > 0 {
+		b.task(background, "scrub", func(ctx context.Context) error { return set.Scrub(ctx, rate) })
+	}
 	b.task(background, "in-sync sets", b.inSync.run)
 	if b.fetchers, err = replication.New(b.replicationOptions()); err != nil {
 		return err

@@ -90,6 +90,36 @@ func (s *Sealed) ReadAt(p []byte, off int64) (int, error) {
 	return e.ReadAt(p, off)
 }
 
+// Verify reads the segment and checks that its batches abut and that their CRCs are right. After each batch it calls pace
+// with the bytes read since; an error of that ends it. Damage is a *CorruptionError.
+func (s *Sealed) Verify(pace func(bytes int64) error) error {
+	h, err := s.acquire()
+	if err != nil {
+		return err
+	}
+	defer h.unref()
+	r := newFrames(h.log, 0, s.info.Size, s.info.Base, &scanBuffers)
+	defer r.close()
+	for r.pos < s.info.Size {
+		b, n, err := r.head()
+		if err != nil {
+			return err
+		}
+		next := b.NextOffset() // before its bytes are read, which overwrites the header
+		if err := r.verify(b, n); err != nil {
+			return err
+		}
+		r.pos, r.next = r.pos+n, next
+		if err := pace(n); err != nil {
+			return err
+		}
+	}
+	if r.next != s.info.End {
+		return r.bad(fmt.Errorf("%w: the segment ends at offset %d, want %d", errChain, r.next, s.info.End))
+	}
+	return nil
+}
+
 // Position is where the batch that holds offset begins, the size for End.
 func (s *Sealed) Position(offset int64) (int64, error) {
 	if offset == s.info.End {

@@ -1,0 +1,68 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"firn/segment/vfs"
+)
+
+// A bit flips in a sealed segment that nobody reads: the scrubber finds it, once, says where, and goes on with the others.
+func TestScrubFindsWhatRotsUnread(t *testing.T) {
+	mem := vfs.NewMem()
+	found := make(chan *Replica, 10)
+	g := newRig(t, mem, func(o *Options) { o.OnDamage = func(r *Replica) { found <- r } })
+	conf := durableConfig()
+	conf.Segment.Bytes = 1000
+	r := g.lead(conf)
+	for range 60 {
+		if a := start(r, AcksAll, records(t, 5, "value")).wait(t); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	sealed := r.Log().Sealed(0)
+	if len(sealed) < 3 {
+		t.Fatalf("%d sealed segments", len(sealed))
+	}
+	path := sealed[1].Path()
+	for _, s := range sealed {
+		s.Release()
+	}
+	scrub := func() (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- g.set.Scrub(ctx, 1<<40) }()
+		return func() {
+			cancel()
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+	}
+	r.scrub(func(int64) error { return nil })
+	if err := r.Damage(); err != nil {
+		t.Fatalf("before anything is wrong: %v", err)
+	}
+	f, err := mem.OpenRW(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, 200); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, 200); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	defer scrub()()
+	if got := <-found; got != r || !errors.Is(r.Damage(), ErrCorruptData) || !strings.Contains(r.Damage().Error(), path) {
+		t.Errorf("found %v in %s: %v", r.Damage(), path, got)
+	}
+	if a := start(r, AcksAll, records(t, 1, "value")).wait(t); a.Err != nil {
+		t.Errorf("the rest of the log does not go on: %v", a.Err)
+	}
+}
