@@ -38,6 +38,7 @@ type steady struct {
 
 // steadyPart is one partition's, since mark was called.
 type steadyPart struct {
+	due     time.Time     // of the record that is not acked yet, zero without one
 	first   time.Time     // the first ack
 	longest time.Duration // from when a record was due to its ack
 }
@@ -86,6 +87,9 @@ func (r *steady) after(p int32, d time.Duration) {
 			return
 		}
 		due := time.Now()
+		r.mu.Lock()
+		r.parts[p].due = due
+		r.mu.Unlock()
 		rec := &kgo.Record{Partition: p, Value: r.Values.At(int64(p))}
 		r.cl.Produce(r.ctx, rec, func(_ *kgo.Record, err error) {
 			defer r.flying.Done()
@@ -108,6 +112,7 @@ func (r *steady) done(p int32, due time.Time, err error) {
 	default:
 		r.acked++
 		at := &r.parts[p]
+		at.due = time.Time{}
 		if at.first.IsZero() {
 			at.first = now
 		}
@@ -120,7 +125,11 @@ func (r *steady) done(p int32, due time.Time, err error) {
 func (r *steady) mark() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	old := r.parts
 	r.parts = make([]steadyPart, r.Partitions)
+	for p := range old {
+		r.parts[p].due = old[p].due
+	}
 }
 
 // err is the first record that was not delivered.
@@ -150,12 +159,15 @@ func (r *steady) firsts(ctx context.Context, partitions []int32) ([]time.Time, e
 	return at, err
 }
 
-// pauses are the longest of each partition since mark.
+// pauses are the longest of each partition since mark, those that last being counted up to now.
 func (r *steady) pauses() *Latencies {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := newLatencies()
 	for _, p := range r.parts {
+		if !p.due.IsZero() {
+			p.longest = max(p.longest, time.Since(p.due))
+		}
 		l.add(p.longest)
 	}
 	return l

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"slices"
+	"time"
 
 	"firn/metadata"
 )
@@ -25,6 +26,7 @@ func (b *Broker) handOver(ctx context.Context) {
 		return
 	}
 	epoch := b.lease.Epoch()
+	led := b.leadsAnything(epoch)
 	b.deregister(ctx)
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
@@ -45,7 +47,14 @@ func (b *Broker) handOver(ctx context.Context) {
 		}
 	}
 	b.applier.rec.settle()
+	if led {
+		pause(ctx, tellingTime)
+	}
 }
+
+// tellingTime is how long a broker that has handed over what it led goes on to answer: a client that asks meanwhile is told
+// by it who leads now. One that finds the connection closed has to ask for that, which some do only every few seconds.
+const tellingTime = 500 * time.Millisecond
 
 // hasOthers reports whether another broker is registered.
 func (b *Broker) hasOthers() bool {
