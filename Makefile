@@ -16,6 +16,7 @@ MODULES := broker/compat deploy/tools/etcd deploy/tools/versitygw
 
 ARGS    ?=
 ROUNDS  ?= 100
+BITES   ?= all
 SEEDS   ?= 200
 MINUTES ?= 10
 SEED    ?=
@@ -23,7 +24,7 @@ FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang. Vetting has a target of its own.
 TIMEOUT := -vet=off -timeout 20m
 
-.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim chaos bench demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim bites chaos bench demo-logs tools check clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +110,9 @@ SIM := $(GO) test -tags synctests -run TestSeeds
 
 sim: ## whole clusters in one process, under faults: SEEDS (200) of them, or one SEED until it fails again
 	FIRN_SIM_SEEDS=$(SEEDS) FIRN_SEED=$(SEED) $(SIM) -count=1 -v -timeout 0 ./broker/brokertest/sim
+
+bites: ## plant bugs that real systems had, one for each hazard and more, and see that the tests find them (BITES=regexp)
+	FIRN_BITES='$(BITES)' $(GO) test -count=1 -v -timeout 0 -run TestPlantsAreFound ./broker/brokertest/bites
 
 bench: build ## measure Firn beside the limits of this machine, some minutes (ARGS="--rounds 5 ...")
 	@$(INSTALL) minio etcd

@@ -487,6 +487,9 @@ func TestFollowerBeginsAtTheTiersEnd(t *testing.T) {
 		catchUp(t, m, leader)
 		st.Leader, st.LeaderEpoch, st.ISR = 2, 4, []int32{2}
 		elect(t, []*member{leader, m}, st)
+		if base := appendOK(t, m.r, idempotent(t, 7, 0, 19, 1, name2(19))); base != tierEnd-1 {
+			t.Errorf("a retry of what is in the tier was appended at %d", base)
+		}
 		if base := appendOK(t, m.r, idempotent(t, 7, 0, 20, 1, "tail")); base != tierEnd {
 			t.Errorf("a retry was appended at %d", base)
 		}
