@@ -24,7 +24,7 @@ FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang. Vetting has a target of its own.
 TIMEOUT := -vet=off -timeout 20m
 
-.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim bites chaos bench demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim bites chaos bench bench-cluster demo-logs tools check clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,10 @@ bites: ## plant bugs that real systems had, one for each hazard and more, and se
 bench: build ## measure Firn beside the limits of this machine, some minutes (ARGS="--rounds 5 ...")
 	@$(INSTALL) minio etcd
 	./bin/firn bench all $(ARGS)
+
+bench-cluster: build ## the same for three brokers: failover, restarts, etcd away, a quarter of an hour (ARGS="--only failover")
+	@$(INSTALL) etcd
+	./bin/firn bench cluster $(ARGS)
 
 demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, replay and compare (needs rsyslog-kafka; ARGS=--cluster)
 	@$(INSTALL) minio etcd

@@ -86,7 +86,7 @@ func (s *Suite) idleCluster(ctx context.Context) (*Section, error) {
 			rss = append(rss, float64(u.RSS)/1e6)
 			sec.figure("peak RSS of each", "MB").add(float64(u.PeakRSS) / 1e6)
 		}
-		return nil
+		return t.unmoved(ctx, sec, "idle")
 	})
 	sec.check("CPU of each", "% of a core", cpu, limitIdleCPU, true)
 	sec.check("RSS of each", "MB", rss, limitIdleRSS, true)

@@ -51,7 +51,7 @@ func (ro *role) outdates(st State) bool {
 	return st.LeaderEpoch < ro.epoch || st.LeaderEpoch == ro.epoch && st.Rev < ro.rev
 }
 
-// BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. It writes
+// BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. It syncs
 // nothing: the epoch is durable with its first batch. A state older than the present one is ignored. The tier head must have been
 // set before: a log that ends below the end of the tier starts anew there, for which the tier is read. After an error it
 // does not lead and may be told again.
