@@ -135,8 +135,10 @@ func TestStartWhileEtcdIsAway(t *testing.T) {
 		p.Kill()
 	}
 	e.Kill()
-	line := append([]string{"broker", "--set", "node.id=1", "--set", "log.dirs=" + t.TempDir(), "--set", "etcd.endpoints=" + e.Endpoint(),
-		"--set", "initial.broker.registration.timeout.ms=1000"}, hasty...)
+	line := append([]string{
+		"broker", "--set", "node.id=1", "--set", "log.dirs=" + t.TempDir(), "--set", "etcd.endpoints=" + e.Endpoint(),
+		"--set", "initial.broker.registration.timeout.ms=1000",
+	}, hasty...)
 	if out, code := brokertest.Run(t, line...); code != exitError || !strings.Contains(out, "firn: start metadata: etcd at") {
 		t.Errorf("exit code %d: %s", code, out)
 	}

@@ -38,8 +38,10 @@ func TestEtcdWithUsersAndTLS(t *testing.T) {
 		{"access refused: etcdserver: permission denied", args[:6]},  // no user
 		{"unavailable", append(slices.Clone(args[:2]), args[6:]...)}, // no certificate
 	} {
-		line := append([]string{"broker", "--set", "node.id=2", "--set", "log.dirs=" + t.TempDir(), "--set", "etcd.endpoints=" + endpoint,
-			"--set", "initial.broker.registration.timeout.ms=1000"}, wrong.args...)
+		line := append([]string{
+			"broker", "--set", "node.id=2", "--set", "log.dirs=" + t.TempDir(), "--set", "etcd.endpoints=" + endpoint,
+			"--set", "initial.broker.registration.timeout.ms=1000",
+		}, wrong.args...)
 		if out, code := brokertest.Run(t, line...); code != exitError || !strings.Contains(out, wrong.says) {
 			t.Errorf("exit code %d, want %q in %s", code, wrong.says, out)
 		}
