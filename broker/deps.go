@@ -15,7 +15,7 @@ import (
 // adminDeps is what the handlers of topics and settings ask.
 func (b *Broker) adminDeps() api.AdminDeps {
 	return api.AdminDeps{
-		BrokerID: b.cfg.NodeID, Image: b.store.Image, Controller: b.controller,
+		BrokerID: b.cfg.NodeID, Image: b.store.Image, Controller: b.controller, Forward: b.forward,
 		TopicDefaults: b.topicDefaults, BrokerSettings: b.brokerSettings,
 		LogDirs:    func() []api.LogDir { return api.LogDirsOf(b.disks, b.set) },
 		Producers:  func(tp topic.Partition) ([]partition.Producer, error) { return api.ProducersOf(b.set, tp) },

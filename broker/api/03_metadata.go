@@ -34,7 +34,7 @@ func (a *API) metadata(req *wire.Request, body *kmsg.MetadataRequest) {
 	im := a.admin.Image()
 	m := &metadataCall{
 		api: a, body: body, im: im,
-		places: places{im: im, listener: req.Conn.Listener, v0: body.Version == 0, byListener: body.Version >= 6},
+		places: places{im: im, self: a.admin.BrokerID, listener: req.Conn.Listener, v0: body.Version == 0, byListener: body.Version >= 6},
 	}
 	resp := kmsg.NewPtrMetadataResponse()
 	clusterID := im.Cluster().ID
@@ -48,7 +48,7 @@ func (a *API) metadata(req *wire.Request, body *kmsg.MetadataRequest) {
 		resp.Topics = m.askedTopics()
 	}
 	req.Reply(resp)
-	a.auto.create(m.missing)
+	a.auto.create(req.Conn, m.missing)
 }
 
 // metadataCall is one Metadata request.

@@ -13,7 +13,8 @@ import (
 //
 // Lists exactly the table that Serve decides by, so a client can only choose what is served, but for
 // Produce 0-2: they are listed and refused, because librdkafka before 2.1 takes a broker that does
-// not list them for one that cannot do gzip, snappy and lz4, and sends uncompressed.
+// not list them for one that cannot do gzip, snappy and lz4, and sends uncompressed. Keys that are for
+// other brokers alone are not listed, as in Kafka.
 //
 //   - v0: no throttle. v3: flexible; the client says its software and version, which must match
 //     [a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])? or the answer is INVALID_REQUEST.
@@ -67,12 +68,14 @@ func (a *API) refuseApiVersions(req *wire.Request) {
 }
 
 func listedVersions() []kmsg.ApiVersionsResponseApiKey {
-	served := Versions()
-	keys := make([]kmsg.ApiVersionsResponseApiKey, len(served))
-	for i, s := range served {
+	var keys []kmsg.ApiVersionsResponseApiKey
+	for _, s := range Versions() {
+		if s.Hidden {
+			continue
+		}
 		k := kmsg.NewApiVersionsResponseApiKey()
 		k.ApiKey, k.MinVersion, k.MaxVersion = s.Key.Int16(), s.Listed, s.Max
-		keys[i] = k
+		keys = append(keys, k)
 	}
 	return keys
 }

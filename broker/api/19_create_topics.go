@@ -16,14 +16,14 @@ import (
 //
 // Each topic is created for itself: one that fails does not hinder the others. -1 partitions or
 // replicas are the broker's defaults; an assignment by hand excludes both. validate_only checks
-// everything and creates nothing. The answer comes when the topics are in this broker's metadata.
+// everything and creates nothing. The answer comes when the topics are in the
+// controller's metadata.
 //
 //   - v5: the answer says partitions, replicas and all settings in force. v7: the topic's id.
 //   - A name given twice is INVALID_REQUEST for that name, a setting without a value INVALID_CONFIG.
 //   - More than maxCreatedPartitions in one request are POLICY_VIOLATION for each topic, as in Kafka.
-//   - On a broker that is not the controller: NOT_CONTROLLER.
 //   - What is not done within timeout_ms (at least one second) is REQUEST_TIMED_OUT and may still come.
-func init() { registerBlocking(kmsg.CreateTopics, 2, 7, (*API).createTopics) }
+func init() { registerByController(kmsg.CreateTopics, 2, 7, (*API).createTopics) }
 
 // maxCreatedPartitions bounds what one request makes, or has described as if it did.
 const maxCreatedPartitions = 10_000

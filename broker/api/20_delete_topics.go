@@ -17,8 +17,7 @@ import (
 //   - v5: error messages. v6: topics by name or by id; UNKNOWN_TOPIC_ID for an unknown one. Both or
 //     neither given, or one topic named twice, is INVALID_REQUEST for it.
 //   - With delete.topic.enable=false: TOPIC_DELETION_DISABLED, before v3 INVALID_REQUEST.
-//   - On a broker that is not the controller: NOT_CONTROLLER.
-func init() { registerBlocking(kmsg.DeleteTopics, 1, 6, (*API).deleteTopics) }
+func init() { registerByController(kmsg.DeleteTopics, 1, 6, (*API).deleteTopics) }
 
 func (a *API) deleteTopics(req *wire.Request, body *kmsg.DeleteTopicsRequest) {
 	asked := body.Topics

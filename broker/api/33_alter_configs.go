@@ -15,11 +15,10 @@ import (
 // Replaces all settings of a topic, or all run-time settings of a broker or (by the empty name) of all
 // brokers: what is not in the request goes back to its default. validate_only checks and changes
 // nothing. A resource or a setting that is there twice, or a setting without a value, is
-// INVALID_REQUEST; an unknown setting or value is INVALID_CONFIG. On a broker that is not the
-// controller: NOT_CONTROLLER.
+// INVALID_REQUEST; an unknown setting or value is INVALID_CONFIG.
 //
 // Clients should use IncrementalAlterConfigs, which does not overwrite what others have set.
-func init() { registerBlocking(kmsg.AlterConfigs, 0, 2, (*API).alterConfigs) }
+func init() { registerByController(kmsg.AlterConfigs, 0, 2, (*API).alterConfigs) }
 
 func (a *API) alterConfigs(req *wire.Request, body *kmsg.AlterConfigsRequest) {
 	resp := kmsg.NewPtrAlterConfigsResponse()

@@ -12,9 +12,8 @@ import (
 //
 // Grows topics to count partitions, placed by the controller or as assigned by hand. A count that is
 // no increase is INVALID_PARTITIONS, assignments that do not fit it INVALID_REPLICA_ASSIGNMENT, a name
-// given twice INVALID_REQUEST. validate_only checks and changes nothing. On a broker that is not the
-// controller: NOT_CONTROLLER.
-func init() { registerBlocking(kmsg.CreatePartitions, 0, 3, (*API).createPartitions) }
+// given twice INVALID_REQUEST. validate_only checks and changes nothing.
+func init() { registerByController(kmsg.CreatePartitions, 0, 3, (*API).createPartitions) }
 
 func (a *API) createPartitions(req *wire.Request, body *kmsg.CreatePartitionsRequest) {
 	resp := kmsg.NewPtrCreatePartitionsResponse()

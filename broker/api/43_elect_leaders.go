@@ -17,9 +17,8 @@ import (
 // Elects the preferred leader of partitions, or (from version 1, type 1) whatever replica is alive for those that
 // nobody leads, with the loss of what it lacks. Without topics it is about all partitions, and those that need no
 // election are left out. A partition that is led as asked for is ELECTION_NOT_NEEDED; PREFERRED_LEADER_NOT_AVAILABLE and
-// ELIGIBLE_LEADERS_NOT_AVAILABLE say that nobody can be elected. Another type of election is INVALID_REQUEST, and on a
-// broker that is not the controller the answer is NOT_CONTROLLER.
-func init() { registerBlocking(kmsg.ElectLeaders, 0, 2, (*API).electLeaders) }
+// ELIGIBLE_LEADERS_NOT_AVAILABLE say that nobody can be elected. Another type of election is INVALID_REQUEST.
+func init() { registerByController(kmsg.ElectLeaders, 0, 2, (*API).electLeaders) }
 
 const (
 	electPreferred = 0

@@ -18,9 +18,8 @@ import (
 //
 // A resource or a setting that is there twice, an unknown operation, or a missing value but for DELETE
 // is INVALID_REQUEST; an unknown setting, a bad value, or APPEND and SUBTRACT on what is no list is
-// INVALID_CONFIG, also for a broker's settings, where Kafka says INVALID_REQUEST. On a broker that is not the controller:
-// NOT_CONTROLLER.
-func init() { registerBlocking(kmsg.IncrementalAlterConfigs, 0, 1, (*API).incrementalAlterConfigs) }
+// INVALID_CONFIG, also for a broker's settings, where Kafka says INVALID_REQUEST.
+func init() { registerByController(kmsg.IncrementalAlterConfigs, 0, 1, (*API).incrementalAlterConfigs) }
 
 func (a *API) incrementalAlterConfigs(req *wire.Request, body *kmsg.IncrementalAlterConfigsRequest) {
 	resp := kmsg.NewPtrIncrementalAlterConfigsResponse()

@@ -13,10 +13,9 @@ import (
 // Begins, changes or (with null replicas) cancels reassignments. The answer comes when that is recorded; a reassignment
 // goes on by itself and ends with exactly the replicas asked for, in their order, once all of them are in sync. Replicas
 // that cannot be are INVALID_REPLICA_ASSIGNMENT, nothing to cancel NO_REASSIGNMENT_IN_PROGRESS, and if another number of
-// replicas is not allowed (version 1), INVALID_REPLICATION_FACTOR. On a broker that is not the controller:
-// NOT_CONTROLLER.
+// replicas is not allowed (version 1), INVALID_REPLICATION_FACTOR.
 func init() {
-	registerBlocking(kmsg.AlterPartitionAssignments, 0, 1, (*API).alterPartitionReassignments)
+	registerByController(kmsg.AlterPartitionAssignments, 0, 1, (*API).alterPartitionReassignments)
 }
 
 func (a *API) alterPartitionReassignments(req *wire.Request, body *kmsg.AlterPartitionAssignmentsRequest) {

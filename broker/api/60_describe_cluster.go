@@ -38,7 +38,7 @@ func (a *API) describeCluster(req *wire.Request, body *kmsg.DescribeClusterReque
 		return
 	}
 	im := a.admin.Image()
-	pl := places{im: im, listener: req.Conn.Listener}
+	pl := places{im: im, self: a.admin.BrokerID, listener: req.Conn.Listener}
 	resp.ClusterID, resp.ControllerID = im.Cluster().ID, pl.controllerID()
 	resp.ClusterAuthorizedOperations = operations(body.IncludeClusterAuthorizedOperations, clusterOperations)
 	for _, b := range im.Brokers() {

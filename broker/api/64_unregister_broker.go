@@ -12,9 +12,8 @@ import (
 //
 // Has a broker leave for good, whether it is up or not. The answer comes when that is recorded. It leads nothing from
 // then on, its replicas move to others, and once it has none it is unregistered. A broker that is not known, or has left,
-// is BROKER_ID_NOT_REGISTERED; too few others for the replicas there are, INVALID_REPLICATION_FACTOR. On a broker that is
-// not the controller: NOT_CONTROLLER.
-func init() { registerBlocking(kmsg.UnregisterBroker, 0, 0, (*API).unregisterBroker) }
+// is BROKER_ID_NOT_REGISTERED; too few others for the replicas there are, INVALID_REPLICATION_FACTOR.
+func init() { registerByController(kmsg.UnregisterBroker, 0, 0, (*API).unregisterBroker) }
 
 func (a *API) unregisterBroker(req *wire.Request, body *kmsg.UnregisterBrokerRequest) {
 	resp := kmsg.NewPtrUnregisterBrokerResponse()

@@ -150,25 +150,33 @@ func brokerSettings(im *metadata.Image) []BrokerSetting {
 
 // fakeController keeps what it was asked.
 type fakeController struct {
-	mu     sync.Mutex
-	err    error            // of everything
-	errs   map[string]error // by topic name
-	byID   map[topic.ID]error
-	asked  chan struct{} // a value for each call
-	hold   chan struct{} // if not nil, calls wait for it
-	create []controller.NewTopic
-	delete []topic.ID
-	more   []controller.MorePartitions
-	alter  []controller.AlterSettings
-	moves  []controller.Reassignment
-	elect  []controller.Election
-	gone   []int32
-	dry    []bool // validateOnly of each call
-	limit  time.Duration
+	current func() int32 // nil: broker 1
+	mu      sync.Mutex
+	err     error            // of everything
+	errs    map[string]error // by topic name
+	byID    map[topic.ID]error
+	asked   chan struct{} // a value for each call
+	hold    chan struct{} // if not nil, calls wait for it
+	create  []controller.NewTopic
+	delete  []topic.ID
+	more    []controller.MorePartitions
+	alter   []controller.AlterSettings
+	moves   []controller.Reassignment
+	elect   []controller.Election
+	gone    []int32
+	dry     []bool // validateOnly of each call
+	limit   time.Duration
 }
 
 func newFakeController() *fakeController {
 	return &fakeController{errs: map[string]error{}, byID: map[topic.ID]error{}, asked: make(chan struct{}, 1000)}
+}
+
+func (f *fakeController) Current(context.Context) (int32, error) {
+	if f.current != nil {
+		return f.current(), nil
+	}
+	return 1, nil
 }
 
 func (f *fakeController) enter(ctx context.Context, dry bool) func() {

@@ -27,19 +27,23 @@ type API struct {
 	log    *slog.Logger
 	met    *metrics
 	auto   *autoCreator
+
+	forwarding chan struct{} // slots for requests that are forwarded
 }
 
 // New returns an API that asks deps.
 func New(deps Deps) *API {
-	return &API{
-		admin:  deps.Admin,
-		data:   newDataState(deps.Data),
-		groups: deps.Groups,
-		auth:   deps.Authorizer,
-		log:    deps.Logger,
-		met:    newMetrics(deps.Registerer),
-		auto:   newAutoCreator(deps.Admin.Controller, deps.Logger),
+	a := &API{
+		admin:      deps.Admin,
+		data:       newDataState(deps.Data),
+		groups:     deps.Groups,
+		auth:       deps.Authorizer,
+		log:        deps.Logger,
+		met:        newMetrics(deps.Registerer),
+		forwarding: make(chan struct{}, maxForwarding),
 	}
+	a.auto = newAutoCreator(a.Serve, deps.Logger)
+	return a
 }
 
 // Serve takes one request over and sees to it that it is finished. It implements server.Handler and
@@ -51,27 +55,40 @@ func (a *API) Serve(req *wire.Request) {
 		a.refuseVersion(req)
 		return
 	}
-	if a.auth != nil && !a.auth.Authorize(req.Conn.Principal, req.Conn, e.key) {
+	if !a.allows(req, e) {
 		req.Close(fmt.Errorf("%w: %s for %s", ErrUnauthorized, e.key.Name(), req.Conn.Principal))
+		return
+	}
+	if e.kind == byController {
+		if err := req.Check(); err != nil {
+			req.Close(err)
+			return
+		}
+		go a.aside(e, req, a.serveByController)
 		return
 	}
 	if err := req.Decode(); err != nil {
 		req.Close(err)
 		return
 	}
-	if e.blocking {
-		go a.serveAside(e, req)
+	if e.kind == blocking {
+		go a.aside(e, req, func(e entry, req *wire.Request) { e.serve(a, req) })
 		return
 	}
 	e.serve(a, req)
 }
 
+// allows reports whether a request's principal may make it.
+func (a *API) allows(req *wire.Request, e entry) bool {
+	return a.auth == nil || a.auth.Authorize(req.Conn.Principal, req.Conn, e.key)
+}
+
 // errPanic closes the connection of a request that hit a bug of ours.
 var errPanic = errors.New("internal error")
 
-// serveAside serves a request on a goroutine of its own. As on the reader's, whose server sees to it,
+// aside serves a request by fn on a goroutine of its own. As on the reader's, whose server sees to it,
 // a bug ends the connection and not the process.
-func (a *API) serveAside(e entry, req *wire.Request) {
+func (a *API) aside(e entry, req *wire.Request, fn func(entry, *wire.Request)) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.met.panics.Inc()
@@ -80,7 +97,7 @@ func (a *API) serveAside(e entry, req *wire.Request) {
 			req.Close(errPanic)
 		}
 	}()
-	e.serve(a, req)
+	fn(e, req)
 }
 
 // refuseVersion closes the connection, as Kafka does, but for ApiVersions: its answer tells a newer

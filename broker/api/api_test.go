@@ -100,7 +100,7 @@ func TestPanicAside(t *testing.T) {
 	a := New(Deps{Logger: discardLogger})
 	sink := wiretest.NewSink()
 	req := wiretest.NewRequest(t, wiretest.NewConn(t), sink, kmsg.NewPtrHeartbeatRequest())
-	a.serveAside(entry{key: kmsg.Heartbeat, serve: func(*API, *wire.Request) { panic("bug") }}, req)
+	a.aside(entry{key: kmsg.Heartbeat}, req, func(entry, *wire.Request) { panic("bug") })
 	if out := <-sink.Outcomes; !errors.Is(out.Err, errPanic) {
 		t.Errorf("got %v", out.Err)
 	}

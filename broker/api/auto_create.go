@@ -5,17 +5,24 @@ import (
 	"log/slog"
 	"sync"
 
-	"firn/broker/controller"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/wire"
 )
 
 // maxAutoCreating bounds the topics that are being created because clients asked for them. What goes
 // beyond is created when it is asked for again.
 const maxAutoCreating = 1000
 
-// autoCreator creates topics behind the answers that say they do not exist. Safe for concurrent use.
+// autoCreateVersion is the version of CreateTopics that creates them.
+const autoCreateVersion = 7
+
+// autoCreator creates topics behind the answers that say they do not exist: by a CreateTopics in the client's name, which
+// may do here what it may do itself, served as any other. Safe for concurrent use.
 type autoCreator struct {
-	controller Controller
-	log        *slog.Logger
+	serve func(*wire.Request)
+	log   *slog.Logger
 
 	mu struct {
 		sync.Mutex
@@ -23,47 +30,82 @@ type autoCreator struct {
 	}
 }
 
-func newAutoCreator(c Controller, log *slog.Logger) *autoCreator {
-	a := &autoCreator{controller: c, log: log}
+func newAutoCreator(serve func(*wire.Request), log *slog.Logger) *autoCreator {
+	a := &autoCreator{serve: serve, log: log}
 	a.mu.creating = map[string]bool{}
 	return a
 }
 
 // create has topics created that nobody is creating yet, and does not wait for it.
-func (a *autoCreator) create(names []string) {
+func (a *autoCreator) create(conn *wire.Conn, names []string) {
 	if len(names) == 0 {
 		return
 	}
-	var topics []controller.NewTopic
+	body := kmsg.NewPtrCreateTopicsRequest()
+	body.Version, body.TimeoutMillis = autoCreateVersion, int32(defaultAdminTimeout.Milliseconds())
+	var list []string
 	a.mu.Lock()
 	for _, n := range names {
 		if !a.mu.creating[n] && len(a.mu.creating) < maxAutoCreating {
 			a.mu.creating[n] = true
-			topics = append(topics, controller.NewTopic{Name: n, Partitions: -1, ReplicationFactor: -1})
+			t := kmsg.NewCreateTopicsRequestTopic()
+			t.Topic, t.NumPartitions, t.ReplicationFactor = n, -1, -1
+			body.Topics, list = append(body.Topics, t), append(list, n)
 		}
 	}
 	a.mu.Unlock()
-	if len(topics) > 0 {
-		go a.run(topics)
+	if len(list) == 0 {
+		return
+	}
+	call := &autoCreation{creator: a, names: list}
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, body, 0)[4:]
+	req, err := wire.NewRequest(conn, frame, nil, call)
+	if err != nil {
+		call.Fail(nil, err)
+		call.Deliver(nil, nil)
+		return
+	}
+	a.serve(req)
+}
+
+// autoCreation is one request of an autoCreator and takes what comes of it.
+type autoCreation struct {
+	creator *autoCreator
+	names   []string
+}
+
+// Deliver implements wire.Sink.
+func (c *autoCreation) Deliver(_ *wire.Request, body *wire.Body) {
+	a := c.creator
+	a.mu.Lock()
+	for _, n := range c.names {
+		delete(a.mu.creating, n)
+	}
+	a.mu.Unlock()
+	if body == nil {
+		return
+	}
+	resp := kmsg.NewPtrCreateTopicsResponse()
+	resp.Version = autoCreateVersion
+	if err := body.Decode(resp); err != nil {
+		a.log.Error("topics that clients asked for", "error", err)
+		return
+	}
+	for i := range resp.Topics {
+		switch t := &resp.Topics[i]; {
+		case t.ErrorCode == 0:
+			a.log.Info("topic created because a client asked for it", "topic", t.Topic)
+		case t.ErrorCode != kerr.TopicAlreadyExists.Code:
+			err := kerr.ErrorForCode(t.ErrorCode)
+			if t.ErrorMessage != nil {
+				err = errors.Join(err, errors.New(*t.ErrorMessage))
+			}
+			a.log.Warn("cannot create the topic a client asked for", "topic", t.Topic, "error", err)
+		}
 	}
 }
 
-func (a *autoCreator) run(topics []controller.NewTopic) {
-	defer func() {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		for i := range topics {
-			delete(a.mu.creating, topics[i].Name)
-		}
-	}()
-	ctx, cancel := adminContext(int32(defaultAdminTimeout.Milliseconds()))
-	defer cancel()
-	for i, c := range a.controller.CreateTopics(ctx, topics, false) {
-		switch {
-		case c.Err == nil:
-			a.log.Info("topic created because a client asked for it", "topic", topics[i].Name)
-		case !errors.Is(c.Err, controller.ErrTopicExists):
-			a.log.Warn("cannot create the topic a client asked for", "topic", topics[i].Name, "error", c.Err)
-		}
-	}
+// Fail implements wire.Sink: it is the client's request that has failed, not its connection.
+func (c *autoCreation) Fail(_ *wire.Request, err error) {
+	c.creator.log.Warn("cannot create the topics a client asked for", "topics", len(c.names), "error", err)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/controller"
 	"firn/broker/partition"
@@ -23,6 +24,9 @@ type AdminDeps struct {
 	Image func() *metadata.Image
 	// Controller carries out changes of topics and settings.
 	Controller Controller
+	// Forward has another broker open an envelope. Its errors wrap metadata.ErrUnavailable if that has not begun, else
+	// metadata.ErrUnknown. It may be nil where there are no others.
+	Forward func(ctx context.Context, broker int32, env *kmsg.EnvelopeRequest) (*kmsg.EnvelopeResponse, error)
 	// TopicDefaults returns what topics fall back to on this broker by an image.
 	TopicDefaults func(*metadata.Image) topic.Defaults
 	// BrokerSettings returns every setting of this broker by an image, sorted by name.
@@ -42,6 +46,8 @@ type AdminDeps struct {
 // Controller changes topics, settings and who holds them. Its calls return when the change is committed and in this
 // broker's image; their errors are those of package controller.
 type Controller interface {
+	// Current returns which broker is the controller, once that is known; -1 if it has just ceased to be.
+	Current(ctx context.Context) (int32, error)
 	CreateTopics(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.CreatedTopic
 	DeleteTopics(ctx context.Context, ids []topic.ID) []error
 	CreatePartitions(ctx context.Context, more []controller.MorePartitions, validateOnly bool) []error

@@ -10,6 +10,7 @@ import (
 // places answers where brokers and partitions are, by one image, for the clients of one listener.
 type places struct {
 	im       *metadata.Image
+	self     int32 // this broker
 	listener string
 	// v0 is for the oldest Metadata: replicas that are away are left out, which is an error there.
 	v0 bool
@@ -34,13 +35,19 @@ func rack(name string) *string {
 	return &name
 }
 
-// controllerID returns the controller, -1 if there is none that our client could reach.
+// controllerID returns whom clients are to ask for changes: the controller, or, if our client cannot reach it, this
+// broker, which forwards them; -1 while there is no controller.
 func (p *places) controllerID() int32 {
 	id := p.im.Controller().ID
-	if _, ok := p.address(id); !ok {
+	if id < 0 {
 		return -1
 	}
-	return id
+	for _, id := range [...]int32{id, p.self} {
+		if _, ok := p.address(id); ok {
+			return id
+		}
+	}
+	return -1
 }
 
 // partitionPlace is one partition as clients see it. The slices are shared and read-only.

@@ -5,11 +5,14 @@ import (
 	"strings"
 )
 
-// VersionsTable returns the table of served APIs in Markdown, one row for each key.
+// VersionsTable returns the table of what clients are served in Markdown, one row for each key.
 func VersionsTable() string {
 	var b strings.Builder
 	b.WriteString("| key | API | versions |\n| -: | - | - |\n")
 	for _, s := range Versions() {
+		if s.Hidden {
+			continue
+		}
 		versions := fmt.Sprintf("%d-%d", s.Min, s.Max)
 		if s.Min == s.Max {
 			versions = fmt.Sprint(s.Min)

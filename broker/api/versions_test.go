@@ -26,7 +26,7 @@ var kafka41 = map[kmsg.Key][2]int16{
 	kmsg.CreatePartitions: {0, 3}, kmsg.DeleteGroups: {0, 2}, kmsg.IncrementalAlterConfigs: {0, 1},
 	kmsg.OffsetDelete: {0, 0}, kmsg.DescribeCluster: {0, 2}, kmsg.DescribeProducers: {0, 0},
 	kmsg.DescribeTopicPartitions: {0, 0}, kmsg.ElectLeaders: {0, 2}, kmsg.AlterPartitionAssignments: {0, 1},
-	kmsg.ListPartitionReassignments: {0, 0}, kmsg.UnregisterBroker: {0, 0},
+	kmsg.ListPartitionReassignments: {0, 0}, kmsg.UnregisterBroker: {0, 0}, kmsg.Envelope: {0, 0},
 }
 
 // Every key we are to serve is served from the versions of Kafka 4.1 up to the newest that the codec

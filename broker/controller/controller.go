@@ -119,6 +119,18 @@ func New(opts Options) (*Controller, error) {
 // Active reports whether this broker is the controller, as far as it knows.
 func (c *Controller) Active() bool { return c.active.Load() }
 
+// Current returns which broker is the controller, once that is known.
+//
+// Errors: ErrNotController if nobody campaigns here any more, and metadata.ErrUnavailable.
+func (c *Controller) Current(ctx context.Context) (id int32, err error) {
+	err = c.do(ctx, func(_ context.Context, t *term) {
+		if id = c.opts.Lease.ID(); t == nil {
+			id = c.store.Image().Controller().ID
+		}
+	})
+	return id, err
+}
+
 // Run campaigns, and acts while elected, until ctx ends. It must be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	defer close(c.ended)

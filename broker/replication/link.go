@@ -1,10 +1,6 @@
 package replication
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -14,15 +10,8 @@ import (
 	"firn/broker/wire"
 )
 
-const (
-	// fetchVersion is the version that brokers use among each other: topic ids, and the follower's broker epoch.
-	fetchVersion = 17
-	// maxAnswer bounds an answer's frame: batches are smaller by far, whatever a topic allows.
-	maxAnswer = 1 << 30
-)
-
-// errAnswer says that a leader has sent what is no answer to a fetch.
-var errAnswer = errors.New("bad answer")
+// fetchVersion is the version that brokers use among each other: topic ids, and the follower's broker epoch.
+const fetchVersion = 17
 
 // link is one connection to a leader. One goroutine sends, another receives.
 type link struct {
@@ -79,7 +68,7 @@ func (l *link) read(patience time.Duration) {
 		err := l.conn.SetReadDeadline(time.Now().Add(patience))
 		var a answer
 		if err == nil {
-			a.frame, a.correlation, err = readFrame(l.conn)
+			a.frame, a.correlation, err = wire.ReadAnswer(l.conn)
 		}
 		if err != nil {
 			l.answers <- answer{err: err}
@@ -87,49 +76,4 @@ func (l *link) read(patience time.Duration) {
 		}
 		l.answers <- a
 	}
-}
-
-// readFrame reads a frame into a pooled buffer, whose B is what follows the correlation id.
-func readFrame(r io.Reader) (*wire.Buffer, int32, error) {
-	var head [8]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return nil, 0, err
-	}
-	n := int(int32(binary.BigEndian.Uint32(head[:])))
-	if n < 4 || n > maxAnswer {
-		return nil, 0, fmt.Errorf("%w: frame of %d bytes", errAnswer, n)
-	}
-	buf := wire.NewBuffer(n - 4)
-	if _, err := io.ReadFull(r, buf.B); err != nil {
-		buf.Release()
-		return nil, 0, err
-	}
-	return buf, int32(binary.BigEndian.Uint32(head[4:])), nil
-}
-
-// decodeFetch decodes an answer to a fetch. Its records alias the frame.
-func decodeFetch(b []byte) (*kmsg.FetchResponse, error) {
-	// The header's tagged fields: none is known.
-	count, n := binary.Uvarint(b)
-	if n <= 0 {
-		return nil, fmt.Errorf("%w: no header", errAnswer)
-	}
-	b = b[n:]
-	for range count {
-		_, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, fmt.Errorf("%w: header cut off", errAnswer)
-		}
-		size, m := binary.Uvarint(b[n:])
-		if m <= 0 || size > uint64(len(b)-n-m) {
-			return nil, fmt.Errorf("%w: header cut off", errAnswer)
-		}
-		b = b[n+m+int(size):]
-	}
-	resp := kmsg.NewPtrFetchResponse()
-	resp.Version = fetchVersion
-	if err := resp.UnsafeReadFrom(b); err != nil {
-		return nil, fmt.Errorf("%w: %w", errAnswer, err)
-	}
-	return resp, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/partition"
+	"firn/broker/wire"
 	"firn/metadata/topic"
 )
 
@@ -17,17 +18,18 @@ import (
 func (s *session) take(a answer) error {
 	s.seen++
 	if a.correlation != int32(s.seen) {
-		return fmt.Errorf("%w: correlation id %d, want %d", errAnswer, a.correlation, s.seen)
+		return fmt.Errorf("%w: correlation id %d, want %d", wire.ErrAnswer, a.correlation, s.seen)
 	}
-	resp, err := decodeFetch(a.frame.B)
-	if err != nil {
+	resp := kmsg.NewPtrFetchResponse() // its records alias the frame
+	resp.Version = fetchVersion
+	if err := wire.DecodeAnswer(a.frame.B, resp); err != nil {
 		return err
 	}
 	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
 		return fmt.Errorf("fetch session: %w", err)
 	}
 	if resp.SessionID == 0 || s.id != 0 && resp.SessionID != s.id {
-		return fmt.Errorf("%w: session %d, was %d", errAnswer, resp.SessionID, s.id)
+		return fmt.Errorf("%w: session %d, was %d", wire.ErrAnswer, resp.SessionID, s.id)
 	}
 	s.id = resp.SessionID
 	s.f.all.met.fetches.Inc()

@@ -28,6 +28,13 @@ func EncodeResponse(correlationID int32, resp kmsg.Response) *Body {
 	return sealBody(buf, b, nil)
 }
 
+// RawBody makes a body of what somebody else has encoded, header and all but for the length field. It copies data.
+func RawBody(data []byte) *Body {
+	buf := NewBuffer(4 + len(data))
+	copy(buf.B[4:], data)
+	return sealBody(buf, buf.B, nil)
+}
+
 // apiVersionsKey is the one response whose header never has tagged fields, so that a client which
 // does not know the broker yet can read it.
 const apiVersionsKey = 18
@@ -63,6 +70,16 @@ func adopt(buf *Buffer, b []byte) *Buffer {
 	nb := &Buffer{B: b, mem: b[:cap(b)]}
 	nb.refs.Store(1)
 	return nb
+}
+
+// Decode decodes the message of a body without extents into resp, whose version must be set, and releases the body.
+func (b *Body) Decode(resp kmsg.Response) error {
+	defer b.Release()
+	msg, err := answerBody(b.buf.B[8:], resp)
+	if err != nil {
+		return err
+	}
+	return resp.ReadFrom(msg)
 }
 
 // Len is the body's size on the wire in bytes, its length field included.

@@ -12,20 +12,9 @@ import (
 // size whatever the bytes say, and charged like the frame: it waits while the budget is used up. It
 // returns an error wrapping ErrUnknownAPI or ErrMalformed, or ErrStopped if waiting ended.
 func (r *Request) Decode() error {
-	if !Decodable(r.Key, r.Version) {
-		return fmt.Errorf("%w: key %d (%s) v%d", ErrUnknownAPI, r.Key, kmsg.NameForKey(r.Key), r.Version)
-	}
-	p := &programs[r.Key][r.Version]
-	src := r.payload
-	if p.flexible {
-		var err error
-		if src, err = skipTags(src); err != nil {
-			return fmt.Errorf("%s v%d: header: %w", kmsg.NameForKey(r.Key), r.Version, err)
-		}
-	}
-	cost, err := p.walk(src)
+	src, cost, err := r.message()
 	if err != nil {
-		return fmt.Errorf("%s v%d: %w", kmsg.NameForKey(r.Key), r.Version, err)
+		return err
 	}
 	if cost > freeDecoded && r.lease != nil {
 		if err := r.lease.Grow(cost); err != nil {
@@ -42,6 +31,31 @@ func (r *Request) Decode() error {
 	}
 	r.Body = body
 	return nil
+}
+
+// Check returns what would be wrong for Decode, of a request that is passed on as it is.
+func (r *Request) Check() error {
+	_, _, err := r.message()
+	return err
+}
+
+// message returns the bytes of the message behind the header, whole and of an acceptable size, and what its decoded form
+// takes.
+func (r *Request) message() (src []byte, cost int, err error) {
+	if !Decodable(r.Key, r.Version) {
+		return nil, 0, fmt.Errorf("%w: key %d (%s) v%d", ErrUnknownAPI, r.Key, kmsg.NameForKey(r.Key), r.Version)
+	}
+	p := &programs[r.Key][r.Version]
+	src = r.payload
+	if p.flexible {
+		if src, err = skipTags(src); err != nil {
+			return nil, 0, fmt.Errorf("%s v%d: header: %w", kmsg.NameForKey(r.Key), r.Version, err)
+		}
+	}
+	if cost, err = p.walk(src); err != nil {
+		return nil, 0, fmt.Errorf("%s v%d: %w", kmsg.NameForKey(r.Key), r.Version, err)
+	}
+	return src, cost, nil
 }
 
 // privatePayload moves src out of the frame and gives the frame's buffer back. The request remains

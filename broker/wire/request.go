@@ -104,6 +104,31 @@ func ParseRequest(conn *Conn, buf *Buffer, lease *Lease, sink Sink) (*Request, e
 	return r, nil
 }
 
+// Inner parses a request that came in the body of r, as data, on behalf of conn. What r is charged for becomes its own.
+func (r *Request) Inner(conn *Conn, data []byte, sink Sink) (*Request, error) {
+	if r.lease != nil {
+		if err := r.lease.Grow(sizeOf(len(data))); err != nil {
+			return nil, err
+		}
+	}
+	return NewRequest(conn, data, r.lease, sink)
+}
+
+// NewRequest is ParseRequest for a request that no socket has brought: it copies the frame. lease, which may be nil, has
+// been charged for that.
+func NewRequest(conn *Conn, frame []byte, lease *Lease, sink Sink) (*Request, error) {
+	buf := NewBuffer(len(frame))
+	copy(buf.B, frame)
+	r, err := ParseRequest(conn, buf, lease, sink)
+	if err != nil {
+		buf.Release()
+	}
+	return r, err
+}
+
+// Frame is the request as it came, header and all. It is valid until Decode or ReleaseFrame.
+func (r *Request) Frame() []byte { return r.frame.B }
+
 // ReleaseFrame gives a Produce request's frame back before the request is finished: nothing that came
 // out of its Body may be touched afterwards, nor handed to Reply. Other requests merely stop being
 // charged for.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,12 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-const (
-	// departurePoll is how often it is looked at how far a broker has come.
-	departurePoll = time.Second
-	// controllerTries bounds how often the controller is looked for, which an election may move.
-	controllerTries = 10
-)
+// departurePoll is how often it is looked at how far a broker has come.
+const departurePoll = time.Second
 
 // departure is how far a broker has come, as firn broker decommission --json shows it.
 type departure struct {
@@ -74,31 +69,15 @@ A partition whose only replica is on a broker that is down cannot move.`,
 	return cmd
 }
 
-// unregister asks the controller, whoever that is by now.
+// unregister has a broker leave.
 func unregister(ctx context.Context, adm cluster, id int32) error {
 	req := kmsg.NewPtrUnregisterBrokerRequest()
 	req.BrokerID = id
-	var last error
-	for range controllerTries {
-		meta, err := adm.BrokerMetadata(ctx)
-		if err != nil {
-			return err
-		}
-		if meta.Controller >= 0 {
-			resp, err := req.RequestWith(ctx, adm.plain.Broker(int(meta.Controller)))
-			if err != nil {
-				return err
-			}
-			last = brokerError(kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage))
-			if !errors.Is(last, kerr.NotController) {
-				return last
-			}
-		}
-		if err := pause(ctx, departurePoll); err != nil {
-			return err
-		}
+	resp, err := req.RequestWith(ctx, adm.plain)
+	if err != nil {
+		return err
 	}
-	return errors.Join(errors.New("no controller is found"), last)
+	return brokerError(kerr.ErrorForCode(resp.ErrorCode), deref(resp.ErrorMessage))
 }
 
 // awaitDeparture shows how far a broker has come whenever that changes, until it has nothing left.
