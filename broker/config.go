@@ -97,7 +97,17 @@ type Replication struct {
 	MaxWait        time.Duration // replica.fetch.wait.max.ms
 	SocketTimeout  time.Duration // replica.socket.timeout.ms
 	Backoff        time.Duration // replica.fetch.backoff.ms
+	Selector       string        // replica.selector.class
 }
+
+// The classes that Kafka has for choosing the replica a consumer reads from; Firn knows them by their names.
+const (
+	leaderSelector    = "org.apache.kafka.common.replica.LeaderSelector"
+	rackAwareSelector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+)
+
+// rackAware reports whether consumers are sent to followers on their rack.
+func (r Replication) rackAware() bool { return r.Selector == rackAwareSelector }
 
 // Balance is when leadership goes back to the replicas that were meant to lead.
 type Balance struct {

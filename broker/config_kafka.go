@@ -79,7 +79,7 @@ const kafkaOnlyNames = `
 	remote.log.metadata.manager.listener.name remote.log.reader.max.pending.tasks remote.log.reader.threads
 	remote.log.storage.manager.class.name remote.log.storage.manager.class.path remote.log.storage.manager.impl.prefix
 	remote.log.storage.system.enable replica.fetch.min.bytes replica.high.watermark.checkpoint.interval.ms
-	replica.selector.class replica.socket.receive.buffer.bytes replication.quota.window.num
+	replica.socket.receive.buffer.bytes replication.quota.window.num
 	replication.quota.window.size.seconds request.timeout.ms
 	sasl.client.callback.handler.class sasl.enabled.mechanisms sasl.jaas.config sasl.kerberos.kinit.cmd
 	sasl.kerberos.min.time.before.relogin sasl.kerberos.principal.to.local.rules sasl.kerberos.service.name

@@ -166,6 +166,8 @@ func replicationSettings() []Setting {
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.MaxWait })),
 		setting("replica.socket.timeout.ms", "30000", "How long a follower waits for its leader to connect or to answer.",
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.SocketTimeout })),
+		setting("replica.selector.class", "", "Which replica a leader has consumers read from. "+rackAwareSelector+": a follower on the rack that a consumer names, if one is in sync and the leader is not there itself (client.rack, KIP-392). Empty, or "+leaderSelector+": the leader.",
+			checked(rackAwareSelector+", "+leaderSelector+" or nothing", replicaSelector, func(c *Config) *string { return &c.Replication.Selector })),
 		setting("replica.fetch.backoff.ms", "1000", "The longest pause before a follower tries again after an error. The first ones are shorter.",
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.Backoff })),
 	}

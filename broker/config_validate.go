@@ -132,6 +132,11 @@ func clusterName(name string) bool {
 	return len(name) <= 100 && topic.ValidateName(name) == nil
 }
 
+// replicaSelector reports whether v is "" or a class of Kafka's whose part Firn plays.
+func replicaSelector(v string) bool {
+	return v == "" || v == leaderSelector || v == rackAwareSelector
+}
+
 // hostPort reports whether v is "" or host:port.
 func hostPort(v string) bool {
 	if v == "" {

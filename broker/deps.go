@@ -27,7 +27,7 @@ func (b *Broker) adminDeps() api.AdminDeps {
 func (b *Broker) dataDeps() api.DataDeps {
 	return api.DataDeps{
 		Partitions: b.set, Directory: func() api.Directory { return b.store.Image() }, ProducerIDs: b.store,
-		FetchMaxBytes: int(b.cfg.Network.FetchMaxBytes), FetchSessions: b.fetchSessions(),
+		FetchMaxBytes: int(b.cfg.Network.FetchMaxBytes), FetchSessions: b.fetchSessions(), RackAware: b.cfg.Replication.rackAware(),
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,11 @@ import (
 //
 //   - v7: sessions, see fetch_sessions.go. v9: current_leader_epoch. v12: last_fetched_epoch, answered with
 //     diverging_epoch where the logs part. v12 and v16: current_leader and node_endpoints with an error of leadership.
+//   - v11: followers answer, too, up to the high watermark that they know of (KIP-392). With rack_id, and a
+//     replica.selector.class that goes by it, a leader on another rack answers preferred_read_replica, without records:
+//     an in-sync follower on that rack which has the offset and was caught up within the last second. A follower that is
+//     not in sync, cut off, or without the offset sends the client to the leader by the same field, when the wait is over.
+//     Offsets between its high watermark and its log's end wait.
 //   - v13: topic ids. v15: replica_state; v17, v18: fields of followers.
 //   - isolation_level is accepted; without transactions the last stable offset is the high watermark.
 //
@@ -32,8 +38,6 @@ import (
 // what lies below is OFFSET_MOVED_TO_TIERED_STORAGE. Its offset says what it has, on durable topics on its disk.
 // NOT_LEADER_OR_FOLLOWER if it has no replica of the partition, STALE_BROKER_EPOCH if it is not registered in the life it
 // says that it lives. Its sessions have rules of their own, see there.
-//
-// Left out: preferred_read_replica is always -1.
 func init() { register(kmsg.Fetch, 4, 18, (*API).fetch) }
 
 // fetchCall is one Fetch request under way. It is used again for later ones.
@@ -45,6 +49,8 @@ type fetchCall struct {
 	session   *fetchSession
 	joins     func(*partition.Fetch) // join, made once
 	stale     bool                   // a follower that is not registered as it says
+	rack      string                 // where the client says that it stands
+	nearBy    func(int32) bool       // near, made once
 	keys      []fetchKey             // of each part
 	held      []heldPart             // the same of a session, empty without one
 	first     int                    // the part that the answer of a request without a session begins with
@@ -66,9 +72,9 @@ func newFetchCall() *fetchCall {
 	c, _ := fetchCalls.Get().(*fetchCall)
 	if c == nil {
 		c = &fetchCall{}
-		c.fetch.Done, c.joins = c.done, c.join
+		c.fetch.Done, c.joins, c.nearBy = c.done, c.join, c.near
 	}
-	c.fetch.Join = nil
+	c.fetch.Join, c.fetch.Near = nil, nil
 	return c
 }
 
@@ -85,8 +91,11 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 		return
 	}
 	c.session, c.stale, c.fetch.Follower = session, false, nil
+	c.fetch.AnyReplica = body.Version >= 11
 	if isFollower(body) {
 		c.beFollower(body)
+	} else if c.rack = body.Rack; c.rack != "" && a.data.RackAware {
+		c.fetch.Near = c.nearBy
 	}
 	if c.first = 0; session != nil {
 		c.fetch.Join = c.joins
@@ -117,6 +126,16 @@ func (c *fetchCall) beFollower(body *kmsg.FetchRequest) {
 	c.fetch.Follower = c.session.followed(id, epoch)
 }
 
+// near reports whether a broker stands on the client's rack and can be reached from there.
+func (c *fetchCall) near(broker int32) bool {
+	b, ok := c.api.data.Directory().Broker(broker)
+	if !ok || b.Rack != c.rack {
+		return false
+	}
+	_, ok = b.Listener(c.req.Conn.Listener)
+	return ok
+}
+
 // isFollower reports whether a broker asks, or something that says it is one.
 func isFollower(body *kmsg.FetchRequest) bool {
 	id, _ := followerOf(body)
@@ -142,6 +161,7 @@ type asked struct {
 	maxBytes    int32
 	leaderEpoch int32
 	lastEpoch   int32
+	start       int64 // of a follower's log
 }
 
 // addAll adds the partitions of a request without a session, beginning with another one each time: a client that asks
@@ -161,7 +181,7 @@ func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) (first int)
 			t := &body.Topics[i]
 			for j := range t.Partitions {
 				if (n < start) == wrapped {
-					c.add(requestKey(body.Version, t, j), requestAsked(&t.Partitions[j]))
+					c.add(requestKey(body.Version, t, j), requestAsked(&t.Partitions[j]), math.MaxInt64)
 				}
 				n++
 			}
@@ -181,11 +201,14 @@ func requestKey(version int16, t *kmsg.FetchRequestTopic, j int) fetchKey {
 }
 
 func requestAsked(p *kmsg.FetchRequestTopicPartition) asked {
-	return asked{offset: p.FetchOffset, maxBytes: p.PartitionMaxBytes, leaderEpoch: p.CurrentLeaderEpoch, lastEpoch: p.LastFetchedEpoch}
+	return asked{
+		offset: p.FetchOffset, maxBytes: p.PartitionMaxBytes, leaderEpoch: p.CurrentLeaderEpoch, lastEpoch: p.LastFetchedEpoch,
+		start: p.LogStartOffset,
+	}
 }
 
-// add adds a partition to read.
-func (c *fetchCall) add(k fetchKey, want asked) {
+// add adds a partition to read. told is the high watermark that a follower was told.
+func (c *fetchCall) add(k fetchKey, want asked, told int64) {
 	n := len(c.fetch.Parts)
 	if n < cap(c.fetch.Parts) {
 		c.fetch.Parts = c.fetch.Parts[:n+1]
@@ -195,6 +218,7 @@ func (c *fetchCall) add(k fetchKey, want asked) {
 	p := &c.fetch.Parts[n]
 	*p = partition.FetchPart{
 		Offset: want.offset, MaxBytes: int(want.maxBytes), LeaderEpoch: want.leaderEpoch, LastEpoch: want.lastEpoch,
+		Start: want.start, Told: told, Preferred: -1,
 		HighWatermark: -1, LastStable: -1, LogStart: -1, Diverging: partition.EpochEnd{Epoch: -1, End: -1},
 		Extents: p.Extents[:0],
 	}
@@ -249,6 +273,7 @@ func (c *fetchCall) inOrder() []int {
 func (c *fetchCall) answer(p *partition.FetchPart, k fetchKey, h *hints) wire.FetchPartition {
 	out := wire.NewFetchPartition(k.index)
 	out.HighWatermark, out.LastStableOffset, out.LogStartOffset = p.HighWatermark, p.LastStable, p.LogStart
+	out.PreferredReadReplica = p.Preferred
 	out.DivergingEpoch = wire.EpochEnd{Epoch: p.Diverging.Epoch, EndOffset: p.Diverging.End}
 	if c.committed {
 		out.Aborted = noneAborted

@@ -115,7 +115,11 @@ func (d *dataTest) Partition(tp topic.Partition) (*metadata.PartitionState, bool
 }
 
 func (d *dataTest) Broker(id int32) (*metadata.Broker, bool) {
-	return &metadata.Broker{ID: id, Epoch: 11 * int64(id), Listeners: []metadata.Listener{{Name: "PLAINTEXT", Host: "two", Port: 9093}}}, true
+	b := &metadata.Broker{ID: id, Epoch: 11 * int64(id), Listeners: []metadata.Listener{{Name: "PLAINTEXT", Host: "two", Port: 9093}}}
+	if id == 3 {
+		b.Rack = "r3"
+	}
+	return b, true
 }
 
 type keptStarts struct{}

@@ -22,6 +22,8 @@ type DataDeps struct {
 
 	// FetchMaxBytes bounds one Fetch response (fetch.max.bytes); 55 MiB if 0.
 	FetchMaxBytes int
+	// RackAware sends clients that name their rack to a follower there (replica.selector.class).
+	RackAware bool
 	// FetchSessions is how many fetch sessions are kept (max.incremental.fetch.session.cache.slots); 1000 if 0, none
 	// if negative.
 	FetchSessions int

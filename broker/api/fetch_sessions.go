@@ -393,12 +393,16 @@ func (p *sessionPart) Changed() {
 }
 
 // Noted implements partition.Watcher.
-func (p *sessionPart) Noted() {
+func (p *sessionPart) Noted(awaited bool) {
 	s := p.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p.holder == nil && !p.told {
-		p.dueLocked()
+	if p.holder != nil || p.told {
+		return
+	}
+	p.dueLocked()
+	if awaited && s.waits != nil {
+		s.waits.Wake()
 	}
 }
 
@@ -431,7 +435,7 @@ func (s *fetchSession) join(c *fetchCall) {
 		}
 		p.holder = c
 		c.held = append(c.held, heldPart{p, p.named})
-		c.add(p.key, p.asked)
+		c.add(p.key, p.asked, p.hw)
 	}
 	s.due = s.due[:0]
 }
@@ -447,7 +451,7 @@ func (p *heldPart) news(c *fetchCall, read *partition.FetchPart, out *wire.Fetch
 	s := p.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	calls := read.Bytes > 0 || out.ErrorCode != 0 || out.DivergingEpoch.Epoch >= 0
+	calls := read.Bytes > 0 || out.ErrorCode != 0 || out.DivergingEpoch.Epoch >= 0 || out.PreferredReadReplica >= 0
 	if s.follower && calls && p.holder == c && p.named == p.asNamed {
 		p.told = true
 	}

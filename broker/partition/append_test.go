@@ -390,6 +390,7 @@ type flag struct {
 }
 
 func (f *flag) Holds(epoch int64) bool { return f.ok.Load() && f.epoch.Load() == epoch }
+func (f *flag) Valid() bool            { return f.ok.Load() }
 
 func TestAppendWithoutLease(t *testing.T) {
 	lease := &flag{}

@@ -32,6 +32,11 @@ type Fetch struct {
 	Join func(*Fetch)
 	// Follower is the broker that asks as a follower, nil for a client.
 	Follower *Follower
+	// AnyReplica lets followers answer a client, up to the high watermark that they know of (KIP-392).
+	AnyReplica bool
+	// Near, if set, tells whether a broker is as near to the client as it gets. A leader that is not sends the client to
+	// a follower that is. It must not block.
+	Near func(broker int32) bool
 	// Done is called exactly once, perhaps before Set.Fetch returns, with no lock held.
 	Done func(*Fetch)
 
@@ -55,6 +60,8 @@ type FetchPart struct {
 	MaxBytes    int
 	LeaderEpoch int32 // the caller's; -1 for none
 	LastEpoch   int32 // of the last batch the caller has; -1 for none
+	// Of a follower: where its log starts, and the high watermark that it was told.
+	Start, Told int64
 
 	// The outcome. The offsets are -1 if there is an error that keeps them from being known. Extents are the
 	// caller's to release.
@@ -63,6 +70,7 @@ type FetchPart struct {
 	LastStable    int64
 	LogStart      int64
 	Diverging     EpochEnd // -1 and -1 for none
+	Preferred     int32    // the broker that the client is to read from instead, without data; -1 for none
 	Extents       []Extent
 	Bytes         int
 
@@ -72,6 +80,7 @@ type FetchPart struct {
 	caughtUp bool   // for it stands where the log, or what may be read of it, ended
 	more     bool   // the tier read brought less than there is, so waiting would be for nothing
 	noted    bool   // the leader has taken in where the follower is
+	serves   bool   // the follower has clients, which wait for the high watermark
 	seen     uint64 // the replica's visible, or to a follower its appended, when it was read
 	changes  uint64 // the replica's changes when it was read
 	refused  error  // why a tier read failed while the fetch waited; told unless another one brings something
@@ -114,7 +123,7 @@ func (f *Fetch) join() {
 	}
 	for ; f.joined < len(f.Parts); f.joined++ {
 		p := &f.Parts[f.joined]
-		p.fetch, p.given, p.noted = f, p.Err != nil, false
+		p.fetch, p.given, p.noted, p.serves = f, p.Err != nil, false, false
 	}
 }
 
@@ -203,8 +212,8 @@ func (f *Fetch) enter() {
 		w := &f.watches[i]
 		w.Owner = (*fetchWatcher)(f)
 		r.waiters.Lock()
-		r.waiters.listOf(f).add(w, r)
-		if r.changes.Load() != p.changes {
+		r.waiters.listOf(f).add(w, r, f.Follower)
+		if r.changes.Load() != p.changes || p.serves && r.hw.Load() > p.HighWatermark {
 			f.remaining.Store(math.MinInt64 / 2)
 		} else {
 			f.remaining.Add(-int64(r.progress(f).Load() - p.seen))
@@ -273,7 +282,8 @@ func (f *Fetch) read() (enough bool, bytes int) {
 		}
 		p.read(min(p.MaxBytes, f.MaxBytes-bytes), bytes == 0)
 		bytes += p.Bytes
-		if p.Err != nil && !persistent(p.Err) || p.Diverging.Epoch >= 0 || p.more {
+		if p.Err != nil && !persistent(p.Err) || p.Diverging.Epoch >= 0 || p.more || p.Preferred >= 0 && !p.waiting ||
+			p.serves && p.HighWatermark > p.Told {
 			now = true
 		}
 	}
@@ -291,19 +301,30 @@ func persistent(err error) bool {
 func (p *FetchPart) read(limit int, first bool) {
 	r := p.Replica
 	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
-	p.Diverging, p.waiting, p.caughtUp, p.more, p.cold = EpochEnd{Epoch: -1, End: -1}, false, false, false, nil
+	p.Diverging, p.Preferred = EpochEnd{Epoch: -1, End: -1}, -1
+	p.waiting, p.caughtUp, p.more, p.cold = false, false, false, nil
 	// What comes after these are read is made up for when the fetch enters the lists.
 	p.changes, p.seen = r.changes.Load(), r.progress(p.fetch).Load()
-	ro, err := r.leading(p.LeaderEpoch)
-	if err != nil {
+	ro, err := r.roleAt(p.LeaderEpoch)
+	if err == nil && !ro.leads && (p.fetch.Follower != nil || !p.fetch.AnyReplica || ro.leader < 0) {
+		err = ErrNotLeader
+	}
+	switch {
+	case err != nil:
 		p.Err, p.waiting = err, persistent(err)
-		return
-	}
-	if p.fetch.Follower != nil {
+	case p.fetch.Follower != nil:
 		p.readAsFollower(ro, limit, first)
-		return
+	case p.refer(ro):
+	default:
+		p.readAsClient(ro, limit, first)
 	}
-	if p.LastEpoch >= 0 && r.diverges(p) {
+}
+
+// readAsClient reads up to the high watermark, in both tiers.
+func (p *FetchPart) readAsClient(ro *role, limit int, first bool) {
+	r := p.Replica
+	// Above its high watermark a follower's log proves nothing.
+	if p.LastEpoch >= 0 && (ro.leads || p.Offset <= r.hw.Load()) && r.diverges(p) {
 		return
 	}
 	for {
@@ -317,7 +338,7 @@ func (p *FetchPart) read(limit int, first bool) {
 		case p.Offset < local:
 			r.readCold(p, limit, first)
 		case p.Offset >= hw:
-			p.waiting, p.caughtUp = true, true
+			p.waiting, p.caughtUp = true, ro.leads // a follower has to be asked whether it still knows enough
 		case limit > 0 || first:
 			if again := r.readHot(p, hw, limit, first); again {
 				continue

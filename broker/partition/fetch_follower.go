@@ -66,7 +66,7 @@ func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
 	}
 	if !p.noted && p.LeaderEpoch == ro.epoch {
 		p.noted = true
-		r.noteFollower(ro, who, p.Offset, next)
+		p.serves = r.noteFollower(ro, p, next)
 		p.HighWatermark, p.LastStable = r.hw.Load(), r.hw.Load()
 	}
 	switch {
@@ -79,11 +79,13 @@ func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
 	}
 }
 
-// noteFollower takes in that a follower has everything below end, while our log ended at leaderEnd.
-func (r *Replica) noteFollower(ro *role, who *Follower, end, leaderEnd int64) {
-	w := &r.waiters
+// noteFollower takes in that a follower has everything below p's offset, while our log ended at leaderEnd. It reports
+// whether the follower has clients.
+func (r *Replica) noteFollower(ro *role, p *FetchPart, leaderEnd int64) (serves bool) {
+	w, who := &r.waiters, p.fetch.Follower
 	w.Lock()
-	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, end, leaderEnd, r.hw.Load(), who.askedAt())
+	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, p.Offset, leaderEnd, r.hw.Load(), who.askedAt())
+	serves = ro.quorum.starts(who.ID, p.Start)
 	w.Unlock()
 	if moved {
 		var done doneList
@@ -94,6 +96,7 @@ func (r *Replica) noteFollower(ro *role, who *Follower, end, leaderEnd int64) {
 	if joins && r.set.opts.InSync != nil {
 		r.set.opts.InSync.Propose(r)
 	}
+	return serves
 }
 
 // Propose returns the in-sync set that the replica, if it leads, wants to be committed; false if the present one is
@@ -111,7 +114,7 @@ func (r *Replica) Propose(eligible func(Joiner) bool) (Proposal, bool) {
 		if eligible(j) {
 			return true
 		}
-		w.followers.noted() // or it would not ask again by itself
+		w.followers.noted(nil) // or it would not ask again by itself
 		return false
 	})
 	w.Unlock()
@@ -132,6 +135,6 @@ func (r *Replica) Refused(p Proposal) {
 	}
 	r.waiters.Lock()
 	ro.quorum.refused(p)
-	r.waiters.followers.noted() // or they would not ask again by themselves
+	r.waiters.followers.noted(nil) // or they would not ask again by themselves
 	r.waiters.Unlock()
 }

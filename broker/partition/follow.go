@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"firn/segment"
 	"firn/segment/batch"
@@ -10,8 +11,11 @@ import (
 
 // Fetcher is told when a replica that follows has something to say to its leader.
 type Fetcher interface {
-	// Durable says that what r has appended is durable. It does not block and may be called with locks held.
-	Durable(r *Replica)
+	// Moved says that what r has appended is durable, or that its log starts elsewhere. It does not block and may be
+	// called with locks held.
+	Moved(r *Replica)
+	// Heard returns when the leader last answered.
+	Heard() time.Time
 }
 
 // SetFetcher names who fetches for the replica, nil for nobody.
@@ -29,7 +33,7 @@ type Place struct {
 	Leader    int32
 	Offset    int64 // end of its log
 	LastEpoch int32 // of the last batch it has, -1 if it has none
-	LogStart  int64
+	LogStart  int64 // first offset that it can serve, from either tier
 	// Durable says that a power cut would take nothing, or that the topic does not ask for that: only then may the
 	// leader be told of Offset.
 	Durable bool
@@ -45,7 +49,7 @@ func (r *Replica) Place() (Place, bool) {
 	if ro.leads || ro.leader < 0 || r.failure() != nil {
 		return Place{}, false
 	}
-	p := Place{Epoch: ro.epoch, Leader: ro.leader, Offset: r.log.Next(), LastEpoch: r.log.LastEpoch(), LogStart: r.log.Start()}
+	p := Place{Epoch: ro.epoch, Leader: ro.leader, Offset: r.log.Next(), LastEpoch: r.log.LastEpoch(), LogStart: r.logStart()}
 	head := r.head.Load()
 	p.Anew = archived(head) && head.TierEnd > p.Offset && r.empty()
 	p.Durable = !r.config.Load().Flush.Durable() || r.log.Durable() >= p.Offset
@@ -208,6 +212,7 @@ func (r *Replica) cutLocked() {
 		r.hw.Store(next)
 		r.log.SetHighWatermark(next)
 	}
+	r.changedLocked()
 }
 
 // startAnewLocked throws the log away and begins it at an offset.

@@ -182,6 +182,15 @@ func (r *Replica) LeaderEpoch() (epoch, leader int32, leads bool) {
 
 // leading returns the role if the replica leads and the caller's leader epoch, -1 for none, is the same.
 func (r *Replica) leading(epoch int32) (*role, error) {
+	ro, err := r.roleAt(epoch)
+	if err == nil && !ro.leads {
+		return nil, ErrNotLeader
+	}
+	return ro, err
+}
+
+// roleAt returns the role if the caller's leader epoch, -1 for none, is the same.
+func (r *Replica) roleAt(epoch int32) (*role, error) {
 	if err := r.failure(); err != nil {
 		return nil, err
 	}
@@ -191,8 +200,6 @@ func (r *Replica) leading(epoch int32) (*role, error) {
 		return nil, fmt.Errorf("%w: %d, now %d", ErrFencedEpoch, epoch, ro.epoch)
 	case epoch >= 0 && epoch > ro.epoch:
 		return nil, fmt.Errorf("%w: %d, now %d", ErrUnknownEpoch, epoch, ro.epoch)
-	case !ro.leads:
-		return nil, ErrNotLeader
 	}
 	return ro, nil
 }

@@ -16,10 +16,13 @@ func (r *Replica) maintain(now time.Time) time.Duration {
 		return interval
 	}
 	r.producers.expire(now.Add(-r.set.opts.ProducerExpiry).UnixMilli())
-	conf := r.config.Load()
+	conf, start := r.config.Load(), r.log.Start()
 	r.followLogStart()
 	r.rollByAge(conf, now)
 	r.retain(conf, now)
+	if r.log.Start() != start {
+		r.tellFetcher()
+	}
 	return min(interval, r.untilRoll(conf, now), r.untilExpiry(conf, now))
 }
 

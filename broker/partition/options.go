@@ -104,6 +104,8 @@ type Lease interface {
 	// Holds reports whether the registration of that broker epoch provably still stands. It is asked at every
 	// acknowledgement for which that matters and must be cheap.
 	Holds(epoch int64) bool
+	// Valid reports whether any registration of the broker provably stands. It must be as cheap.
+	Valid() bool
 }
 
 // InSync commits what leaders propose.

@@ -28,10 +28,12 @@ type quorum struct {
 type follower struct {
 	id          int32
 	brokerEpoch int64     // in its newest fetch
+	start       int64     // start of its log
 	end         int64     // end of what it has, on durable topics on its disk; -1 is unknown
 	fetched     time.Time // when it last asked
 	leaderEnd   int64     // where our log ended then
 	caughtUp    time.Time // the last time of which it is known to have had all that there was then
+	serves      bool      // clients were sent to it
 	by          *Follower // whose every fetch asks for this partition too, without naming it; nil for none
 }
 

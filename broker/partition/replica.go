@@ -237,8 +237,13 @@ func (r *Replica) onDurable(int64) {
 	r.advance(&done)
 	r.notifyUpload()
 	done.complete()
+	r.tellFetcher()
+}
+
+// tellFetcher has the leader told where the replica is.
+func (r *Replica) tellFetcher() {
 	if f := r.fetcher.Load(); f != nil {
-		(*f).Durable(r)
+		(*f).Moved(r)
 	}
 }
 
@@ -263,8 +268,8 @@ func (r *Replica) shut(err error) {
 func (r *Replica) noteFetches() {
 	r.waiters.Lock()
 	defer r.waiters.Unlock()
-	r.waiters.fetches.noted()
-	r.waiters.followers.noted()
+	r.waiters.fetches.noted(nil)
+	r.waiters.followers.noted(nil)
 }
 
 func (r *Replica) wakeFetches() {

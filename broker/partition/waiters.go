@@ -106,7 +106,7 @@ func (r *Replica) raiseHighWatermarkLocked(hw int64) {
 	if raised {
 		r.hw.Store(hw)
 		r.log.SetHighWatermark(hw)
-		w.followers.noted()
+		w.followers.noted(r.role.Load().quorum)
 	}
 	switch written, ok := w.commits.pop(hw); {
 	case ok:

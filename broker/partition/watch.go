@@ -9,8 +9,8 @@ type Watcher interface {
 	Grown(n int64) (on bool)
 	// Changed says that a read may end in another way than before, for any other reason. It ends the watch.
 	Changed()
-	// Noted says that the high watermark or the log start has moved, which nobody waits for.
-	Noted()
+	// Noted says that the high watermark or the log start has moved, which nobody waits for, unless awaited is set.
+	Noted(awaited bool)
 }
 
 // Watch is the standing interest of somebody who has read all there was of a partition: it costs nothing until there is
@@ -20,6 +20,7 @@ type Watch struct {
 
 	at         atomic.Pointer[Replica] // nil while it is not set; that replica's waiters guard the rest
 	list       *watchList
+	who        *Follower // nil for a client
 	stands     *Follower // whose fetches ask for the partition without naming it, nil for none
 	next, prev *Watch
 }
@@ -38,7 +39,7 @@ func (w *Watch) Set(p *FetchPart) bool {
 		r.hw.Load() != p.HighWatermark || r.startAbove(r.log.Start()) != p.LogStart {
 		return false
 	}
-	r.waiters.listOf(p.fetch).add(w, r)
+	r.waiters.listOf(p.fetch).add(w, r, p.fetch.Follower)
 	if ro := r.role.Load(); p.noted && ro.leads && ro.quorum.stand(p.fetch.Follower) {
 		w.stands = p.fetch.Follower
 	}
@@ -63,9 +64,9 @@ type watchList struct {
 	head *Watch
 }
 
-func (l *watchList) add(w *Watch, r *Replica) {
+func (l *watchList) add(w *Watch, r *Replica, who *Follower) {
 	w.at.Store(r)
-	w.list, w.prev, w.next = l, nil, l.head
+	w.list, w.who, w.prev, w.next = l, who, nil, l.head
 	if l.head != nil {
 		l.head.prev = w
 	}
@@ -84,7 +85,7 @@ func (l *watchList) remove(w *Watch) {
 	if ro := w.at.Load().role.Load(); w.stands != nil && ro.leads {
 		ro.quorum.unstand(w.stands)
 	}
-	w.list, w.stands, w.prev, w.next = nil, nil, nil, nil
+	w.list, w.who, w.stands, w.prev, w.next = nil, nil, nil, nil, nil
 	w.at.Store(nil)
 }
 
@@ -107,9 +108,10 @@ func (l *watchList) changed() {
 	}
 }
 
-func (l *watchList) noted() {
+// noted tells of what nobody waits for, but for followers with clients if q, which knows them, is not nil.
+func (l *watchList) noted(q *quorum) {
 	for w := l.head; w != nil; w = w.next {
-		w.Owner.Noted()
+		w.Owner.Noted(q != nil && w.who != nil && q.serves(w.who.ID))
 	}
 }
 
@@ -128,4 +130,8 @@ func (f *fetchWatcher) Grown(n int64) bool {
 func (f *fetchWatcher) Changed() { (*Fetch)(f).wake() }
 
 // Noted implements Watcher.
-func (*fetchWatcher) Noted() {}
+func (f *fetchWatcher) Noted(awaited bool) {
+	if awaited {
+		(*Fetch)(f).wake()
+	}
+}

@@ -16,7 +16,7 @@ type heard struct {
 
 func (h *heard) Grown(n int64) bool { h.grown += n; return h.stays }
 func (h *heard) Changed()           { h.changed++ }
-func (h *heard) Noted()             { h.noted++ }
+func (h *heard) Noted(bool)         { h.noted++ }
 
 // read reads a partition without waiting.
 func readAt(g *rig, p FetchPart) *waitingFetch {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"firn/broker/partition"
@@ -19,6 +20,7 @@ type fetcher struct {
 	ctx    context.Context //nolint:containedctx // the life of its goroutine
 	cancel context.CancelFunc
 	wake   chan struct{} // something was marked
+	heard  atomic.Int64  // when the leader last answered, Unix nanoseconds
 
 	mu struct {
 		sync.Mutex
@@ -101,8 +103,11 @@ func (f *fetcher) remove(tp topic.Partition) int {
 	return len(f.mu.follows)
 }
 
-// Durable implements partition.Fetcher.
-func (p *follow) Durable(*partition.Replica) { p.fetcher.mark(p) }
+// Moved implements partition.Fetcher.
+func (p *follow) Moved(*partition.Replica) { p.fetcher.mark(p) }
+
+// Heard implements partition.Fetcher.
+func (p *follow) Heard() time.Time { return time.Unix(0, p.fetcher.heard.Load()) }
 
 func (f *fetcher) mark(p *follow) {
 	f.mu.Lock()

@@ -165,6 +165,8 @@ func (s *session) look(p *follow) {
 		return
 	case p.named && at.Epoch != p.place.Epoch:
 		p.say, p.retryAt, p.pause = true, time.Time{}, 0
+	case p.named && at.LogStart > p.place.LogStart:
+		p.say = true // the leader sends clients here by it
 	}
 	switch {
 	case at.Anew && p.list == inNone:

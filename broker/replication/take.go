@@ -32,6 +32,7 @@ func (s *session) take(a answer) error {
 		return fmt.Errorf("%w: session %d, was %d", wire.ErrAnswer, resp.SessionID, s.id)
 	}
 	s.id = resp.SessionID
+	s.f.heard.Store(time.Now().UnixNano())
 	s.f.all.met.fetches.Inc()
 	for i := range resp.Topics {
 		t := &resp.Topics[i]

@@ -41,6 +41,7 @@ func (c *trio) newRig(gap time.Duration) *crashRig {
 	o := drive.Options{
 		Bootstrap: c.Bootstrap(), Topic: "kill", Partitions: killPartitions, Group: "killed", Seed: seed,
 		Producers: 3, RecordBytes: 3000, Gap: gap, Readers: 1, Members: 2, Lifetime: 5 * time.Second,
+		Racks: c.Racks(),
 	}
 	r := &crashRig{t: c.t, p: c.Brokers[0], rng: rand.New(rand.NewPCG(seed, 0)), d: drive.Start(o)}
 	c.t.Cleanup(func() { _, _ = r.d.Close() })

@@ -57,7 +57,7 @@ func Start(tb testing.TB, o Options) *Cluster {
 	c := &Cluster{tb: tb, Etcd: kvtest.StartEtcd(tb)}
 	for id := range o.Brokers {
 		settings := append([]string{
-			"node.id=" + strconv.Itoa(id+1), "broker.session.timeout.ms=" + strconv.FormatInt(SessionTimeout.Milliseconds(), 10),
+			"node.id=" + strconv.Itoa(id+1), "broker.rack=" + Rack(id+1), "replica.selector.class=" + selector, "broker.session.timeout.ms=" + strconv.FormatInt(SessionTimeout.Milliseconds(), 10),
 		}, o.Settings...)
 		if o.Each != nil {
 			settings = append(settings, o.Each(c)...)
@@ -89,6 +89,21 @@ func (c *Cluster) connect(opts ...kgo.Opt) {
 	}
 	c.tb.Cleanup(cl.Close)
 	c.Admin = kadm.NewClient(cl)
+}
+
+// selector has consumers that say where they stand read from there.
+const selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
+
+// Rack is where a broker stands: each on a rack of its own.
+func Rack(id int) string { return "rack-" + strconv.Itoa(id) }
+
+// Racks is the racks of all brokers, and "" for nowhere.
+func (c *Cluster) Racks() []string {
+	all := []string{""}
+	for id := range c.Brokers {
+		all = append(all, Rack(id+1))
+	}
+	return all
 }
 
 // Bootstrap is the addresses of all brokers, dead ones included.

@@ -76,11 +76,15 @@ func (l *life) granted(id metadata.LeaseID) {
 	l.leases = append(l.leases, id)
 }
 
+// rack is where the broker stands, and some clients.
+func (m *machine) rack() string { return fmt.Sprintf("r%d", m.id) }
+
 // settings of every broker: short times, as a second costs what happens in it.
 func (m *machine) settings() map[string]string {
 	return map[string]string{
-		"node.id": strconv.Itoa(int(m.id)), "broker.rack": fmt.Sprintf("r%d", m.id), "cluster.name": clusterName,
-		"listeners": "PLAINTEXT://" + m.host + ":9092", "http.listen": "none", "log.dirs": strings.Join(m.dirs, ","),
+		"node.id": strconv.Itoa(int(m.id)), "broker.rack": m.rack(), "cluster.name": clusterName,
+		"replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+		"listeners":              "PLAINTEXT://" + m.host + ":9092", "http.listen": "none", "log.dirs": strings.Join(m.dirs, ","),
 		"etcd.endpoints": "kv:2379", "tier.url": "file:///sim", "auto.create.topics.enable": "false",
 		"broker.session.timeout.ms": "3000", "replica.lag.time.max.ms": "2000", "replica.fetch.backoff.ms": "300",
 		"replica.socket.timeout.ms": "2000", "num.replica.fetchers": "1",

@@ -258,11 +258,15 @@ func (s *sim) begin() error {
 	if err := s.awaitInSync(); err != nil {
 		return err
 	}
+	racks := []string{""}
+	for _, m := range s.machines {
+		racks = append(racks, m.rack())
+	}
 	for i, w := range s.workloads {
 		s.drivers = append(s.drivers, drive.Start(drive.Options{
 			Bootstrap: s.bootstrap(), Topic: w.name, Partitions: partitions, Group: "g-" + w.name,
 			Producers: 2, Readers: 1, Members: 2 - i, Gap: 200 * time.Millisecond, RecordBytes: 600,
-			Lifetime: 8 * time.Second, Session: 1500 * time.Millisecond, Seed: s.seed + uint64(i), Client: s.clientOpts(), Lines: s.lines(w.name),
+			Lifetime: 8 * time.Second, Session: 1500 * time.Millisecond, Seed: s.seed + uint64(i), Client: s.clientOpts(), Racks: racks, Lines: s.lines(w.name),
 		}))
 	}
 	if s.churns {

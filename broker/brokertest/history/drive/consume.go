@@ -119,7 +119,7 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 // committedEnds is the offset after the highest of each partition that consumers could read, acknowledged or not.
 func (d *Driver) committedEnds(ctx context.Context) ([]int64, error) {
 	want := d.ends()
-	cl, err := franz{&d.o}.client(ctx)
+	cl, err := franz{o: &d.o}.client(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ const copyBytes = 4 << 20
 // ReadCopy reads what one broker has of every partition up to its high watermark, as a consumer does for which that copy is the
 // nearest. The history then holds it against what all others saw. It tries until ctx ends.
 func (d *Driver) ReadCopy(ctx context.Context, broker int32) error {
-	cl, err := franz{&d.o}.client(ctx, kgo.MaxVersions(kversion.V3_0_0())) // topics by name
+	cl, err := franz{o: &d.o}.client(ctx, kgo.MaxVersions(kversion.V3_0_0())) // topics by name
 	if err != nil {
 		return err
 	}

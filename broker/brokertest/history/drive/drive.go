@@ -34,6 +34,9 @@ type Options struct {
 	Readers   int // each reads all partitions, from positions of its own choosing
 	Members   int // each reads what the group gives it and commits that
 
+	// Racks are where consumers say that they stand, one after the other in turn; with none they do not say.
+	Racks []string
+
 	Gap         time.Duration // between two records of one producer; with 0 there is none
 	RecordBytes int           // at most, beside a head of 16
 	// Lifetime is the mean of clients, which then crash, or end well, and begin anew as other processes; with 0 they live
@@ -81,7 +84,7 @@ func Start(o Options) *Driver {
 	}
 	d := &Driver{o: o, rec: history.NewRecorder(names, o.Lines)}
 	if o.Library == nil {
-		d.o.Library = franz{&d.o}
+		d.o.Library = franz{&d.o, &atomic.Int32{}}
 	}
 	d.mu.next = make([]int64, o.Partitions)
 	producing, stopProducing := context.WithCancel(context.Background())

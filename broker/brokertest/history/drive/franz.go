@@ -17,7 +17,10 @@ import (
 )
 
 // franz is franz-go.
-type franz struct{ o *Options }
+type franz struct {
+	o    *Options
+	turn *atomic.Int32 // of racks
+}
 
 var _ Library = franz{}
 
@@ -32,6 +35,18 @@ func (f franz) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
 	return cl, nil
+}
+
+// recheck is how soon a consumer asks the leader again whom it should read from: it would keep to a broker that has died
+// for as long.
+const recheck = time.Second
+
+// consumer makes a client that says where it stands.
+func (f franz) consumer(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	if n := len(f.o.Racks); n > 0 {
+		opts = append(opts, kgo.Rack(f.o.Racks[int(f.turn.Add(1))%n]), kgo.RecheckPreferredReplicaInterval(recheck))
+	}
+	return f.client(ctx, opts...)
 }
 
 // Producer implements Library.
@@ -63,7 +78,7 @@ func (f franz) Consumer(ctx context.Context, from []int64) (Consumer, error) {
 	for p, o := range from {
 		at[int32(p)] = kgo.NewOffset().At(o)
 	}
-	cl, err := f.client(ctx, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{f.o.Topic: at}), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+	cl, err := f.consumer(ctx, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{f.o.Topic: at}), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(pollWait))
 	return franzConsumer{cl}, err
 }
@@ -88,7 +103,7 @@ func (c franzConsumer) Poll(ctx context.Context, max int) (rs []Record, err erro
 func (f franz) Member(ctx context.Context, rejoin func() (begin func(map[int32]int64))) (Member, error) {
 	m := &franzMember{o: f.o}
 	var begin atomic.Pointer[func(map[int32]int64)] // for the client's next positions
-	cl, err := f.client(ctx, kgo.ConsumerGroup(f.o.Group), kgo.ConsumeTopics(f.o.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+	cl, err := f.consumer(ctx, kgo.ConsumerGroup(f.o.Group), kgo.ConsumeTopics(f.o.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(f.o.Session), kgo.HeartbeatInterval(f.o.Session/10), kgo.RebalanceTimeout(2*f.o.Session),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(pollWait), kgo.WithHooks(&m.tries),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { // and then the client asks for what is committed

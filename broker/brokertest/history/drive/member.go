@@ -61,7 +61,7 @@ func (d *Driver) commit(m Member, process int32, next map[int32]int64) {
 
 // observe looks at what the group has committed.
 func (d *Driver) observe(_ context.Context, l *lifetime) error {
-	cl, err := franz{&d.o}.client(l.ends)
+	cl, err := franz{o: &d.o}.client(l.ends)
 	if err != nil {
 		return err
 	}
