@@ -291,7 +291,7 @@ var plants = []plant{
 				"func idOf(name string) (id topic.ID) {\n\tcopy(id[:], name+\"0123456789abcdef\")\n\treturn id\n}\n\nfunc tooMany(n int) error {\n",
 			},
 		},
-		by: []judge{simulated(25)},
+		by: []judge{tested("./broker/controller", "TestDeleteTopics")},
 	},
 	{
 		name: "readers see what is not committed", hazard: "H15",
