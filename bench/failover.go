@@ -106,33 +106,21 @@ func (s *Suite) killLeader(ctx context.Context, t *trio, sec *Section, judged, b
 		return err
 	}
 	defer func() { _, _ = plain.stop() }()
-	var others []*foreign
-	for _, name := range slices.Sorted(maps.Keys(s.Beside)) {
-		f, err := startForeign(ctx, name, s.Beside[name], &paceCommand{
-			Op: "pace", Topic: beside.Topic, N: beside.Partitions, Millis: beside.Gap.Milliseconds(), Time: s.Cluster.Foreign.Milliseconds(),
-		}, t.cluster)
-		if err != nil {
-			return err
+	others, err := s.startBeside(ctx, t, beside)
+	defer func() {
+		for _, f := range others {
+			f.kill()
 		}
-		defer f.kill()
-		others = append(others, f)
-	}
-	if len(others) > 0 {
-		if err := sleep(ctx, foreignStart); err != nil {
-			return err
-		}
+	}()
+	if err != nil {
+		return err
 	}
 	w, err := watchKeys(ctx, t.endpoint, deadLeader)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	logged := make(map[*node]int64)
-	for _, n := range t.brokers {
-		if fi, err := os.Stat(n.log); err == nil {
-			logged[n] = fi.Size()
-		}
-	}
+	logged := logSizes(t.brokers)
 	victim := t.brokers[deadLeader-1]
 	killed := time.Now()
 	victim.kill()
@@ -150,9 +138,9 @@ func (s *Suite) killLeader(ctx context.Context, t *trio, sec *Section, judged, b
 	if err != nil {
 		return err
 	}
-	expired, elected := w.seen()
-	if expired.IsZero() || elected.IsZero() {
-		return errors.New("no end of a lease and no election were seen in etcd")
+	expired, elected, err := w.seen()
+	if err != nil {
+		return err
 	}
 	led, err := lastLeads(t.brokers, logged, killed)
 	if err != nil {
@@ -173,17 +161,29 @@ func (s *Suite) killLeader(ctx context.Context, t *trio, sec *Section, judged, b
 		}
 		after(f.name+" with its defaults, last ack", at)
 	}
-	if err := victim.again(ctx); err != nil {
+	if err := t.bringBack(ctx, victim, judged, beside); err != nil {
 		return err
-	}
-	for _, l := range []*Steady{judged, beside} {
-		if err := t.awaitInSync(ctx, l.Topic, l.Partitions, trioSize); err != nil {
-			return err
-		}
 	}
 	_, err1 := load.stop()
 	_, err2 := plain.stop()
 	return errors.Join(err1, err2)
+}
+
+// startBeside starts the clients of other languages.
+func (s *Suite) startBeside(ctx context.Context, t *trio, beside *Steady) (others []*foreign, err error) {
+	for _, name := range slices.Sorted(maps.Keys(s.Beside)) {
+		f, err := startForeign(ctx, name, s.Beside[name], &paceCommand{
+			Op: "pace", Topic: beside.Topic, N: beside.Partitions, Millis: beside.Gap.Milliseconds(), Time: s.Cluster.Foreign.Milliseconds(),
+		}, t.cluster)
+		if err != nil {
+			return others, err
+		}
+		others = append(others, f)
+	}
+	if len(others) == 0 {
+		return nil, nil
+	}
+	return others, sleep(ctx, foreignStart)
 }
 
 func partitionList(n int) []int32 {
@@ -248,16 +248,43 @@ func watchKeys(ctx context.Context, endpoint string, broker int) (*keyWatch, err
 // broker is back.
 const electionWindow = 10 * time.Second
 
-func (w *keyWatch) seen() (expired, elected time.Time) {
+func (w *keyWatch) seen() (expired, elected time.Time, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.expired, w.elected
+	if w.expired.IsZero() || w.elected.IsZero() {
+		err = errors.New("no end of a lease and no election were seen in etcd")
+	}
+	return w.expired, w.elected, err
 }
 
 func (w *keyWatch) close() {
 	w.cancel()
 	<-w.done
 	_ = w.cl.Close()
+}
+
+// bringBack starts a killed broker again, and waits until all of the loads' topics are in sync.
+func (t *trio) bringBack(ctx context.Context, victim *node, loads ...*Steady) error {
+	if err := victim.again(ctx); err != nil {
+		return err
+	}
+	for _, l := range loads {
+		if err := t.awaitInSync(ctx, l.Topic, l.Partitions, trioSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// logSizes is how long the brokers' logs are.
+func logSizes(brokers []*node) map[*node]int64 {
+	sizes := make(map[*node]int64)
+	for _, n := range brokers {
+		if fi, err := os.Stat(n.log); err == nil {
+			sizes[n] = fi.Size()
+		}
+	}
+	return sizes
 }
 
 // lastLeads finds in the brokers' logs when the last replica began to lead, after a time. logged is how long each log was.
