@@ -164,9 +164,7 @@ func (s *Suite) killLeader(ctx context.Context, t *trio, sec *Section, judged, b
 	if err := t.bringBack(ctx, victim, judged, beside); err != nil {
 		return err
 	}
-	_, err1 := load.stop()
-	_, err2 := plain.stop()
-	return errors.Join(err1, err2)
+	return errors.Join(load.err(), plain.err())
 }
 
 // startBeside starts the clients of other languages.
