@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"firn/metadata/topic"
 	"firn/segment"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // host is a broker as far as it hosts partitions: it follows the metadata and serves nobody.
@@ -24,6 +26,7 @@ type host struct {
 	server *memkv.Server
 	kv     *memkv.Client
 	mem    *vfs.Mem
+	faults faultfs.Injector // of its disk
 	disk   *segment.Disk
 	b      *Broker
 }
@@ -32,7 +35,7 @@ func startHost(t *testing.T, server *memkv.Server, id int32, mem *vfs.Mem) *host
 	t.Helper()
 	h := &host{t: t, server: server, kv: server.Dial(), mem: mem}
 	var err error
-	if h.disk, err = segment.OpenDisk(segment.DiskOptions{FS: mem, Dir: "/data", BrokerID: id}); err != nil {
+	if h.disk, err = segment.OpenDisk(segment.DiskOptions{FS: faultfs.Wrap(mem, &h.faults), Dir: "/data", BrokerID: id}); err != nil {
 		t.Fatal(err)
 	}
 	store, err := metadata.Open(t.Context(), h.kv, metadata.Options{})
@@ -180,6 +183,31 @@ func TestDeletionIsConfirmedThroughCrashes(t *testing.T) {
 			other.stop()
 		})
 	}
+}
+
+// What cannot be deleted for now is not confirmed, and is once it could be.
+func TestNothingIsConfirmedThatIsStillHeld(t *testing.T) {
+	h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+	defer h.stop()
+	keys, tp := h.b.store.Keys(), topic.Partition{ID: topic.NewID()}
+	record := metadata.Topic{ID: tp.ID, Name: "t", Partitions: 1, ReplicationFactor: 1}
+	h.write(keys.PutTopic(&record), keys.PutPartition(&metadata.PartitionState{
+		Partition: tp, Leader: 1, LeaderBrokerEpoch: h.b.lease.Epoch(), LeaderEpoch: 1, ISR: []int32{1}, LastKnownLeader: -1, Replicas: []int32{1},
+	}))
+	eventually(t, "it hosts the topic", func() bool { return h.b.set.Get(tp) != nil })
+	h.b.applier.rec.settle()
+	tried := make(chan struct{}, 100)
+	h.faults.Add(faultfs.Rule{Op: faultfs.Rename, Glob: "*-0", Times: 1, Err: syscall.ENOSPC, Do: func(faultfs.Op, string) { tried <- struct{}{} }})
+	record.State = metadata.TopicDeleting
+	h.write(keys.PutTopic(&record))
+	<-tried
+	h.b.applier.rec.settle()
+	h.b.applier.releases.settle()
+	if refs, err := h.disk.Partitions(); err != nil || len(refs) != 1 || len(released(h, tp.ID)) > 0 {
+		t.Fatalf("%v are held, %v; released by %v", refs, err, released(h, tp.ID))
+	}
+	h.b.applier.releases.mark(tp.ID) // it would be after a while
+	eventually(t, "it has confirmed", func() bool { return slices.Equal(released(h, tp.ID), []int32{1}) })
 }
 
 // releases reports whether a call writes a topic's record.
