@@ -297,6 +297,9 @@ func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
 	}
 	if err := a.b.set.Remove(tp); err != nil {
 		a.log.Error("remove partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
+		if deleted {
+			a.releases.markAfter(tp.ID, releaseRetry) // which has it tried again
+		}
 	} else if deleted {
 		a.releases.mark(tp.ID)
 	}
