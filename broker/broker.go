@@ -371,7 +371,7 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 	}
 	for _, d := range b.disks {
 		epoch, clean := d.LastBrokerEpoch()
-		reg.Disks = append(reg.Disks, metadata.DiskFacts{ID: d.ID(), Epoch: max(epoch, 0), Clean: clean})
+		reg.Disks = append(reg.Disks, metadata.DiskFacts{ID: d.ID(), Epoch: max(epoch, 0), Clean: clean, Failed: d.Failed()})
 	}
 	err := b.onceReached(ctx, func() (err error) {
 		b.lease, err = b.store.Register(ctx, reg, metadata.LeaseOptions{

@@ -129,7 +129,7 @@ func (l *Lease) enter(ctx context.Context) (registered, error) {
 		return r, l.leave(ctx, r, err)
 	}
 	for i := range l.reg.Disks {
-		l.reg.Disks[i].Epoch = r.epoch // what a registration in place will say
+		l.reg.Disks[i].Epoch, l.reg.Disks[i].Failed = r.epoch, false // what a registration in place will say
 	}
 	l.mu.Lock()
 	l.mu.lease = r.lease

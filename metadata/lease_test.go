@@ -401,6 +401,7 @@ func TestLossOf(t *testing.T) {
 		{"clean stop, other boot", node, "other", []metadata.DiskFacts{d(1, 100, true), d(2, 100, true)}, metadata.LossNone},
 		{"one disk not clean, other boot", node, "other", []metadata.DiskFacts{d(1, 100, true), d(2, 100, false)}, metadata.LossRelaxed},
 		{"boot unknown", node, "", []metadata.DiskFacts{d(1, 100, false), d(2, 100, false)}, metadata.LossRelaxed},
+		{"disk failed, same boot", node, "boot", []metadata.DiskFacts{d(1, 100, false), {ID: metadata.UUID{2}, Epoch: 100, Failed: true}}, metadata.LossRelaxed},
 		{"disk missing", node, "boot", []metadata.DiskFacts{d(1, 100, true)}, metadata.LossAll},
 		{"disk replaced", node, "boot", []metadata.DiskFacts{d(1, 100, true), d(3, 0, true)}, metadata.LossAll},
 		{"old copy of a disk", node, "boot", []metadata.DiskFacts{d(1, 100, true), d(2, 99, true)}, metadata.LossAll},

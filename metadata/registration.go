@@ -25,6 +25,9 @@ type DiskFacts struct {
 	ID    UUID
 	Epoch int64 // the broker epoch its meta file holds; 0 for a new disk
 	Clean bool  // its CLEAN mark stands: everything reached the disk before the last stop
+	// Failed says that an earlier run ended its use for an error of it, after which the page cache cannot be trusted: that
+	// counts as another boot.
+	Failed bool
 }
 
 func (r *Registration) diskIDs() []UUID {
@@ -44,15 +47,15 @@ func lossOf(node *Node, reg *Registration) Loss {
 	for _, d := range reg.Disks {
 		here[d.ID] = d
 	}
-	clean := true
+	clean, failed := true, false
 	for _, id := range node.Disks {
 		d, ok := here[id]
 		if !ok || d.Epoch < node.LastEpoch {
 			return LossAll // replaced, or an old copy
 		}
-		clean = clean && d.Clean
+		clean, failed = clean && d.Clean, failed || d.Failed
 	}
-	if !clean && (reg.BootID == "" || reg.BootID != node.BootID) {
+	if failed || !clean && (reg.BootID == "" || reg.BootID != node.BootID) {
 		return LossRelaxed
 	}
 	return LossNone

@@ -34,6 +34,7 @@ type Disk struct {
 
 	meta       meta
 	clean      bool // the run before ended in order
+	failed     bool // an earlier run took the disk offline; until SetBrokerEpoch
 	sealed     openSegments
 	committer  committer
 	checkpoint checkpointer
@@ -103,6 +104,12 @@ func (d *Disk) load(o DiskOptions) error {
 		return err
 	}
 	d.touched.Store(!d.clean)
+	switch _, err := d.fs.Stat(d.file(failedName)); {
+	case err == nil:
+		d.failed = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	if err := settle(d.fs, d.dir, d.clean); err != nil {
 		return err
 	}
@@ -128,8 +135,12 @@ func (d *Disk) Dir() string { return d.dir }
 // run ended in order. If it did not, the disk may have lost what was appended but not durable.
 func (d *Disk) LastBrokerEpoch() (epoch int64, clean bool) { return d.meta.epoch, d.clean }
 
-// SetBrokerEpoch records this run's broker epoch durably. It must be called before the first Append of
-// a run.
+// Failed tells whether an earlier run has taken the disk offline for an error, since when no registration was made with
+// it: what was appended but not durable may be lost, also in the same boot. It is for use before SetBrokerEpoch.
+func (d *Disk) Failed() bool { return d.failed }
+
+// SetBrokerEpoch records this run's broker epoch durably, and that a failure of an earlier one has been told. It must
+// be called before the first Append of a run.
 func (d *Disk) SetBrokerEpoch(epoch int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -139,6 +150,12 @@ func (d *Disk) SetBrokerEpoch(epoch int64) error {
 		return d.judge(fmt.Errorf("set broker epoch: %w", err))
 	}
 	d.mu.epoch = epoch
+	if d.failed {
+		if err := d.forgetFailure(); err != nil {
+			return err
+		}
+		d.failed = false
+	}
 	if d.touched.Load() {
 		return nil
 	}

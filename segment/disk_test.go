@@ -70,6 +70,40 @@ func TestDiskOfAnother(t *testing.T) {
 	}
 }
 
+// TestFailureIsToldOnce: what a failed sync has dropped from the page cache is a loss in the same boot, too, so the run
+// after it has to know, until the cluster does.
+func TestFailureIsToldOnce(t *testing.T) {
+	mem := vfs.NewMem()
+	var inject faultfs.Injector
+	d := openDisk(t, faultfs.Wrap(mem, &inject))
+	if d.Failed() {
+		t.Error("a new disk has failed")
+	}
+	if err := d.SetBrokerEpoch(1); err != nil {
+		t.Fatal(err)
+	}
+	l := openLog(t, d, Options{Settings: Settings{FlushInterval: time.Hour}})
+	fill(t, l, 10, 5, 10)
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Err: errDisk})
+	if err := l.sync(); !errors.Is(err, ErrOffline) {
+		t.Fatalf("sync: %v", err)
+	}
+	_ = d.Close(false)
+	for i, want := range []bool{true, true, false} {
+		mem = mem.KillClone()
+		d := openDisk(t, mem)
+		if d.Failed() != want {
+			t.Errorf("run %d after the failure: failed %v, want %v", i+1, d.Failed(), want)
+		}
+		if i == 1 { // the first one did not get as far as registering
+			if err := d.SetBrokerEpoch(2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = d.Close(false)
+	}
+}
+
 func TestCleanStop(t *testing.T) {
 	mem := vfs.NewMem()
 	run := func(epoch int64, append, clean bool) (lastEpoch int64, wasClean bool) {

@@ -26,6 +26,7 @@ func (d *Disk) fail(err error) error {
 	}
 	d.metrics.offline.Set(1)
 	d.logger.Error("disk is offline", "dir", d.dir, "error", err)
+	d.markFailed()
 	d.background.Go(func() {
 		for _, l := range d.openLogs() {
 			l.Commit()
@@ -35,6 +36,30 @@ func (d *Disk) fail(err error) error {
 		go d.onOffline(err) // not waited for by Close, which it may call
 	}
 	return err
+}
+
+// markFailed leaves word for the next run, in the same boot, too: the page cache no longer tells what it held when a
+// sync failed. It need not be durable, as a power cut tells the same. A disk on which not even this works does not take
+// the next run's epoch either.
+func (d *Disk) markFailed() {
+	f, err := d.fs.Create(d.file(failedName))
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		d.logger.Error("note that the disk has failed", "dir", d.dir, "error", err)
+	}
+}
+
+// forgetFailure removes the mark of an earlier run.
+func (d *Disk) forgetFailure() error {
+	if err := removeIfThere(d.fs, d.file(failedName)); err != nil {
+		return d.judge(fmt.Errorf("remove mark of a failure: %w", err))
+	}
+	if d.Offline() != nil {
+		d.markFailed() // it failed meanwhile, and the mark may have been the new one
+	}
+	return nil
 }
 
 // judge decides about an error in writing one of our own files, where it is not known how far the

@@ -13,6 +13,7 @@ const (
 	lockName        = "lock"
 	metaName        = "meta"
 	cleanName       = "CLEAN"
+	failedName      = "FAILED"
 	checkpointAName = "ckpt-a"
 	checkpointBName = "ckpt-b"
 
