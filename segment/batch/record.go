@@ -77,7 +77,8 @@ func (b Batch) CheckCount() error {
 	raw, count := b.Records(), int(b.NumRecords())
 	rest := raw
 	for i := range count {
-		size, n := uint(0), 0
+		var size uint
+		var n int
 		switch {
 		case len(rest) > 0 && rest[0] < 0x80:
 			size, n = uint(rest[0]), 1
