@@ -153,14 +153,22 @@ func (r *Replica) followWatermarks(f *Fetched) {
 	w := &r.waiters
 	w.Lock()
 	defer w.Unlock()
-	if w.failed != nil || r.role.Load().epoch != f.LeaderEpoch {
+	w.toldEpoch, w.told = f.LeaderEpoch, f.HighWatermark
+	r.followToldLocked()
+}
+
+// followToldLocked raises the high watermark to what the leader has said, as far as the log has it for good. The leader
+// does not say it again, so it is looked at once more when the disk has what came with it.
+func (r *Replica) followToldLocked() {
+	w := &r.waiters
+	if w.failed != nil || r.role.Load().epoch != w.toldEpoch {
 		return
 	}
 	end := r.log.Next()
 	if r.config.Load().Flush.Durable() {
 		end = r.log.Durable()
 	}
-	r.raiseHighWatermarkLocked(max(r.hw.Load(), min(f.HighWatermark, end)))
+	r.raiseHighWatermarkLocked(max(r.hw.Load(), min(w.told, end)))
 }
 
 // Truncate cuts the follower's log where it parts from the leader's, which has said that its own epoch at.Epoch ends at

@@ -394,3 +394,22 @@ func TestFollowerSaysWhereItsLogStarts(t *testing.T) {
 		t.Errorf("%+v, told %d times, %+v", all[1].r.Offsets(), h.moved.Load()-before, all[1].r.log.Segments())
 	}
 }
+
+// A follower that comes back is told at once what is committed, with records that its disk does not have yet. It is not
+// told again, and with nothing new coming its clients would wait for ever.
+func TestFollowerRemembersWhatItWasTold(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	st := three(1, 1)
+	st.ISR = []int32{1, 3}
+	elect(t, all, st)
+	leader, two := all[0], all[1]
+	for i := range 3 {
+		start(leader.r, AcksLeader, records(t, 1, name(i))).wait(t)
+	}
+	catchUp(t, all[2], leader)
+	if hw := leader.r.hw.Load(); hw != 3 {
+		t.Fatalf("high watermark %d", hw)
+	}
+	pull(t, two, leader)
+	until(t, "it knows what is committed", func() bool { return two.r.hw.Load() == 3 })
+}

@@ -16,6 +16,8 @@ type waiters struct {
 	commits   commitRing
 	fetches   watchList
 	followers watchList // other replicas' fetches, which wait for the log's end
+	toldEpoch int32     // leader epoch at which a follower was told of a high watermark
+	told      int64     // that high watermark
 	failed    error     // set once the disk failed or the replica was closed: nobody may wait any more
 }
 
@@ -70,7 +72,13 @@ func (c *commitRing) cut(end int64) {
 // fetches down. It may be called with the append lock held.
 func (r *Replica) advance(done *doneList) {
 	ro, conf := r.role.Load(), r.config.Load()
-	if !ro.leads || r.log == nil {
+	if r.log == nil {
+		return
+	}
+	if !ro.leads {
+		r.waiters.Lock()
+		defer r.waiters.Unlock()
+		r.followToldLocked()
 		return
 	}
 	durable := r.log.Durable()

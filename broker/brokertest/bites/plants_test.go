@@ -129,7 +129,7 @@ var plants = []plant{
 		name: "logs part unseen where one has an epoch of its own", hazard: "H4",
 		breaks: "a follower whose last epoch the leader does not have goes on behind it (KIP-279)",
 		edits: []edit{{
-			"broker/partition/fetch.go",
+			"broker/partition/diverge.go",
 			"return found < last || end < offset",
 			"return end < offset",
 		}},

@@ -1,0 +1,114 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// event is something that is to be done at a time.
+type event struct {
+	at time.Duration
+	do func()
+}
+
+// disturb does to the cluster what the seed says.
+func (s *sim) disturb() {
+	began := time.Now()
+	var events []event
+	for range minFaults + s.rng.IntN(maxFaults-minFaults+1) {
+		at := time.Second + time.Duration(s.rng.Int64N(int64(span)))
+		long := time.Duration(s.rng.Int64N(int64(longest)))
+		if s.rng.IntN(3) > 0 {
+			long /= 4
+		}
+		f, m := draw(s.rng), s.machines[s.rng.IntN(len(s.machines))]
+		rng := rand.New(rand.NewPCG(s.seed, s.rng.Uint64())) // what it draws does not depend on what came before
+		events = append(events, event{at, func() {
+			if leader := s.leader(rng); leader != nil && rng.IntN(2) == 0 {
+				m = leader // whom most depends on
+			}
+			end, text := f.begin(s, rng, m)
+			if end == nil {
+				s.log("broker %d not: %s", m.id, f.name)
+				return
+			}
+			s.faults++
+			s.log("broker %d %s (%s) for %v", m.id, f.name, text, long)
+			events = append(events, event{time.Since(began) + long, func() {
+				s.log("broker %d no more: %s", m.id, f.name)
+				end()
+			}})
+		}})
+	}
+	for len(events) > 0 {
+		slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+		e := events[0]
+		for time.Since(began) < e.at {
+			pause(min(500*time.Millisecond, e.at-time.Since(began)))
+			s.supervise()
+		}
+		events = events[1:]
+		e.do()
+	}
+}
+
+// leader is the machine that leads a partition, nil if nobody does.
+func (s *sim) leader(rng *rand.Rand) *machine {
+	w, partition := s.workloads[rng.IntN(len(s.workloads))], rng.Int32N(partitions)
+	for p := range s.partitionsOf(w.name) {
+		if p.Partition.Index == partition && p.Leader > 0 {
+			return s.machines[p.Leader-1]
+		}
+	}
+	return nil
+}
+
+func draw(rng *rand.Rand) fault {
+	sum := 0
+	for _, f := range faults {
+		sum += f.weight
+	}
+	n := rng.IntN(sum)
+	for _, f := range faults {
+		if n -= f.weight; n < 0 {
+			return f
+		}
+	}
+	panic("not reached")
+}
+
+// heal puts all replicas back where they belong, and waits until the cluster is well. All faults have ended.
+func (s *sim) heal() error {
+	began := time.Now()
+	err := s.eventually("every broker has a replica of everything", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		var req kadm.AlterPartitionAssignmentsReq
+		for _, w := range s.workloads {
+			for p := range s.partitionsOf(w.name) {
+				if len(p.Replicas) < brokers || len(p.Adding)+len(p.Removing) > 0 {
+					req.Assign(w.name, p.Partition.Index, s.order(s.machines[0]))
+				}
+			}
+		}
+		if len(req) == 0 {
+			return nil
+		}
+		_, err := s.adm.AlterPartitionAssignments(ctx, req)
+		return errors.Join(errors.New("not yet"), err)
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.awaitInSync(); err != nil {
+		return err
+	}
+	s.log("all in sync %v after the last fault", time.Since(began).Round(time.Millisecond))
+	return nil
+}
