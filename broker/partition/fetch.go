@@ -213,7 +213,7 @@ func (f *Fetch) enter() {
 		w.Owner = (*fetchWatcher)(f)
 		r.waiters.Lock()
 		r.waiters.listOf(f).add(w, r, f.Follower)
-		if r.changes.Load() != p.changes || p.serves && r.hw.Load() > p.HighWatermark {
+		if r.changes.Load() != p.changes || p.serves && p.Err == nil && r.hw.Load() > p.HighWatermark {
 			f.remaining.Store(math.MinInt64 / 2)
 		} else {
 			f.remaining.Add(-int64(r.progress(f).Load() - p.seen))

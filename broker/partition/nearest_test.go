@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -412,4 +413,31 @@ func TestFollowerRemembersWhatItWasTold(t *testing.T) {
 	}
 	pull(t, two, leader)
 	until(t, "it knows what is committed", func() bool { return two.r.hw.Load() == 3 })
+}
+
+// What a follower with clients has not been told of does not keep its fetch awake where the answer is an error that waits.
+func TestFollowersFetchOfAFailedDiskWaits(t *testing.T) {
+	all := followed(t, 3)
+	leader := all[0]
+	pull(t, all[1], leader)
+	hint := anywhere(leader, 1, 0, part(leader.r, 0), 2)
+	if hint.wait(t); hint.Parts[0].Preferred != 2 {
+		t.Fatalf("%+v", hint.Parts[0])
+	}
+	var looks atomic.Int32
+	f := &waitingFetch{done: make(chan struct{})}
+	f.MinBytes, f.MaxBytes, f.MaxWait, f.Follower = 1, 1<<20, time.Hour, &Follower{ID: 2, BrokerEpoch: 20}
+	f.Parts = []FetchPart{{Replica: leader.r, Offset: 3, MaxBytes: 1 << 20, LeaderEpoch: 1, LastEpoch: 1, Told: 3}}
+	f.Join = func(*Fetch) { looks.Add(1) }
+	f.Done = func(*Fetch) { close(f.done) }
+	leader.set.Fetch(t.Context(), &f.Fetch)
+	if !f.pending() {
+		t.Fatalf("%+v", f.Parts[0])
+	}
+	leader.r.shut(fmt.Errorf("%w: by the test", ErrStorage))
+	until(t, "it has looked again and waits", func() bool { return looks.Load() == 2 && f.pending() })
+	f.Hurry()
+	if f.wait(t); !errors.Is(f.Parts[0].Err, ErrStorage) {
+		t.Errorf("%+v", f.Parts[0])
+	}
 }
