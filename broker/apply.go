@@ -124,6 +124,9 @@ func (a *applier) changed(old, im *metadata.Image) {
 	if ch.Controller || len(ch.Nodes) > 0 {
 		a.b.keeper.markAll(im, !ch.Controller)
 	}
+	if old == nil || a.settingsChanged(ch) {
+		a.b.setThrottle(im)
+	}
 	if a.settingsChanged(ch) {
 		for p := range im.Partitions() {
 			a.rec.mark(p.Partition)
@@ -151,12 +154,18 @@ func (a *applier) markTopic(t metadata.TopicChange) {
 	}
 }
 
-// settingsChanged says whether settings that topics fall back to changed at run time.
+// settingsChanged says whether this broker's settings, to which topics fall back, changed at run time.
 func (a *applier) settingsChanged(ch *metadata.Changes) bool {
 	if ch.Cluster {
 		return true
 	}
 	return slices.ContainsFunc(ch.Brokers, func(b metadata.BrokerChange) bool { return b.ID == a.b.cfg.NodeID })
+}
+
+// setThrottle holds reassignments back as the settings of an image say.
+func (b *Broker) setThrottle(im *metadata.Image) {
+	at := b.cfg.At(im.ClusterOverrides(), im.BrokerOverrides(b.cfg.NodeID))
+	b.throttle.Set(at.Replication.ThrottledRate, time.Now())
 }
 
 // reconcile makes one partition what the newest image says it is. Only one call runs for a partition.

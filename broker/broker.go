@@ -26,6 +26,7 @@ import (
 	"firn/broker/controller"
 	"firn/broker/group"
 	"firn/broker/partition"
+	"firn/broker/quota"
 	"firn/broker/replication"
 	"firn/broker/server"
 	"firn/metadata"
@@ -73,6 +74,7 @@ type Broker struct {
 	set        *partition.Set
 	inSync     *inSyncKeeper
 	fetchers   *replication.Fetchers
+	throttle   quota.Rate // of what this broker sends for reassignments
 	groups     *group.Coordinator
 	committer  *metadata.Committer
 	keeper     *topicKeeper

@@ -59,6 +59,25 @@ func (s *Setting) legal(value string) bool {
 	return s.set(&c, value)
 }
 
+// At returns c with what was set at run time for all brokers and for this one laid over it, where that is legal. Settings
+// that topics fall back to stay as they are: see TopicDefaultsWith.
+func (c *Config) At(cluster, own map[string]string) Config {
+	n := *c
+	for i := range Settings {
+		s := &Settings[i]
+		if !s.Dynamic || s.topic != nil {
+			continue
+		}
+		for _, values := range []map[string]string{own, cluster} {
+			if v, ok := values[s.Name]; ok && s.legal(v) {
+				s.set(&n, v)
+				break
+			}
+		}
+	}
+	return n
+}
+
 // CheckDynamic reports why settings cannot be set at run time: unknown ones, those that are read when a
 // broker starts, and values that are not legal. The errors inside are *SettingError.
 func CheckDynamic(overrides map[string]string) error {

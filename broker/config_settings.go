@@ -64,6 +64,12 @@ func setting(name, value, doc string, r rule) Setting {
 	return Setting{Name: name, Type: r.typ, Default: value, Doc: doc, Allowed: r.allowed, set: r.set, get: r.get}
 }
 
+// dynamic makes a setting one that can be changed at run time.
+func dynamic(s Setting) Setting {
+	s.Dynamic = true
+	return s
+}
+
 // ownSettings are the settings of the broker itself.
 func ownSettings() []Setting {
 	return slices.Concat(identitySettings(), networkSettings(), topicLifeSettings(), groupSettings(), logSettings(), replicationSettings(), balanceSettings(), etcdSettings(), tierSettings())
@@ -170,8 +176,15 @@ func replicationSettings() []Setting {
 			checked(rackAwareSelector+", "+leaderSelector+" or nothing", replicaSelector, func(c *Config) *string { return &c.Replication.Selector })),
 		setting("replica.fetch.backoff.ms", "1000", "The longest pause before a follower tries again after an error. The first ones are shorter.",
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.Backoff })),
+		dynamic(setting("leader.replication.throttled.rate", unlimited, "Bytes a second that this broker, as a leader, sends to followers that are not in sync, of the replicas in their topic's leader.replication.throttled.replicas.",
+			whole(0, math.MaxInt64, func(c *Config) *int64 { return &c.Replication.ThrottledRate }))),
+		dynamic(setting("follower.replication.throttled.rate", unlimited, "Bytes a second that a broker fetches of throttled replicas. Accepted without effect: leaders hold back what they send.",
+			whole(0, math.MaxInt64, func(c *Config) *int64 { return &c.Replication.FollowerRate }))),
 	}
 }
+
+// unlimited is the rate of what is not throttled.
+const unlimited = "9223372036854775807"
 
 func balanceSettings() []Setting {
 	return []Setting{

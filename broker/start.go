@@ -67,7 +67,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.inSync = newInSyncKeeper(b)
 	set, err := partition.NewSet(partition.Options{
 		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, TierEnd: b.tierEnd, LogStarts: logStarts{b},
-		InSync: b.inSync, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
+		InSync: b.inSync, Throttle: &b.throttle, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
 		OnDamage:   func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),

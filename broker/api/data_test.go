@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/partition"
+	"firn/broker/quota"
 	"firn/broker/wire"
 	"firn/metadata"
 	"firn/metadata/topic"
@@ -30,6 +31,8 @@ type dataTest struct {
 	ids  map[string]topic.ID
 	ids2 fakeIDs
 
+	throttle quota.Rate // of a leader
+
 	mu     sync.Mutex
 	topics map[string]*metadata.Topic
 }
@@ -44,7 +47,7 @@ func newDataTest(t testing.TB, change ...func(*DataDeps)) *dataTest {
 		t.Fatal(err)
 	}
 	d := &dataTest{t: t, ids: map[string]topic.ID{}, topics: map[string]*metadata.Topic{}}
-	d.set, err = partition.NewSet(partition.Options{BrokerID: 1, Disks: []*segment.Disk{disk}, LogStarts: keptStarts{}})
+	d.set, err = partition.NewSet(partition.Options{BrokerID: 1, Disks: []*segment.Disk{disk}, LogStarts: keptStarts{}, Throttle: &d.throttle})
 	if err != nil {
 		t.Fatal(err)
 	}

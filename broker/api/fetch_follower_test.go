@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/partition"
+	"firn/broker/quota"
 	"firn/broker/wire/wiretest"
 	"firn/metadata/topic"
 )
@@ -94,6 +95,37 @@ func TestFollowersNextRequestEndsTheWaitOfItsLast(t *testing.T) {
 	d.leave("a", 1)
 	if r := answer(); !slices.Contains(indexes(r), 1) {
 		t.Fatalf("the second request: %+v", r)
+	}
+}
+
+// A partition that the leader's throttle holds back does not keep the others of its session, and is read once there is
+// room, though the follower does not name it again.
+func TestThrottledPartitionStaysDueInItsSession(t *testing.T) {
+	d := followed(t)
+	r := d.set.Get(topic.Partition{ID: d.ids["a"], Index: 0})
+	c, err := topic.ParseConfig(map[string]string{"leader.replication.throttled.replicas": "*"}, topic.Defaults{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetConfig(c)
+	d.throttle.Set(0, time.Now())
+	d.leave("a", 0)
+	first := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 0, "a", 1, 0))
+	for _, p := range parts(first) {
+		if p.ErrorCode != 0 || len(p.RecordBatches) > 0 {
+			t.Fatalf("at a rate of 0: %+v", p)
+		}
+	}
+	d.leave("a", 1)
+	second := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(first.SessionID, 1, time.Hour))
+	if !slices.Equal(indexes(second), []int32{1}) || len(parts(second)[0].RecordBatches) == 0 {
+		t.Fatalf("the other one: %+v", parts(second))
+	}
+	third := d.followerRequest(first.SessionID, 2, time.Hour, "a", 1, 1)
+	d.throttle.Set(quota.Unlimited, time.Now())
+	r3 := parts(call[*kmsg.FetchResponse](t, d.api, third))
+	if i := slices.IndexFunc(r3, func(p kmsg.FetchResponseTopicPartition) bool { return p.Partition == 0 }); i < 0 || len(r3[i].RecordBatches) == 0 {
+		t.Errorf("with room again: %+v", r3)
 	}
 }
 

@@ -46,10 +46,11 @@ type Fetch struct {
 	deadline  time.Time
 	alarm     alarm
 	state     atomic.Int32
-	remaining atomic.Int64 // bytes until it is worth looking again
-	hurried   atomic.Bool  // it may not wait any longer
-	joined    int          // parts that the reading knows
-	watches   []Watch      // of parts that it waits for
+	remaining atomic.Int64  // bytes until it is worth looking again
+	hurried   atomic.Bool   // it may not wait any longer
+	held      time.Duration // until a part that the throttle holds back may be read; 0 if none is
+	joined    int           // parts that the reading knows
+	watches   []Watch       // of parts that it waits for
 }
 
 // FetchPart is one partition of a Fetch.
@@ -81,6 +82,7 @@ type FetchPart struct {
 	more     bool   // the tier read brought less than there is, so waiting would be for nothing
 	noted    bool   // the leader has taken in where the follower is
 	serves   bool   // the follower has clients, which wait for the high watermark
+	counted  bool   // what was read is taken from the throttle
 	seen     uint64 // the replica's visible, or to a follower its appended, when it was read
 	changes  uint64 // the replica's changes when it was read
 	refused  error  // why a tier read failed while the fetch waited; told unless another one brings something
@@ -140,7 +142,7 @@ func (f *Fetch) run() {
 		f.release()
 		f.remaining.Store(int64(f.MinBytes - bytes))
 		f.enter()
-		f.set.wheel.set(&f.alarm, time.Until(f.deadline))
+		f.set.wheel.set(&f.alarm, f.patience())
 		f.stopCtx = context.AfterFunc(f.ctx, f.alarm.ring)
 		if f.remaining.Load() > 0 && !f.over() && f.state.CompareAndSwap(fetchBusy, fetchWaiting) {
 			met.fetchWaits.Inc()
@@ -248,6 +250,7 @@ func (f *Fetch) release() {
 }
 
 func (p *FetchPart) release() {
+	p.uncount()
 	for i, e := range p.Extents {
 		e.Release()
 		p.Extents[i] = nil
@@ -274,6 +277,7 @@ func (f *Fetch) finish() {
 // are.
 func (f *Fetch) read() (enough bool, bytes int) {
 	now := false
+	f.held = 0
 	for i := range f.Parts {
 		p := &f.Parts[i]
 		if p.given {
@@ -302,7 +306,7 @@ func (p *FetchPart) read(limit int, first bool) {
 	r := p.Replica
 	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
 	p.Diverging, p.Preferred = EpochEnd{Epoch: -1, End: -1}, -1
-	p.waiting, p.caughtUp, p.more, p.cold = false, false, false, nil
+	p.waiting, p.caughtUp, p.more, p.counted, p.cold = false, false, false, false, nil
 	// What comes after these are read is made up for when the fetch enters the lists.
 	p.changes, p.seen = r.changes.Load(), r.progress(p.fetch).Load()
 	ro, err := r.roleAt(p.LeaderEpoch)

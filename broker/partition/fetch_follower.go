@@ -72,10 +72,13 @@ func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
 	switch {
 	case p.Offset >= next:
 		p.waiting, p.caughtUp = true, true
+	case p.holdBack(ro):
+		// The fetch's alarm has it read again, and what is appended meanwhile need not.
 	case limit > 0 || first:
 		if again := r.readHot(p, next, limit, first); again {
 			p.Err = ErrOffsetTiered // or out of range, which the next fetch will be told
 		}
+		p.count()
 	}
 }
 

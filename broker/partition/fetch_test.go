@@ -259,7 +259,7 @@ func TestFetchErrorOfOnePartition(t *testing.T) {
 func brokenReplica(g *rig, err error) *Replica {
 	r := &Replica{tp: otherTP, set: g.set, disk: g.disk, broken: err, logger: testLogger(g.t)}
 	c := durableConfig()
-	r.config.Store(&c)
+	r.configure(c)
 	r.role.Store(&role{leader: -1, epoch: -1})
 	return r
 }

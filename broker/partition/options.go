@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"firn/broker/quota"
 	"firn/metadata/topic"
 	"firn/segment"
 	"firn/tiering"
@@ -37,6 +38,9 @@ type Options struct {
 	// HoldOver is how long a leader whose lease has run out takes a follower's fetch for proof that nobody else leads;
 	// half the lease's time, 3 s. It must be less than what a follower that is cut off takes to follow another.
 	HoldOver time.Duration
+	// Throttle is what followers that are not in sync may be sent of throttled replicas
+	// (leader.replication.throttled.rate); nil is all they ask for.
+	Throttle *quota.Rate
 	// OnDamage, if set, is called once when a hosted replica's log turns out to be damaged where the tier cannot help;
 	// Replica.Damage says where. It must not block.
 	OnDamage func(r *Replica)
@@ -70,6 +74,9 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.ColdBytes, 16<<20)
 	orDefault(&o.ReplicaLag, 30*time.Second)
 	orDefault(&o.HoldOver, 3*time.Second)
+	if o.Throttle == nil {
+		o.Throttle = &quota.Rate{}
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

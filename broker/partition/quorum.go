@@ -176,12 +176,17 @@ func (q *quorum) highWatermark(hw, own int64, minISR int, maxLag time.Duration, 
 	for i := range q.followers {
 		f := &q.followers[i]
 		f.refresh()
-		about := f.end >= 0 && f.brokerEpoch > 0 && now.Sub(f.caughtUp) <= maxLag
-		if about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) {
+		if q.counts(f, maxLag, now) {
 			low = min(low, f.end)
 		}
 	}
 	return max(hw, low)
+}
+
+// counts reports whether the high watermark waits for a follower: it is in sync, or may be so any moment.
+func (q *quorum) counts(f *follower, maxLag time.Duration, now time.Time) bool {
+	about := f.end >= 0 && f.brokerEpoch > 0 && now.Sub(f.caughtUp) <= maxLag
+	return about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id)
 }
 
 // Proposal is an in-sync set that a leader wants to be committed.

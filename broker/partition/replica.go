@@ -37,6 +37,8 @@ type Replica struct {
 	closed  atomic.Pointer[error] // why every call fails, once the replica is closed or its disk gone
 	damage  atomic.Pointer[error] // what is wrong with the local log, once that is known
 
+	throttled atomic.Bool // the topic's settings name this replica: see throttle.go
+
 	hw       atomic.Int64
 	floor    atomic.Int64  // a log start that DeleteRecords has made durable
 	appended atomic.Uint64 // bytes appended since the replica was opened
@@ -80,7 +82,7 @@ func (r *Replica) SetConfig(c topic.Config) {
 	if *r.config.Load() == c {
 		return
 	}
-	r.config.Store(&c)
+	r.configure(c)
 	if r.log == nil {
 		return
 	}

@@ -35,7 +35,7 @@ tiering/objstore/fs, tiering/objstore/s3, tiering/objstore/minio < tiering/objst
 segment/vfs, tiering/objstore < tiering/chunkcache
 segment, tiering/manifest, tiering/chunkcache < tiering < gc
 metadata < broker/auth, broker/controller
-metadata, segment, tiering < broker/partition
+metadata, segment, tiering, broker/quota < broker/partition
 metadata < broker/coordinator < broker/group, broker/txn
 broker/wire, broker/auth, broker/quota < broker/server
 broker/partition, broker/wire < broker/replication

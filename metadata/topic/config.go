@@ -1,5 +1,10 @@
 package topic
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Unlimited stands in a retention setting for "no limit".
 const Unlimited = -1
 
@@ -21,6 +26,8 @@ type Config struct {
 	Retention       Retention
 	Tier            Tier
 	Compaction      Compaction
+	// ThrottledLeaders are the replicas that, as leaders, a reassignment's throttle holds back (KIP-73).
+	ThrottledLeaders ThrottledReplicas
 }
 
 // Cleanup says what happens to old records. Neither means that they stay for ever, and then Retention is
@@ -99,6 +106,23 @@ type Tier struct {
 	// archived; a smaller one waits for segment.ms or a day, whichever comes first.
 	MaxLagMs int64
 	MinBytes int64
+}
+
+// ThrottledReplicas is PARTITION:BROKER pairs with commas between, or * for all.
+type ThrottledReplicas string
+
+// Has reports whether a broker's replica of a partition is among them. It reads the whole list.
+func (r ThrottledReplicas) Has(partition, broker int32) bool {
+	if r == "" || r == "*" {
+		return r == "*"
+	}
+	pair := fmt.Sprintf("%d:%d", partition, broker)
+	for p := range strings.SplitSeq(string(r), ",") {
+		if p == pair {
+			return true
+		}
+	}
+	return false
 }
 
 // Compaction holds the settings of the log cleaner. Nothing reads them yet.

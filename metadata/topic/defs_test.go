@@ -52,6 +52,27 @@ func TestDefsAreWhole(t *testing.T) {
 	}
 }
 
+func TestThrottledReplicas(t *testing.T) {
+	for _, v := range []struct {
+		set               string
+		partition, broker int32
+		want              bool
+	}{
+		{"", 1, 1, false},
+		{"*", 1, 1, true},
+		{"1:1", 1, 1, true},
+		{"1:1", 1, 11, false},
+		{"1:1", 11, 1, false},
+		{"0:2, 01:3", 1, 3, true},
+		{"0:2,1:3", 0, 3, false},
+	} {
+		c, err := ParseConfig(map[string]string{"leader.replication.throttled.replicas": v.set}, Defaults{})
+		if err != nil || c.ThrottledLeaders.Has(v.partition, v.broker) != v.want {
+			t.Errorf("%+v: %v", v, err)
+		}
+	}
+}
+
 func TestDefCheck(t *testing.T) {
 	tests := []struct {
 		key       string

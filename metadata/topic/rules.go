@@ -101,26 +101,26 @@ func cleanupPolicy() rule {
 	}}
 }
 
-// throttled is a list of partition:broker pairs, or *. It goes nowhere.
+// throttled is a list of partition:broker pairs, or *.
 func throttled() rule {
-	return rule{List, "*, nothing, or a comma-separated list of PARTITION:BROKER", func(_ *Config, v string) bool {
+	return rule{List, "*, nothing, or a comma-separated list of PARTITION:BROKER", func(c *Config, v string) bool {
 		list := splitList(v)
 		if len(list) == 1 && list[0] == "*" {
+			c.ThrottledLeaders = "*"
 			return true
 		}
-		for _, pair := range list {
-			p, b, ok := strings.Cut(pair, ":")
-			if !ok || !isNumber(p) || !isNumber(b) {
+		for i, pair := range list {
+			p, b, _ := strings.Cut(pair, ":")
+			partition, errP := strconv.ParseUint(p, 10, 31)
+			broker, errB := strconv.ParseUint(b, 10, 31)
+			if errP != nil || errB != nil {
 				return false
 			}
+			list[i] = fmt.Sprintf("%d:%d", partition, broker) // as Has looks for it
 		}
+		c.ThrottledLeaders = ThrottledReplicas(strings.Join(list, ","))
 		return true
 	}}
-}
-
-func isNumber(s string) bool {
-	_, err := strconv.ParseUint(s, 10, 31)
-	return err == nil
 }
 
 // ignored is a setting of the given rule that goes nowhere: its value is checked and forgotten.
