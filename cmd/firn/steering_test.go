@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/brokertest"
 	"firn/broker/console"
@@ -21,15 +22,17 @@ import (
 
 func TestSteeringCalledWrongly(t *testing.T) {
 	for args, want := range map[string]string{
-		"broker describe":                            "missing one BROKER",
-		"broker describe x":                          `BROKER "x": want a number`,
-		"broker decommission -- -1":                  `BROKER "-1": want a number`,
-		"topic reassign a --assign 0=1,x":            `--assign "0=1,x": want PARTITION=BROKER,... in numbers`,
-		"topic reassign a --assign 0":                `--assign "0": want KEY=VALUE`,
-		"topic reassign a --assign 0=1 --assign 0=2": "--assign names partition 0 twice",
-		"topic reassign a --assign 0=1 --cancel":     "--cancel and --assign exclude each other",
-		"cluster status x":                           `unexpected argument "x"`,
-		"cluster stat":                               `firn cluster has no command "stat", did you mean status?`,
+		"broker describe":                             "missing one BROKER",
+		"broker describe x":                           `BROKER "x": want a number`,
+		"broker decommission -- -1":                   `BROKER "-1": want a number`,
+		"topic reassign a --assign 0=1,x":             `--assign "0=1,x": want PARTITION=BROKER,... in numbers`,
+		"topic reassign a --assign 0":                 `--assign "0": want KEY=VALUE`,
+		"topic reassign a --assign 0=1 --assign 0=2":  "--assign names partition 0 twice",
+		"topic reassign a --assign 0=1 --cancel":      "--cancel and --assign exclude each other",
+		"topic reassign a --throttle 0":               "--throttle takes a number of bytes above 0",
+		"topic reassign a --throttle 1 --no-throttle": "and excludes --no-throttle",
+		"cluster status x":                            `unexpected argument "x"`,
+		"cluster stat":                                `firn cluster has no command "stat", did you mean status?`,
 	} {
 		firn(t, "", "", strings.Fields(args)...).fails(t, exitUsage, want)
 	}
@@ -144,6 +147,79 @@ func TestReplicasMoveBetweenBrokers(t *testing.T) {
 	if got.code != exitOK || len(seen) != sent {
 		t.Errorf("%d of %d records: %d, %s", len(seen), sent, got.code, got.err)
 	}
+}
+
+// A throttle holds the copying of what is in no other replica yet, can be changed on the way, and leaves no setting behind.
+func TestThrottledReassignment(t *testing.T) {
+	c := startTrio(t, 3)
+	ctx, addr := context.Background(), strings.Join(c.Bootstrap(), ",")
+	firn(t, addr, "", "topic", "create", "t", "--partitions", "1", "--replication-factor", "1").ok(t)
+	c.AwaitInSync("t", 1)
+	cl, err := kgo.NewClient(c.Seeds(), kgo.DefaultProduceTopic("t"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for range 3 { // more than a follower fetches at once
+		if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 900<<10)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts, err := c.Partitions("t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := parts[0].Leader
+	to, third := from%3+1, (from+1)%3+1
+	settings := func() string {
+		t.Helper()
+		ofTopic, err := c.Admin.DescribeTopicConfigs(ctx, "t")
+		ofBroker, errBroker := c.Admin.DescribeBrokerConfigs(ctx, from)
+		if err := errors.Join(err, errBroker); err != nil {
+			t.Fatal(err)
+		}
+		var set []string
+		for _, s := range slices.Concat(ofTopic[0].Configs, ofBroker[0].Configs) {
+			if strings.Contains(s.Key, "replication.throttled") && (s.Source == kmsg.ConfigSourceDynamicTopicConfig || s.Source == kmsg.ConfigSourceDynamicBrokerConfig) {
+				set = append(set, s.Key+"="+s.MaybeValue())
+			}
+		}
+		return strings.Join(set, " ")
+	}
+	is := func(want string) {
+		t.Helper()
+		brokertest.Eventually(t, "the settings are there", func() (bool, error) {
+			got := settings()
+			return got == want, fmt.Errorf("%s, want %s", got, want)
+		})
+	}
+	size := func(broker int32) (int64, error) { // of what a broker has of the topic
+		dirs, err := c.Admin.DescribeBrokerLogDirs(ctx, broker, nil)
+		n := int64(0)
+		dirs.EachPartition(func(p kadm.DescribedLogDirPartition) { n += p.Size })
+		return n, err
+	}
+	throttled := fmt.Sprintf("leader.replication.throttled.replicas=0:%d leader.replication.throttled.rate=", from)
+	assign := func(to int32) string { return fmt.Sprintf("0=%d,%d", from, to) }
+	firn(t, addr, "", "topic", "reassign", "t", "--assign", assign(to), "--throttle", "1").ok(t)
+	is(throttled + "1")
+	firn(t, addr, "", "topic", "reassign", "t", "--throttle", "2").ok(t)
+	is(throttled + "2")
+	brokertest.Eventually(t, "the copying begins", func() (bool, error) {
+		n, err := size(to)
+		return n > 0, err
+	})
+	if n, err := size(to); err != nil || n > 2<<20 {
+		t.Errorf("%d bytes at 2 a second: %v", n, err)
+	}
+	if out := firn(t, addr, "", "topic", "reassign", "t").ok(t); !strings.Contains(out, "ADDING") {
+		t.Errorf("2.7 MB at 2 bytes a second: %q", out)
+	}
+	firn(t, addr, "", "topic", "reassign", "t", "--no-throttle", "--wait").ok(t)
+	is("")
+	c.AwaitInSync("t", 2)
+	firn(t, addr, "", "topic", "reassign", "t", "--assign", assign(third), "--throttle", "50MiB", "--wait").ok(t)
+	is("")
 }
 
 // Nobody in sync is left: the partition waits for an operator's word, then goes on with what the other replica has, and the

@@ -22,14 +22,19 @@ type movingPartition struct {
 
 func newTopicReassign(a *app, c *client) *cobra.Command {
 	var assign []string
-	var cancel, wait, asJSON bool
+	var cancel, wait, unthrottled, asJSON bool
+	var rate byteSize
 	cmd := &cobra.Command{
 		Use:   "reassign NAME",
 		Short: "Move a topic's replicas to other brokers, or show what moves",
 		Long: `Have partitions of a topic end with exactly the replicas given, the preferred leader first. Records
 are readable and writable all the time, and what is archived is not copied. Without --assign and
---cancel it only shows the reassignments under way.`,
-		Example: `  firn topic reassign logs --assign 0=2,3,1 --assign 1=3,1,2 --wait
+--cancel it only shows the reassignments under way.
+
+--throttle holds the copying back on each broker that is copied from, and can be given again to change
+that. With --wait it is lifted at the end, else by --no-throttle; replicas that are in sync are never
+held back. It sets and clears leader.replication.throttled.replicas and .rate (KIP-73).`,
+		Example: `  firn topic reassign logs --assign 0=2,3,1 --assign 1=3,1,2 --throttle 20MiB --wait
   firn topic reassign logs --json
   firn topic reassign logs --cancel`,
 		Args: oneTopic,
@@ -38,41 +43,66 @@ are readable and writable all the time, and what is archived is not copied. With
 			if err != nil {
 				return err
 			}
-			if cancel && len(assign) > 0 {
+			throttled := cmd.Flags().Changed("throttle")
+			switch {
+			case cancel && len(assign) > 0:
 				return usagef("--cancel and --assign exclude each other")
+			case throttled && (unthrottled || rate <= 0):
+				return usagef("--throttle takes a number of bytes above 0, and excludes --no-throttle")
 			}
 			adm, done, err := c.admin(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer done()
+			if throttled {
+				if err := throttle(cmd.Context(), adm, args[0], req, int64(rate)); err != nil {
+					return err
+				}
+			}
 			if err := reassign(cmd.Context(), adm, args[0], req, cancel); err != nil {
 				return err
+			}
+			if unthrottled { // before it waits for what the throttle may hold for ever
+				if err := unthrottle(cmd.Context(), adm, args[0]); err != nil {
+					return err
+				}
 			}
 			list, err := awaitMoves(cmd.Context(), adm, args[0], wait)
 			if err != nil {
 				return fmt.Errorf("reassign %s: %w", args[0], err)
 			}
+			if wait && (throttled || unthrottled) {
+				if err := unthrottle(cmd.Context(), adm, args[0]); err != nil {
+					return err
+				}
+			}
 			if asJSON {
 				return writeJSON(a.out, list)
 			}
-			if len(list) == 0 {
-				a.printf("no partition of %s is moving\n", args[0])
-				return nil
-			}
-			tab := newTable(a.out, "PARTITION", "REPLICAS", "ADDING", "REMOVING")
-			for _, m := range list {
-				tab.row(m.Partition, joinInts(m.Replicas), joinInts(m.Adding), joinInts(m.Removing))
-			}
-			return tab.flush()
+			return printMoves(a, args[0], list)
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&assign, "assign", nil, "replicas of a partition as `PARTITION=BROKER,...`, any number of times")
 	f.BoolVar(&cancel, "cancel", false, "put back every partition of the topic that is moving")
+	f.Var(&rate, "throttle", "hold the copying to so many `BYTES` a second from each broker")
+	f.BoolVar(&unthrottled, "no-throttle", false, "lift the throttle")
 	f.BoolVar(&wait, "wait", false, "return when no partition of the topic is moving any more")
 	f.BoolVar(&asJSON, "json", false, "write JSON")
 	return cmd
+}
+
+func printMoves(a *app, name string, list []movingPartition) error {
+	if len(list) == 0 {
+		a.printf("no partition of %s is moving\n", name)
+		return nil
+	}
+	tab := newTable(a.out, "PARTITION", "REPLICAS", "ADDING", "REMOVING")
+	for _, m := range list {
+		tab.row(m.Partition, joinInts(m.Replicas), joinInts(m.Adding), joinInts(m.Removing))
+	}
+	return tab.flush()
 }
 
 // assignments reads --assign.
