@@ -471,7 +471,7 @@ func TestAppendWithoutLeaseWhileOthersFollow(t *testing.T) {
 }
 
 // A leader that another may have replaced, and acknowledged more, does not tell consumers to begin anew.
-func TestOffsetBeyondTheEndWithoutLease(t *testing.T) {
+func TestOffsetBeyondTheEndOfALeaderOfThePast(t *testing.T) {
 	lease := &flag{}
 	lease.ok.Store(true)
 	all := newMembers(t, 3, durableConfig(), func(o *Options) { o.Lease, o.HoldOver = lease, time.Hour })
@@ -481,17 +481,17 @@ func TestOffsetBeyondTheEndWithoutLease(t *testing.T) {
 		f.wait(t)
 		return f.Parts[0].Err
 	}
-	if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
-		t.Errorf("with a lease: %v", err)
-	}
-	lease.ok.Store(false)
-	if err := beyond(); !errors.Is(err, ErrNotLeader) {
-		t.Errorf("without: %v", err)
-	}
-	ask(t, all[1], all[0])
-	ask(t, all[2], all[0])
-	if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
-		t.Errorf("without, while all others follow: %v", err)
+	for i, registered := range []bool{true, false} {
+		lease.ok.Store(registered)
+		elect(t, all, three(1, int32(i+1)))
+		if err := beyond(); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("registered %v: %v, and others may follow another leader", registered, err)
+		}
+		ask(t, all[1], all[0])
+		ask(t, all[2], all[0])
+		if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
+			t.Errorf("registered %v, while all others follow: %v", registered, err)
+		}
 	}
 }
 

@@ -361,6 +361,7 @@ func (s *sim) end() {
 	for _, l := range s.zombies {
 		<-l.done
 	}
+	pause(time.Minute) // what was on its way to a controller when its broker ended gives up by itself
 	if s.store != nil {
 		_ = s.store.Close()
 		_ = s.store.KV().Close()
