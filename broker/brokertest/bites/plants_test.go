@@ -154,8 +154,8 @@ var plants = []plant{
 		breaks: "what the one who leaves lacks is acknowledged, though it may still be elected",
 		edits: []edit{{
 			"broker/partition/quorum.go",
-			"if about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) {",
-			"if about || q.proposed == nil && slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) {",
+			"return about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id)",
+			"return about || q.proposed == nil && slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id)",
 		}},
 		by: []judge{searched},
 	},
