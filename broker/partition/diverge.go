@@ -1,5 +1,7 @@
 package partition
 
+import "time"
+
 // diverges reports whether the caller's log has parted from ours, or that cannot be told, and says so in p.
 func (r *Replica) diverges(p *FetchPart) bool {
 	epoch, end := r.log.EndOffsetFor(p.LastEpoch)
@@ -22,4 +24,22 @@ func (r *Replica) diverges(p *FetchPart) bool {
 // found and end are what segment.Log.EndOffsetFor says of that epoch.
 func parted(last int32, offset int64, found int32, end int64) bool {
 	return found < last || end < offset
+}
+
+// stillFollowing is how lately the others must have asked for a leader to be sure that it leads, registered or not: another
+// may have been elected that it has not heard of.
+const stillFollowing = time.Second
+
+// beyondEnd is what to say of an offset beyond the log's end: it is out of range, unless another could be leading by now
+// and have it, or a consumer that has not heard of that would begin anew.
+func (r *Replica) beyondEnd(ro *role) error {
+	if !r.set.registered(ro) && r.config.Load().UncleanElection {
+		return ErrNotLeader
+	}
+	r.waiters.Lock()
+	defer r.waiters.Unlock()
+	if ro.others > 0 && ro.leads && !ro.quorum.held(time.Now(), stillFollowing) {
+		return ErrNotLeader
+	}
+	return ErrOffsetOutOfRange
 }

@@ -352,24 +352,6 @@ func (p *FetchPart) readAsClient(ro *role, limit int, first bool) {
 	}
 }
 
-// stillFollowing is how lately the others must have asked for a leader to be sure that it leads, registered or not: another
-// may have been elected that it has not heard of.
-const stillFollowing = time.Second
-
-// beyondEnd is what to say of an offset beyond the log's end: it is out of range, unless another could be leading by now
-// and have it, or a consumer that has not heard of that would begin anew.
-func (r *Replica) beyondEnd(ro *role) error {
-	if !r.set.registered(ro) && r.config.Load().UncleanElection {
-		return ErrNotLeader
-	}
-	r.waiters.Lock()
-	defer r.waiters.Unlock()
-	if ro.others > 0 && ro.leads && !ro.quorum.held(time.Now(), stillFollowing) {
-		return ErrNotLeader
-	}
-	return ErrOffsetOutOfRange
-}
-
 // readHot reads from the local log up to end, across its segments. It asks to be called again if the log's start has
 // just passed the offset.
 func (r *Replica) readHot(p *FetchPart, end int64, limit int, first bool) (again bool) {
