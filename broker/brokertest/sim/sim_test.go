@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// defaultSeeds are run by every go test.
+	// defaultSeeds are run where FIRN_SIM_SEEDS does not say how many.
 	defaultSeeds = 200
 	// seedLimit bounds a seed in real time: one that takes longer waits for something that the clock of its bubble does
 	// not wait for, such as a mutex that is held over a wait.
