@@ -202,15 +202,12 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 	if len(ap.staged) == 0 {
 		return
 	}
-	end, err := r.log.Append(ap.batches)
+	err := r.putLocked()
 	if err != nil {
-		err = r.storageError("append", err)
 		ap.next = r.log.Next()
 		for _, b := range ap.batches {
 			r.producers.miss(b)
 		}
-	} else {
-		r.takeInLocked(end)
 	}
 	for i, a := range ap.staged {
 		ap.staged[i], ap.batches[i] = nil, nil
@@ -226,26 +223,46 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 	ap.staged, ap.batches = ap.staged[:0], ap.batches[:0]
 }
 
-// takeInLocked notes that the staged batches are in the log, which now ends at end.
-func (r *Replica) takeInLocked(end int64) {
+// putLocked writes the staged batches, under the append lock.
+func (r *Replica) putLocked() error {
+	ap, w := &r.append, &r.waiters
+	size := 0
+	for _, b := range ap.batches {
+		size += len(b)
+	}
+	// The commit point comes first: the disk may be done, and the high watermark past the batches, before Append returns.
+	point := commitPoint{end: ap.batches[len(ap.batches)-1].NextOffset(), written: r.appended.Load() + uint64(size)}
+	w.Lock()
+	w.commits.push(point)
+	w.Unlock()
+	if _, err := r.log.Append(ap.batches); err != nil {
+		w.Lock()
+		w.commits.cut(r.log.Next())
+		w.Unlock()
+		return r.storageError("append", err)
+	}
+	w.Lock()
+	r.appended.Store(point.written)
+	w.followers.grown(int64(size))
+	w.Unlock()
+	r.takeInLocked(size)
+	return nil
+}
+
+// takeInLocked notes that the staged batches, of so many bytes, are in the log.
+func (r *Replica) takeInLocked(size int) {
 	ap, met := &r.append, r.set.met
-	size, records := 0, 0
+	records := 0
 	for _, b := range ap.batches {
 		if b.ProducerID() >= 0 {
 			r.producers.Apply(b)
 		}
-		size += len(b)
 		records += int(b.NumRecords())
 	}
 	met.appendBytes.Add(float64(size))
 	met.appendBatches.Add(float64(len(ap.batches)))
 	met.appendRecords.Add(float64(records))
 
-	w := &r.waiters
-	w.Lock()
-	w.commits.push(commitPoint{end: end, written: r.appended.Add(uint64(size))})
-	w.followers.grown(int64(size))
-	w.Unlock()
 	base, _, _ := r.log.Active()
 	if base == ap.batches[0].BaseOffset() {
 		r.set.kick(r) // the segment has its first batch: it has an age from now on

@@ -89,12 +89,7 @@ func (r *Replica) appendFetched(f *Fetched) error {
 	if err := r.stageFetchedLocked(f); err != nil || len(ap.batches) == 0 {
 		return err
 	}
-	end, err := r.log.Append(ap.batches)
-	if err != nil {
-		return r.storageError("append", err)
-	}
-	r.takeInLocked(end)
-	return nil
+	return r.putLocked()
 }
 
 // following returns nil if the replica follows at the epoch. The append lock keeps it so.

@@ -97,3 +97,23 @@ func TestWatchMissesNothing(t *testing.T) {
 		})
 	}
 }
+
+// The disk may be done before the append that asked it is: the bytes are counted all the same, and nobody looks again for
+// nothing.
+func TestWatchHearsOfEachByte(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	r := g.lead(durableConfig())
+	b := records(t, 1, "v")
+	h := &heard{stays: true}
+	w := &Watch{Owner: h}
+	if !w.Set(&readAt(g, part(r, 0)).Parts[0]) {
+		t.Fatal("nothing has happened")
+	}
+	const appends = 5000
+	for range appends {
+		appendOK(t, r, records(t, 1, "v"))
+	}
+	if want := int64(appends * len(b)); h.grown != want || h.changed > 0 {
+		t.Errorf("heard of %d bytes, want %d, and %d times to look again", h.grown, want, h.changed)
+	}
+}
