@@ -66,8 +66,8 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	}
 	b.inSync = newInSyncKeeper(b)
 	set, err := partition.NewSet(partition.Options{
-		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, TierEnd: b.tierEnd, LogStarts: logStarts{b},
-		InSync: b.inSync, Throttle: &b.throttle, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
+		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, TierEnd: b.tierEnd, NextEpoch: b.nextEpoch,
+		LogStarts: logStarts{b}, InSync: b.inSync, Throttle: &b.throttle, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
 		OnDamage:   func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),
@@ -118,6 +118,15 @@ func (b *Broker) tierEnd(tp topic.Partition) int64 {
 		return h.Fields.TierEnd
 	}
 	return 0
+}
+
+// nextEpoch is the leader epoch of a partition that comes next. The image is never older than what this broker has done by it.
+func (b *Broker) nextEpoch(tp topic.Partition) int32 {
+	p, ok := b.store.Image().Partition(tp)
+	if !ok {
+		return 0
+	}
+	return p.LeaderEpoch + 1
 }
 
 func (b *Broker) replicationOptions() replication.Options {

@@ -165,6 +165,11 @@ func TestDamage(t *testing.T) {
 			end:    func(g *damaged) int64 { return g.bases[g.durable] },
 		},
 		{
+			name:   "leader epoch of the tail, to one that has not begun",
+			damage: func(t *testing.T, g *damaged) { g.flip(t, g.activeLog(), g.starts[g.durable]+15, 2) },
+			end:    func(g *damaged) int64 { return g.bases[g.durable] },
+		},
+		{
 			name: "zero tail",
 			damage: func(t *testing.T, g *damaged) {
 				g.edit(t, g.activeLog(), func(f vfs.File) error {
@@ -313,7 +318,7 @@ func TestDamage(t *testing.T) {
 			d := openDisk(t, g.fs)
 			defer func() { _ = d.Close(false) }()
 			state := newCounter()
-			l, err := d.Open(testID, 0, Options{Settings: Settings{SegmentBytes: 4 << 10, IndexInterval: 512}, Producers: state})
+			l, err := d.Open(testID, 0, Options{Settings: Settings{SegmentBytes: 4 << 10, IndexInterval: 512}, Producers: state, NextEpoch: 2})
 			if c.path != nil {
 				var ce *CorruptionError
 				if !errors.As(err, &ce) || ce.Path != c.path(g) || c.at != nil && ce.Offset != c.at(g) {

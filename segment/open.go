@@ -20,7 +20,7 @@ func (d *Disk) Open(id [16]byte, p int32, o Options) (*Log, error) {
 	}
 	began := time.Now()
 	l := newLog(d, ref, o)
-	dirty, err := l.recover(known, o.Elsewhere)
+	dirty, err := l.recover(known, &o)
 	if err != nil {
 		d.unreserve(ref)
 		if errors.Is(err, ErrCorrupt) {
@@ -97,7 +97,7 @@ func newLog(d *Disk, ref Ref, o Options) *Log {
 }
 
 // recover brings the log to what its files hold. It tells whether the checkpoint is behind that.
-func (l *Log) recover(known *entry, elsewhere int64) (dirty bool, err error) {
+func (l *Log) recover(known *entry, o *Options) (dirty bool, err error) {
 	f, err := l.listFiles()
 	if errors.Is(err, fs.ErrNotExist) {
 		if known != nil {
@@ -123,7 +123,7 @@ func (l *Log) recover(known *entry, elsewhere int64) (dirty bool, err error) {
 		return false, err
 	}
 	l.applyState(st)
-	dirty, err = l.recoverSegments(f, known, elsewhere)
+	dirty, err = l.recoverSegments(f, known, o)
 	if err != nil {
 		l.closeFiles()
 		return false, err

@@ -79,6 +79,9 @@ type Options struct {
 	// Elsewhere is the offset below which everything can be had elsewhere: Open drops sealed segments wholly below it
 	// that are not whole, and those before them, where it would refuse the log.
 	Elsewhere int64
+	// NextEpoch is the first leader epoch that has not begun anywhere, 0 if that is not known: Open takes a batch past the
+	// checkpoint that begins it or a later one for damaged.
+	NextEpoch int32
 	// OnDurable is told that everything below end is durable. Ends rise, but for a TruncateTo or
 	// Reset; while one is under way end may be outdated. Durable is always right.
 	OnDurable func(end int64)

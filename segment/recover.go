@@ -17,7 +17,7 @@ import (
 //  4. producers are replayed
 //
 // and by the caller: 5. checkpoint, 6. the state forgets a truncation or reset that was pending.
-func (l *Log) recoverSegments(f files, known *entry, elsewhere int64) (dirty bool, err error) {
+func (l *Log) recoverSegments(f files, known *entry, o *Options) (dirty bool, err error) {
 	st := l.st
 	if st.pending == pendingReset {
 		return true, l.carryOutReset(f)
@@ -29,10 +29,10 @@ func (l *Log) recoverSegments(f files, known *entry, elsewhere int64) (dirty boo
 		return false, err
 	}
 	v := &view{}
-	if v.sealed, err = l.sealedSegments(elsewhere); err != nil {
+	if v.sealed, err = l.sealedSegments(o.Elsewhere); err != nil {
 		return false, err
 	}
-	r := recovery{l: l, base: st.active, from: position{base: st.active, next: st.active}, vouched: known != nil}
+	r := recovery{l: l, base: st.active, from: position{base: st.active, next: st.active}, vouched: known != nil, nextEpoch: o.NextEpoch}
 	if err := r.start(known); err != nil {
 		return false, err
 	}

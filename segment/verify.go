@@ -20,6 +20,9 @@ type recovery struct {
 	sealed  bool     // the checkpoint knows the segment as sealed: a truncation went back to it
 	counted int64    // index entries that the checkpoint vouches for
 	epochs  epochList
+	// nextEpoch is Options.NextEpoch, 0 if what the log is known to have contradicts it: then whoever said so has been put
+	// back to an older state.
+	nextEpoch int32
 
 	log     vfs.File
 	idx     *index.Index
@@ -154,6 +157,9 @@ func (r *recovery) walk(at position, size int64) (good position, err error) {
 	defer f.close()
 	good = at
 	r.epochs = r.l.Epochs()
+	if r.epochs.last() >= r.nextEpoch {
+		r.nextEpoch = 0
+	}
 	for {
 		if good.size == r.from.size && good.next != r.from.next {
 			return good, f.bad(fmt.Errorf("%w: offset %d, the checkpoint says %d", errChain, good.next, r.from.next))
@@ -189,10 +195,15 @@ func (r *recovery) walk(at position, size int64) (good position, err error) {
 	return good, nil
 }
 
-// check looks at a batch that walk came to. Past the checkpoint it may begin an epoch that the state does not know.
+// check looks at a batch that walk came to. Past the checkpoint it may begin an epoch that the state does not know, but
+// none that nobody has led at: the CRC does not cover the epoch.
 func (r *recovery) check(f *frames, h batch.Batch, n int64) error {
 	begins := f.pos >= r.from.size && h.LeaderEpoch() > r.epochs.last()
-	if want := r.epochs.at(h.BaseOffset()); h.LeaderEpoch() != want && want >= 0 && !begins {
+	want := r.epochs.at(h.BaseOffset())
+	switch {
+	case begins && r.nextEpoch > 0 && h.LeaderEpoch() >= r.nextEpoch:
+		return f.bad(fmt.Errorf("%w: leader epoch %d, %d has not begun", errChain, h.LeaderEpoch(), r.nextEpoch))
+	case !begins && want >= 0 && h.LeaderEpoch() != want:
 		return f.bad(fmt.Errorf("%w: leader epoch %d, the state says %d", errChain, h.LeaderEpoch(), want))
 	}
 	if f.pos < r.from.size {

@@ -28,6 +28,9 @@ type Options struct {
 	// TierEnd is the offset below which a partition's records are in the tier, as far as that is known without asking
 	// anybody; 0 for none. It is asked when a log is opened; nil knows of nothing.
 	TierEnd func(tp topic.Partition) int64
+	// NextEpoch is the first leader epoch of a partition that has not begun, as far as that is known, 0 if not. It is asked
+	// when a log is opened, and must not be outdated; nil knows of nothing.
+	NextEpoch func(tp topic.Partition) int32
 	// LogStarts keeps log starts that DeleteRecords moves; nil refuses DeleteRecords.
 	LogStarts LogStarts
 	// InSync commits changes of the in-sync sets; nil leaves them as they are.
@@ -82,6 +85,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.TierEnd == nil {
 		o.TierEnd = func(topic.Partition) int64 { return 0 }
+	}
+	if o.NextEpoch == nil {
+		o.NextEpoch = func(topic.Partition) int32 { return 0 }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -166,6 +166,7 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 		Settings:  settings(tp, c),
 		Producers: r.producers,
 		Elsewhere: s.opts.TierEnd(tp),
+		NextEpoch: s.opts.NextEpoch(tp),
 		OnDurable: r.onDurable,
 		OnFailure: r.onFailure,
 		Logger:    r.logger,
