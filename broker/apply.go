@@ -165,7 +165,9 @@ func (a *applier) settingsChanged(ch *metadata.Changes) bool {
 // setThrottle holds reassignments back as the settings of an image say.
 func (b *Broker) setThrottle(im *metadata.Image) {
 	at := b.cfg.At(im.ClusterOverrides(), im.BrokerOverrides(b.cfg.NodeID))
-	b.throttle.Set(at.Replication.ThrottledRate, time.Now())
+	now := time.Now()
+	b.sending.Set(at.Replication.LeaderRate, now)
+	b.fetching.Set(at.Replication.FollowerRate, now)
 }
 
 // reconcile makes one partition what the newest image says it is. Only one call runs for a partition.

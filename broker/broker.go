@@ -74,7 +74,8 @@ type Broker struct {
 	set        *partition.Set
 	inSync     *inSyncKeeper
 	fetchers   *replication.Fetchers
-	throttle   quota.Rate // of what this broker sends for reassignments
+	sending    quota.Rate // of what this broker, as a leader, sends for reassignments
+	fetching   quota.Rate // of what it fetches for them
 	groups     *group.Coordinator
 	committer  *metadata.Committer
 	keeper     *topicKeeper

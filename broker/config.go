@@ -98,8 +98,8 @@ type Replication struct {
 	SocketTimeout  time.Duration // replica.socket.timeout.ms
 	Backoff        time.Duration // replica.fetch.backoff.ms
 	Selector       string        // replica.selector.class
-	ThrottledRate  int64         // leader.replication.throttled.rate, bytes a second
-	FollowerRate   int64         // follower.replication.throttled.rate; nothing reads it
+	LeaderRate     int64         // leader.replication.throttled.rate, bytes a second
+	FollowerRate   int64         // follower.replication.throttled.rate, bytes a second
 }
 
 // The classes that Kafka has for choosing the replica a consumer reads from; Firn knows them by their names.

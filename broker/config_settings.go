@@ -177,8 +177,8 @@ func replicationSettings() []Setting {
 		setting("replica.fetch.backoff.ms", "1000", "The longest pause before a follower tries again after an error. The first ones are shorter.",
 			millis(1, func(c *Config) *time.Duration { return &c.Replication.Backoff })),
 		dynamic(setting("leader.replication.throttled.rate", unlimited, "Bytes a second that this broker, as a leader, sends to followers that are not in sync, of the replicas in their topic's leader.replication.throttled.replicas.",
-			whole(0, math.MaxInt64, func(c *Config) *int64 { return &c.Replication.ThrottledRate }))),
-		dynamic(setting("follower.replication.throttled.rate", unlimited, "Bytes a second that a broker fetches of throttled replicas. Accepted without effect: leaders hold back what they send.",
+			whole(0, math.MaxInt64, func(c *Config) *int64 { return &c.Replication.LeaderRate }))),
+		dynamic(setting("follower.replication.throttled.rate", unlimited, "Bytes a second that this broker, as a follower that is not in sync, fetches of the replicas in their topic's follower.replication.throttled.replicas.",
 			whole(0, math.MaxInt64, func(c *Config) *int64 { return &c.Replication.FollowerRate }))),
 	}
 }

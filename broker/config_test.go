@@ -74,7 +74,7 @@ func TestDefaultConfig(t *testing.T) {
 		Log: Log{CheckInterval: 5 * time.Minute, ProducerIDExpiry: 24 * time.Hour, MaxProducerIDs: 1_000_000, ScrubBytesPerSecond: 1 << 20},
 		Replication: Replication{
 			Fetchers: 2, MaxLag: 30 * time.Second, PartitionBytes: 1 << 20, ResponseBytes: 4<<20 - 64<<10,
-			MaxWait: 500 * time.Millisecond, SocketTimeout: 30 * time.Second, Backoff: time.Second, ThrottledRate: math.MaxInt64, FollowerRate: math.MaxInt64,
+			MaxWait: 500 * time.Millisecond, SocketTimeout: 30 * time.Second, Backoff: time.Second, LeaderRate: math.MaxInt64, FollowerRate: math.MaxInt64,
 		},
 		Balance: Balance{Enable: true, Interval: 5 * time.Minute, Percent: 10},
 		Etcd:    Etcd{RequestTimeout: 5 * time.Second},
@@ -442,8 +442,8 @@ func TestSettingsAtRunTime(t *testing.T) {
 		want         int64
 	}{{"", "", math.MaxInt64}, {"7", "", 7}, {"7", "5", 5}, {"7", "none", 7}, {"", "0", 0}} {
 		at := c.At(map[string]string{key: v.cluster, "node.id": "9"}, map[string]string{key: v.own})
-		if at.Replication.ThrottledRate != v.want || at.NodeID != c.NodeID || c.Replication.ThrottledRate != math.MaxInt64 {
-			t.Errorf("%+v: %d", v, at.Replication.ThrottledRate)
+		if at.Replication.LeaderRate != v.want || at.NodeID != c.NodeID || c.Replication.LeaderRate != math.MaxInt64 {
+			t.Errorf("%+v: %d", v, at.Replication.LeaderRate)
 		}
 	}
 	if err := CheckDynamic(map[string]string{key: "1", "follower.replication.throttled.rate": "1"}); err != nil {

@@ -67,7 +67,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.inSync = newInSyncKeeper(b)
 	set, err := partition.NewSet(partition.Options{
 		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, TierEnd: b.tierEnd, NextEpoch: b.nextEpoch,
-		LogStarts: logStarts{b}, InSync: b.inSync, Throttle: &b.throttle, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
+		LogStarts: logStarts{b}, InSync: b.inSync, Throttle: &b.sending, ReplicaLag: b.cfg.Replication.MaxLag, HoldOver: b.cfg.SessionTTL / 2,
 		OnDamage:   func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),
@@ -134,7 +134,7 @@ func (b *Broker) replicationOptions() replication.Options {
 	return replication.Options{
 		BrokerID: b.cfg.NodeID, BrokerEpoch: b.lease.Epoch, Dial: b.dialBroker, Fetchers: int(r.Fetchers),
 		MaxBytes: int(r.ResponseBytes), PartitionBytes: int(r.PartitionBytes), MaxWait: r.MaxWait,
-		Timeout: r.SocketTimeout, Backoff: r.Backoff, Logger: b.partitionLogger(), Registerer: b.reg,
+		Timeout: r.SocketTimeout, Backoff: r.Backoff, Throttle: &b.fetching, Logger: b.partitionLogger(), Registerer: b.reg,
 	}
 }
 

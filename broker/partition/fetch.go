@@ -266,6 +266,9 @@ func (f *Fetch) finish() {
 			f.set.cold.consumed(p.cold)
 		}
 		p.cold = nil
+		if p.counted && p.Bytes > 0 {
+			f.set.met.throttled.Add(float64(p.Bytes))
+		}
 		if p.Err != nil && !p.given {
 			f.set.met.fetchErrors.Inc()
 		}

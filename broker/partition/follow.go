@@ -37,6 +37,8 @@ type Place struct {
 	// Durable says that a power cut would take nothing, or that the topic does not ask for that: only then may the
 	// leader be told of Offset.
 	Durable bool
+	// Throttled says that the topic's settings have it held back to the followers' rate, as it is not in sync (KIP-73).
+	Throttled bool
 	// Anew says that the replica has nothing and the tier has something: it begins at the tier's end, by StartAnew.
 	Anew bool
 }
@@ -53,6 +55,7 @@ func (r *Replica) Place() (Place, bool) {
 	head := r.head.Load()
 	p.Anew = archived(head) && head.TierEnd > p.Offset && r.empty()
 	p.Durable = !r.config.Load().Flush.Durable() || r.log.Durable() >= p.Offset
+	p.Throttled = r.throttledAt(ro, p.Offset)
 	return p, true
 }
 

@@ -14,6 +14,7 @@ type metrics struct {
 	setAside      prometheus.Counter
 	hotBytes      prometheus.Counter
 	coldBytes     prometheus.Counter
+	throttled     prometheus.Counter
 	fetchWaits    prometheus.Counter
 	fetchErrors   prometheus.Counter
 	coldReads     prometheus.Counter
@@ -44,6 +45,7 @@ func newMetrics(reg prometheus.Registerer, s *Set) *metrics {
 		setAside:      counter("logs_set_aside", "Damaged logs that were put away to be fetched anew from others."),
 		hotBytes:      counter("fetch_local_bytes", "Bytes read from local logs for fetches, those read again after a wait counted again."),
 		coldBytes:     counter("fetch_tier_bytes", "Bytes read from the tier for fetches."),
+		throttled:     counter("throttled_bytes", "Bytes sent to followers that count for leader.replication.throttled.rate."),
 		fetchWaits:    counter("fetch_waits", "Times a fetch began to wait for more bytes."),
 		fetchErrors:   counter("fetch_error_partitions", "Partitions of fetches answered with an error."),
 		coldReads:     counter("tier_reads", "Reads of the tier for fetches that succeeded."),

@@ -37,7 +37,8 @@ type Replica struct {
 	closed  atomic.Pointer[error] // why every call fails, once the replica is closed or its disk gone
 	damage  atomic.Pointer[error] // what is wrong with the local log, once that is known
 
-	throttled atomic.Bool // the topic's settings name this replica: see throttle.go
+	// The topic's settings name this replica: see throttle.go.
+	throttledLeader, throttledFollower atomic.Bool
 
 	hw       atomic.Int64
 	floor    atomic.Int64  // a log start that DeleteRecords has made durable

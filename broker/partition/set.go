@@ -160,6 +160,7 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 		producers: newProducers(func() int64 { return s.opts.Now().UnixMilli() }, &s.producers),
 		logger:    s.opts.Logger.With("topic", name, "partition", tp.Index),
 	}
+	r.waiters.toldEpoch = -1
 	r.configure(c)
 	r.role.Store(&role{leader: -1, epoch: -1})
 	r.log, err = d.Open(tp.ID, tp.Index, segment.Options{

@@ -48,6 +48,7 @@ type follow struct {
 	say      bool            // there is something to name it for
 	syncing  bool            // its disk is at work on what it was sent
 	busy     bool            // it is being begun anew
+	copies   bool            // the session's copies have it
 	place    partition.Place // as it was named last
 	epochSeq uint64          // the first fetch that named it at that epoch
 	retryAt  time.Time       // when it may be named again after an error

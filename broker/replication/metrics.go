@@ -6,6 +6,7 @@ type metrics struct {
 	fetches  prometheus.Counter
 	failures prometheus.Counter
 	bytes    prometheus.Counter
+	copied   prometheus.Counter
 	refused  prometheus.Counter
 	cuts     prometheus.Counter
 	anew     prometheus.Counter
@@ -23,6 +24,7 @@ func newMetrics(reg prometheus.Registerer, f *Fetchers) *metrics {
 		fetches:  counter("fetches", "Fetches that leaders have answered."),
 		failures: counter("connection_failures", "Connections to leaders that could not be made or broke."),
 		bytes:    counter("fetch_bytes", "Bytes of records that leaders have sent."),
+		copied:   counter("throttled_bytes", "Bytes of records that count for follower.replication.throttled.rate."),
 		refused:  counter("fetch_error_partitions", "Partitions that leaders have answered with an error, or whose answer could not be used."),
 		cuts:     counter("truncations", "Times a log was cut where it parted from its leader's."),
 		anew:     counter("logs_begun_anew", "Times a log was begun anew because its leader had nothing at its end any more."),

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"firn/broker/quota"
 )
 
 // Options say how Fetchers work. BrokerEpoch and Dial are needed.
@@ -33,6 +35,10 @@ type Options struct {
 	// pauses are shorter: when leaders change, brokers hear of it at different times.
 	Backoff time.Duration
 
+	// Throttle is what is fetched of throttled replicas that are not in sync (follower.replication.throttled.rate); nil is all
+	// there is.
+	Throttle *quota.Rate
+
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil for none
 }
@@ -48,6 +54,9 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.MaxWait, 500*time.Millisecond)
 	orDefault(&o.Timeout, 30*time.Second)
 	orDefault(&o.Backoff, time.Second)
+	if o.Throttle == nil {
+		o.Throttle = &quota.Rate{}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

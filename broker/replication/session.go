@@ -28,6 +28,7 @@ type session struct {
 	follows map[topic.Partition]*follow
 	ready   []*follow // have something to say
 	later   []*follow // have to wait before they may
+	copies  []*follow // were found ready though throttled, as there was room; some may be told of by now
 	forget  map[topic.Partition]struct{}
 	live    int // partitions of which the leader tells as soon as it has something
 	syncing int // partitions that wait for their disk
@@ -41,7 +42,7 @@ func newSession(f *fetcher, l *link) *session {
 	defer f.mu.Unlock()
 	f.mu.gone = nil // a new session knows nobody
 	for _, p := range f.mu.follows {
-		p.list, p.named, p.told, p.say, p.syncing, p.retryAt, p.pause = inNone, false, false, true, false, time.Time{}, 0
+		p.list, p.named, p.told, p.say, p.syncing, p.copies, p.retryAt, p.pause = inNone, false, false, true, false, false, time.Time{}, 0
 		if !p.marked {
 			p.marked = true
 			f.mu.marked = append(f.mu.marked, p)
@@ -57,13 +58,14 @@ func (s *session) run() error {
 	for {
 		s.takeMarked()
 		now := time.Now()
+		s.holdBack(now)
 		wait := s.retry(now) // after what was marked: a pause may have been cut short
 		for s.maySend(now) {
 			if err := s.send(); err != nil {
 				return err
 			}
 		}
-		if s.inFlight() == 0 && s.syncing > 0 && s.live > 0 {
+		if s.inFlight() == 0 && s.syncing > 0 && s.keeps() {
 			wait = min(wait, s.grace.Sub(now))
 		}
 		timer.Reset(max(wait, 0))
@@ -97,8 +99,11 @@ func (s *session) maySend(now time.Time) bool {
 	case flying > 0:
 		return len(s.forget) > 0
 	}
-	return s.live > 0 && (s.syncing == 0 || !now.Before(s.grace))
+	return s.keeps() && (s.syncing == 0 || !now.Before(s.grace))
 }
+
+// keeps reports whether the leader is to keep a fetch: for what it may tell, or so that it is heard while all have to wait.
+func (s *session) keeps() bool { return s.live > 0 || s.id != 0 && len(s.later) > 0 }
 
 // takeMarked looks at the partitions that were added, removed, or have news of their own.
 func (s *session) takeMarked() {
@@ -137,7 +142,8 @@ func (s *session) drop(tp topic.Partition) {
 		s.forget[tp] = struct{}{}
 	}
 	is := func(o *follow) bool { return o == p }
-	s.ready, s.later, p.list = slices.DeleteFunc(s.ready, is), slices.DeleteFunc(s.later, is), inNone
+	s.ready, s.later, s.copies = slices.DeleteFunc(s.ready, is), slices.DeleteFunc(s.later, is), slices.DeleteFunc(s.copies, is)
+	p.list = inNone
 	delete(s.follows, tp)
 }
 
@@ -178,6 +184,7 @@ func (s *session) look(p *follow) {
 		p.syncing = true
 		s.syncing++
 		s.grace = time.Now().Add(syncGrace)
+	case at.Throttled && s.held(p):
 	default:
 		s.ready, p.list = append(s.ready, p), inReady
 	}
@@ -185,17 +192,19 @@ func (s *session) look(p *follow) {
 
 // retry looks again at the partitions whose pause is over, and returns how long until the next one's is.
 func (s *session) retry(now time.Time) time.Duration {
-	next := time.Hour
 	later := s.later
 	s.later = nil
 	for _, p := range later {
-		if left := p.retryAt.Sub(now); left > 0 {
+		if p.retryAt.After(now) {
 			s.later = append(s.later, p)
-			next = min(next, left)
 			continue
 		}
 		p.retryAt, p.list = time.Time{}, inNone
 		s.look(p)
+	}
+	next := time.Hour
+	for _, p := range s.later {
+		next = min(next, p.retryAt.Sub(now))
 	}
 	return next
 }

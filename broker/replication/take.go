@@ -69,6 +69,7 @@ func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
 		err = p.replica.Truncate(p.place.Epoch, partition.EpochEnd{Epoch: rp.DivergingEpoch.Epoch, End: rp.DivergingEpoch.EndOffset})
 	default:
 		met.bytes.Add(float64(len(rp.RecordBatches)))
+		s.count(p, len(rp.RecordBatches))
 		err = p.replica.AppendFetched(&partition.Fetched{
 			LeaderEpoch: p.place.Epoch, Records: rp.RecordBatches, HighWatermark: rp.HighWatermark, LogStart: rp.LogStartOffset,
 		})

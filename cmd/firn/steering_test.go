@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/brokertest"
+	"firn/broker/brokertest/clustertest"
 	"firn/broker/console"
 )
 
@@ -150,20 +151,23 @@ func TestReplicasMoveBetweenBrokers(t *testing.T) {
 }
 
 // A throttle holds the copying of what is in no other replica yet, can be changed on the way, and leaves no setting behind.
+// Each of its halves, the leader's and the follower's, holds alone.
 func TestThrottledReassignment(t *testing.T) {
 	c := startTrio(t, 3)
 	ctx, addr := context.Background(), strings.Join(c.Bootstrap(), ",")
-	firn(t, addr, "", "topic", "create", "t", "--partitions", "1", "--replication-factor", "1").ok(t)
-	c.AwaitInSync("t", 1)
-	cl, err := kgo.NewClient(c.Seeds(), kgo.DefaultProduceTopic("t"), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cl.Close()
-	for range 3 { // more than a follower fetches at once
-		if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 900<<10)}).FirstErr(); err != nil {
+	for _, name := range []string{"t", "free"} { // with more than a follower fetches at once
+		firn(t, addr, "", "topic", "create", name, "--partitions", "1", "--replication-factor", "1").ok(t)
+		c.AwaitInSync(name, 1)
+		cl, err := kgo.NewClient(c.Seeds(), kgo.DefaultProduceTopic(name), kgo.ProducerBatchCompression(kgo.NoCompression()))
+		if err != nil {
 			t.Fatal(err)
 		}
+		for range 3 {
+			if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 900<<10)}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cl.Close()
 	}
 	parts, err := c.Partitions("t")
 	if err != nil {
@@ -171,55 +175,88 @@ func TestThrottledReassignment(t *testing.T) {
 	}
 	from := parts[0].Leader
 	to, third := from%3+1, (from+1)%3+1
-	settings := func() string {
-		t.Helper()
-		ofTopic, err := c.Admin.DescribeTopicConfigs(ctx, "t")
-		ofBroker, errBroker := c.Admin.DescribeBrokerConfigs(ctx, from)
-		if err := errors.Join(err, errBroker); err != nil {
-			t.Fatal(err)
-		}
-		var set []string
-		for _, s := range slices.Concat(ofTopic[0].Configs, ofBroker[0].Configs) {
-			if strings.Contains(s.Key, "replication.throttled") && (s.Source == kmsg.ConfigSourceDynamicTopicConfig || s.Source == kmsg.ConfigSourceDynamicBrokerConfig) {
-				set = append(set, s.Key+"="+s.MaybeValue())
-			}
-		}
-		return strings.Join(set, " ")
-	}
 	is := func(want string) {
 		t.Helper()
 		brokertest.Eventually(t, "the settings are there", func() (bool, error) {
-			got := settings()
-			return got == want, fmt.Errorf("%s, want %s", got, want)
+			got, err := throttles(ctx, c.Cluster, "t", from, to)
+			return got == want, errors.Join(err, fmt.Errorf("%s, want %s", got, want))
 		})
 	}
-	size := func(broker int32) (int64, error) { // of what a broker has of the topic
-		dirs, err := c.Admin.DescribeBrokerLogDirs(ctx, broker, nil)
-		n := int64(0)
-		dirs.EachPartition(func(p kadm.DescribedLogDirPartition) { n += p.Size })
-		return n, err
+	const each = " follower.replication.throttled.rate=%[3]d leader.replication.throttled.rate=%[3]d"
+	throttled := func(rate int) string {
+		return fmt.Sprintf("follower.replication.throttled.replicas=0:%[2]d leader.replication.throttled.replicas=0:%[1]d"+each+each, from, to, rate)
 	}
-	throttled := fmt.Sprintf("leader.replication.throttled.replicas=0:%d leader.replication.throttled.rate=", from)
 	assign := func(to int32) string { return fmt.Sprintf("0=%d,%d", from, to) }
+	// held waits until a broker has begun to copy t. A topic that is not throttled goes the same way meanwhile.
+	held := func(broker int32) {
+		t.Helper()
+		brokertest.Eventually(t, "the copying begins", func() (bool, error) {
+			n, err := sizeOf(ctx, c.Cluster, broker, "t")
+			return n > 0, err
+		})
+		for _, id := range []int32{from, broker} {
+			firn(t, addr, "", "topic", "reassign", "free", "--assign", fmt.Sprintf("0=%d", id), "--wait").ok(t)
+		}
+		if n, err := sizeOf(ctx, c.Cluster, broker, "t"); err != nil || n > 2<<20 {
+			t.Errorf("%d bytes at 2 a second: %v", n, err)
+		}
+		if out := firn(t, addr, "", "topic", "reassign", "t").ok(t); !strings.Contains(out, "ADDING") {
+			t.Errorf("2.7 MB at 2 bytes a second: %q", out)
+		}
+	}
 	firn(t, addr, "", "topic", "reassign", "t", "--assign", assign(to), "--throttle", "1").ok(t)
-	is(throttled + "1")
+	is(throttled(1))
 	firn(t, addr, "", "topic", "reassign", "t", "--throttle", "2").ok(t)
-	is(throttled + "2")
-	brokertest.Eventually(t, "the copying begins", func() (bool, error) {
-		n, err := size(to)
-		return n > 0, err
-	})
-	if n, err := size(to); err != nil || n > 2<<20 {
-		t.Errorf("%d bytes at 2 a second: %v", n, err)
-	}
-	if out := firn(t, addr, "", "topic", "reassign", "t").ok(t); !strings.Contains(out, "ADDING") {
-		t.Errorf("2.7 MB at 2 bytes a second: %q", out)
-	}
+	is(throttled(2))
+	held(to)
 	firn(t, addr, "", "topic", "reassign", "t", "--no-throttle", "--wait").ok(t)
 	is("")
 	c.AwaitInSync("t", 2)
 	firn(t, addr, "", "topic", "reassign", "t", "--assign", assign(third), "--throttle", "50MiB", "--wait").ok(t)
 	is("")
+	for half, who := range map[string]int32{"leader": from, "follower": to} {
+		firn(t, addr, "", "topic", "alter", "t", "--config", half+".replication.throttled.replicas=*").ok(t)
+		key, rate := half+".replication.throttled.rate", "2"
+		got, err := c.Admin.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: key, Value: &rate}}, who)
+		if err := errors.Join(err, got[0].Err); err != nil {
+			t.Fatal(err)
+		}
+		firn(t, addr, "", "topic", "reassign", "t", "--assign", assign(to)).ok(t)
+		held(to)
+		firn(t, addr, "", "topic", "reassign", "t", "--no-throttle", "--wait").ok(t)
+		is("")
+		firn(t, addr, "", "topic", "reassign", "t", "--assign", assign(third), "--wait").ok(t)
+	}
+}
+
+// throttles is what is set for a reassignment's throttle, of a topic and of brokers.
+func throttles(ctx context.Context, c *clustertest.Cluster, topic string, brokers ...int32) (string, error) {
+	all, err := c.Admin.DescribeTopicConfigs(ctx, topic)
+	for _, id := range brokers {
+		of, errOf := c.Admin.DescribeBrokerConfigs(ctx, id)
+		all, err = append(all, of...), errors.Join(err, errOf)
+	}
+	var set []string
+	for _, r := range all {
+		for _, s := range r.Configs {
+			if strings.Contains(s.Key, "replication.throttled") && (s.Source == kmsg.ConfigSourceDynamicTopicConfig || s.Source == kmsg.ConfigSourceDynamicBrokerConfig) {
+				set = append(set, s.Key+"="+s.MaybeValue())
+			}
+		}
+	}
+	return strings.Join(set, " "), err
+}
+
+// sizeOf is how many bytes a broker has of a topic.
+func sizeOf(ctx context.Context, c *clustertest.Cluster, broker int32, topic string) (int64, error) {
+	dirs, err := c.Admin.DescribeBrokerLogDirs(ctx, broker, nil)
+	n := int64(0)
+	dirs.EachPartition(func(p kadm.DescribedLogDirPartition) {
+		if p.Topic == topic {
+			n += p.Size
+		}
+	})
+	return n, err
 }
 
 // Nobody in sync is left: the partition waits for an operator's word, then goes on with what the other replica has, and the

@@ -31,9 +31,9 @@ func newTopicReassign(a *app, c *client) *cobra.Command {
 are readable and writable all the time, and what is archived is not copied. Without --assign and
 --cancel it only shows the reassignments under way.
 
---throttle holds the copying back on each broker that is copied from, and can be given again to change
-that. With --wait it is lifted at the end, else by --no-throttle; replicas that are in sync are never
-held back. It sets and clears leader.replication.throttled.replicas and .rate (KIP-73).`,
+--throttle holds the copying back on each broker that is copied from or to, and can be given again to
+change that. With --wait it is lifted at the end, else by --no-throttle; replicas in sync are never held
+back. It sets and clears leader. and follower.replication.throttled.replicas and .rate (KIP-73).`,
 		Example: `  firn topic reassign logs --assign 0=2,3,1 --assign 1=3,1,2 --throttle 20MiB --wait
   firn topic reassign logs --json
   firn topic reassign logs --cancel`,
@@ -86,7 +86,7 @@ held back. It sets and clears leader.replication.throttled.replicas and .rate (K
 	f := cmd.Flags()
 	f.StringArrayVar(&assign, "assign", nil, "replicas of a partition as `PARTITION=BROKER,...`, any number of times")
 	f.BoolVar(&cancel, "cancel", false, "put back every partition of the topic that is moving")
-	f.Var(&rate, "throttle", "hold the copying to so many `BYTES` a second from each broker")
+	f.Var(&rate, "throttle", "hold the copying to so many `BYTES` a second from and to each broker")
 	f.BoolVar(&unthrottled, "no-throttle", false, "lift the throttle")
 	f.BoolVar(&wait, "wait", false, "return when no partition of the topic is moving any more")
 	f.BoolVar(&asJSON, "json", false, "write JSON")

@@ -26,8 +26,9 @@ type Config struct {
 	Retention       Retention
 	Tier            Tier
 	Compaction      Compaction
-	// ThrottledLeaders are the replicas that, as leaders, a reassignment's throttle holds back (KIP-73).
-	ThrottledLeaders ThrottledReplicas
+	// ThrottledLeaders and ThrottledFollowers are the replicas that a reassignment's throttle holds back, as leaders in
+	// what they send and as followers in what they fetch (KIP-73).
+	ThrottledLeaders, ThrottledFollowers ThrottledReplicas
 }
 
 // Cleanup says what happens to old records. Neither means that they stay for ever, and then Retention is

@@ -102,11 +102,11 @@ func cleanupPolicy() rule {
 }
 
 // throttled is a list of partition:broker pairs, or *.
-func throttled() rule {
+func throttled(field func(*Config) *ThrottledReplicas) rule {
 	return rule{List, "*, nothing, or a comma-separated list of PARTITION:BROKER", func(c *Config, v string) bool {
 		list := splitList(v)
 		if len(list) == 1 && list[0] == "*" {
-			c.ThrottledLeaders = "*"
+			*field(c) = "*"
 			return true
 		}
 		for i, pair := range list {
@@ -118,7 +118,7 @@ func throttled() rule {
 			}
 			list[i] = fmt.Sprintf("%d:%d", partition, broker) // as Has looks for it
 		}
-		c.ThrottledLeaders = ThrottledReplicas(strings.Join(list, ","))
+		*field(c) = ThrottledReplicas(strings.Join(list, ","))
 		return true
 	}}
 }
