@@ -68,6 +68,24 @@ func TestFollowerIsToldOnceOfAPartition(t *testing.T) {
 	}
 }
 
+// A follower passes over what it is told of a partition while it goes to another leader epoch. It names the partition again
+// then, and must hear of the high watermark, though that stands where it stood.
+func TestFollowerHearsOfTheHighWatermarkAgain(t *testing.T) {
+	d := followed(t)
+	d.leave("a", 0)
+	first := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 1))
+	if p := parts(first); len(p) != 1 || p[0].HighWatermark != 1 {
+		t.Fatalf("%+v", first)
+	}
+	if r := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(first.SessionID, 1, 0)); len(parts(r)) != 0 {
+		t.Errorf("not named: %+v", parts(r))
+	}
+	r := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(first.SessionID, 2, 0, "a", 0, 1))
+	if p := parts(r); len(p) != 1 || p[0].HighWatermark != 1 {
+		t.Errorf("named again: %+v", p)
+	}
+}
+
 func TestFollowersNextRequestEndsTheWaitOfItsLast(t *testing.T) {
 	d := followed(t)
 	id := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 0)).SessionID

@@ -283,7 +283,12 @@ func (s *fetchSession) update(body *kmsg.FetchRequest) (gone []*sessionPart, ok 
 				p.watch.Owner = p
 				s.parts[k] = p
 			}
-			p.asked, p.told = requestAsked(&t.Partitions[j]), false // what the client was told of it stands
+			p.asked, p.told = requestAsked(&t.Partitions[j]), false
+			if s.follower {
+				// What it was told while it followed at another leader epoch, or began its log anew, it has passed over. What
+				// a client was told stands.
+				p.hw = -1
+			}
 			p.named++
 			p.dueLocked()
 		}
