@@ -66,6 +66,7 @@ var verdicts = map[string]Verdict{
 	"timeout":                               {},
 	"disconnect":                            {},
 	"closed":                                {Ends: true}, // the client, with the operation in flight
+	"another member":                        {Ends: true}, // what a client committed that has lost its place, and does not know
 	"data loss":                             {Ends: true}, // what a client calls it when a broker has forgotten its sequence
 }
 

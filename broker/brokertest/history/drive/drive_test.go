@@ -31,7 +31,25 @@ type rig struct {
 	*Driver
 	t       *testing.T
 	cluster *kfake.Cluster
-	lines   bytes.Buffer
+	lines   lines
+}
+
+// lines is a history while it is written.
+type lines struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(p)
+}
+
+func (l *lines) contains(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Contains(l.Bytes(), []byte(text))
 }
 
 func newRig(t *testing.T, change func(*Options)) *rig {
@@ -190,6 +208,28 @@ func (r *rig) lie(key kmsg.Key, answer func(kmsg.Request) kmsg.Response) {
 }
 
 func (r *rig) topic() (id [16]byte) { return r.cluster.TopicInfo("work").TopicID }
+
+// A member whom the group has forgotten joins as another and goes on with what it had: what it then commits is no coordinator's
+// fault, and it is the last that it does.
+func TestDriveMemberThatBecomesAnother(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Lifetime, o.Session = 2*time.Second, 300*time.Millisecond })
+	r.work(50)
+	joined := map[string]bool{}
+	r.lie(kmsg.JoinGroup, func(req kmsg.Request) kmsg.Response {
+		id := req.(*kmsg.JoinGroupRequest).MemberID
+		if !joined[id] {
+			joined[id] = id != ""
+			return nil
+		}
+		resp := req.ResponseKind().(*kmsg.JoinGroupResponse)
+		resp.ErrorCode = kerr.UnknownMemberID.Code
+		return resp
+	})
+	r.until("a commit of another member", func() bool { return r.lines.contains(`"err":"another member"`) })
+	if report := r.judge(patience); !report.Valid {
+		t.Error(report)
+	}
+}
 
 // A cluster that acknowledges what it does not keep is found out.
 func TestDriveDroppedRecords(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -101,16 +102,19 @@ func (c franzConsumer) Poll(ctx context.Context, max int) (rs []Record, err erro
 
 // Member implements Library.
 func (f franz) Member(ctx context.Context, rejoin func() (begin func(map[int32]int64))) (Member, error) {
-	m := &franzMember{o: f.o}
+	m := &franzMember{o: f.o, began: map[int32]string{}}
 	var begin atomic.Pointer[func(map[int32]int64)] // for the client's next positions
 	cl, err := f.consumer(ctx, kgo.ConsumerGroup(f.o.Group), kgo.ConsumeTopics(f.o.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(f.o.Session), kgo.HeartbeatInterval(f.o.Session/10), kgo.RebalanceTimeout(2*f.o.Session),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(pollWait), kgo.WithHooks(&m.tries),
-		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { // and then the client asks for what is committed
+		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, _ map[string][]int32) { // and then the client asks for what is committed
+			id, _ := cl.GroupMetadata()
+			m.id.Store(&id)
 			next := rejoin()
 			begin.Store(&next)
 		}),
 		kgo.AdjustFetchOffsetsFn(func(_ context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			m.asked(at[f.o.Topic])
 			if next := begin.Swap(nil); next != nil {
 				(*next)(committedAt(at[f.o.Topic]))
 			} else {
@@ -138,6 +142,36 @@ type franzMember struct {
 	franzConsumer
 	o     *Options
 	tries attempts
+
+	id    atomic.Pointer[string] // as which it was given partitions last
+	mu    sync.Mutex
+	began map[int32]string // by partition, the member id under which its position was asked for
+}
+
+// asked notes as which member positions are asked for.
+func (m *franzMember) asked(at map[int32]kgo.Offset) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for p := range at {
+		m.began[p] = *m.id.Load()
+	}
+}
+
+// errStranger says that offsets were committed by a member other than the one that was given the partitions. One whom the
+// group does not know any more when it joins becomes another member without a word and reads on from where it was, though
+// others may have had its partitions meanwhile. No coordinator can tell.
+var errStranger = errors.New("committed as another member")
+
+// stranger reports whether a member, as which offsets were committed, was not given all of the partitions.
+func (m *franzMember) stranger(id string, next map[int32]int64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for p := range next {
+		if m.began[p] != id {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *franzMember) Release() { m.cl.AllowRebalance() }
@@ -149,8 +183,10 @@ func (m *franzMember) Commit(ctx context.Context, next map[int32]int64) (retried
 	}
 	before := m.tries.Load()
 	m.cl.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{m.o.Topic: what},
-		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-			end = committed(resp, err)
+		func(_ *kgo.Client, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			if end = committed(resp, err); end == nil && m.stranger(req.MemberID, next) {
+				end = errStranger
+			}
 		})
 	return again(m.tries.Load()-before, end), end
 }
@@ -209,6 +245,8 @@ func (franz) Name(err error) string {
 		return ""
 	case errors.As(err, &broker):
 		return broker.Message
+	case errors.Is(err, errStranger):
+		return "another member"
 	case errors.As(err, &loss):
 		return "data loss"
 	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled), errors.Is(err, net.ErrClosed):

@@ -25,15 +25,16 @@ func (d *Driver) member(ctx context.Context, l *lifetime) error {
 	if err != nil {
 		return err
 	}
-	for l.ends.Err() == nil {
+	lost := false // its place
+	for l.ends.Err() == nil && !lost {
 		next, n, _ := d.poll(l.ends, m, l.process, "")
 		if n > 0 {
 			d.polled.Add(int64(n))
-			d.commit(m, l.process, next)
+			lost = d.commit(m, l.process, next)
 		}
 		m.Release()
 	}
-	if l.crashes(ctx) {
+	if lost || l.crashes(ctx) {
 		crash() // it does not say that it leaves
 	}
 	m.Close()
@@ -49,7 +50,8 @@ func positions(at map[int32]int64) []history.Position {
 	return list
 }
 
-func (d *Driver) commit(m Member, process int32, next map[int32]int64) {
+// commit reports whether the member must not go on.
+func (d *Driver) commit(m Member, process int32, next map[int32]int64) (ends bool) {
 	n := d.rec.Invoke(history.Op{Process: process, Func: history.Commit, Group: d.o.Group, Positions: positions(next)})
 	ctx, cancel := context.WithTimeout(d.abandon, commitWait)
 	defer cancel()
@@ -57,6 +59,7 @@ func (d *Driver) commit(m Member, process int32, next map[int32]int64) {
 	done := outcome(d.o.Library.Name(err), retried)
 	done.Lingers = retried
 	d.rec.Complete(n, done)
+	return history.Judge(done.Err).Ends
 }
 
 // observe looks at what the group has committed.
