@@ -25,7 +25,8 @@ type applier struct {
 	stopFeed func()
 	first    chan struct{} // closed when the first image has been marked
 
-	owning sync.Mutex // one look at who owns a shard at a time, so that the newest counts
+	owning sync.Mutex      // one look at who owns a shard at a time, so that the newest counts
+	away   map[int32]int64 // by group shard, the owner record that this broker gives away; guarded by owning
 
 	mu      sync.Mutex
 	uploads map[topic.Partition]*upload
@@ -46,7 +47,7 @@ type upload struct {
 }
 
 func newApplier(b *Broker) *applier {
-	a := &applier{b: b, log: b.log, first: make(chan struct{}), uploads: map[topic.Partition]*upload{}}
+	a := &applier{b: b, log: b.log, first: make(chan struct{}), away: map[int32]int64{}, uploads: map[topic.Partition]*upload{}}
 	a.rec = newReconciler(reconcilers, a.reconcile)
 	a.releases = newReconciler(1, a.release)
 	a.stopFeed = b.store.Subscribe(a.changed)
@@ -74,6 +75,7 @@ func (a *applier) followEpoch(ctx context.Context) error {
 			}
 		}
 		a.ownAll()
+		a.b.giver.look()
 	}
 }
 
@@ -89,10 +91,31 @@ func (a *applier) own(shard int32) {
 	a.owning.Lock()
 	defer a.owning.Unlock()
 	own := a.b.store.Image().ShardOwner(metadata.GroupShard, shard)
-	if a.b.standing.Over() {
+	if rev, ok := a.away[shard]; ok && rev != own.Rev {
+		delete(a.away, shard)
+	}
+	if _, ok := a.away[shard]; ok || a.b.standing.Over() {
 		own = metadata.ShardOwner{Broker: -1}
 	}
 	a.b.groups.Own(shard, own, a.b.lease.Epoch())
+}
+
+// disown ends the serving of a group shard for as long as its owner record is the one of a revision, or until reown. When it
+// returns nothing is answered any more.
+func (a *applier) disown(shard int32, rev int64) {
+	a.owning.Lock()
+	a.away[shard] = rev
+	a.owning.Unlock()
+	a.own(shard)
+	a.b.groups.AwaitEnd(shard)
+}
+
+// reown takes a disowned shard back, if it is still this broker's.
+func (a *applier) reown(shard int32) {
+	a.owning.Lock()
+	delete(a.away, shard)
+	a.owning.Unlock()
+	a.own(shard)
 }
 
 // stop ends reactions to metadata. What is hosted stays hosted.
@@ -136,6 +159,9 @@ func (a *applier) changed(old, im *metadata.Image) {
 		if s.Kind == metadata.GroupShard {
 			a.own(s.Shard)
 		}
+	}
+	if len(ch.Brokers)+len(ch.Nodes)+len(ch.Shards) > 0 {
+		a.b.giver.look()
 	}
 	if old == nil {
 		close(a.first)

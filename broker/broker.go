@@ -81,6 +81,7 @@ type Broker struct {
 	keeper     *topicKeeper
 	applier    *applier
 	standing   *standing
+	giver      *giver
 	server     *server.Server
 
 	began time.Time                   // to start

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"firn/broker/group"
 	"firn/broker/partition"
 	"firn/broker/replication"
 	"firn/metadata"
@@ -55,7 +56,7 @@ func startHost(t *testing.T, server *memkv.Server, id int32, mem *vfs.Mem) *host
 	cfg.NodeID = id
 	b := &Broker{cfg: cfg, log: slog.New(slog.DiscardHandler), store: store, lease: lease, reg: prometheus.NewRegistry(), disks: []*segment.Disk{h.disk}}
 	h.b = b
-	b.inSync, b.standing = newInSyncKeeper(b), &standing{b: b}
+	b.inSync, b.standing, b.giver = newInSyncKeeper(b), &standing{b: b}, newGiver(b)
 	b.set, err = partition.NewSet(partition.Options{
 		BrokerID: id, Disks: b.disks, InSync: b.inSync, OnDamage: func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
 	})
@@ -65,6 +66,10 @@ func startHost(t *testing.T, server *memkv.Server, id int32, mem *vfs.Mem) *host
 	if b.fetchers, err = replication.New(b.replicationOptions()); err != nil {
 		t.Fatal(err)
 	}
+	b.committer = store.NewCommitter(metadata.CommitterOptions{})
+	b.groups = group.NewCoordinator(group.Config{
+		Options: b.groupOptions(), Broker: id, Shards: store.Image().Shards(metadata.GroupShard), Store: b.committer, Lease: lease,
+	})
 	b.keeper = newTopicKeeper(b)
 	b.applier = newApplier(b)
 	return h
@@ -73,6 +78,8 @@ func startHost(t *testing.T, server *memkv.Server, id int32, mem *vfs.Mem) *host
 func (h *host) stop() {
 	h.b.applier.stop()
 	h.b.keeper.stop()
+	h.b.groups.Close()
+	_ = h.b.committer.Close()
 	h.b.fetchers.Close()
 	_ = h.b.set.Close()
 	_ = h.disk.Close(true)

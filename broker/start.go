@@ -96,13 +96,14 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	})
 	b.undo(func(context.Context) { b.groups.Close() })
 
-	b.standing = &standing{b: b}
+	b.standing, b.giver = &standing{b: b}, newGiver(b)
 	b.keeper = newTopicKeeper(b)
 	b.undo(func(context.Context) { b.keeper.stop() })
 	b.applier = newApplier(b)
 	b.undo(func(context.Context) { b.applier.stop() })
 	b.task(background, "epoch", b.applier.followEpoch)
 	b.task(background, "standing", b.standing.run)
+	b.task(background, "giver", b.giver.run)
 	select {
 	case <-b.applier.first:
 	case <-ctx.Done():

@@ -105,6 +105,18 @@ func TestPlanShards(t *testing.T) {
 		}
 		img := w.image()
 		moves := planShards(img, metadata.GroupShard)
+		made := takenShards(img, metadata.GroupShard)
+		for _, m := range made {
+			if now := img.ShardOwner(metadata.GroupShard, m.Shard); now.Broker != m.Next.Broker && m.owned(img) {
+				t.Fatalf("shard %d is taken from a live broker: %+v", m.Shard, now)
+			}
+		}
+		for _, b := range img.Brokers() {
+			made = append(made, GivenShards(img, metadata.GroupShard, b.ID, b.Epoch)...)
+		}
+		if len(made) != len(moves) {
+			t.Fatalf("%d moves are somebody's to make, of %d", len(made), len(moves))
+		}
 		if len(alive) == 0 {
 			if len(moves) != 0 {
 				t.Fatal("shards given to nobody")
@@ -119,15 +131,15 @@ func TestPlanShards(t *testing.T) {
 		}
 		handed := 0
 		for _, m := range moves {
-			old := owners[m.shard]
-			if m.next.Epoch != old.Epoch+1 || m.next.Rev != img.ShardOwner(metadata.GroupShard, m.shard).Rev {
-				t.Fatalf("shard %d: %+v after %+v", m.shard, m.next, old)
+			old := owners[m.Shard]
+			if m.Next.Epoch != old.Epoch+1 || m.Next.Rev != img.ShardOwner(metadata.GroupShard, m.Shard).Rev {
+				t.Fatalf("shard %d: %+v after %+v", m.Shard, m.Next, old)
 			}
-			if old.Epoch > 0 && slices.Contains(alive, old.Broker) && m.next.Broker != old.Broker {
+			if old.Epoch > 0 && slices.Contains(alive, old.Broker) && m.Next.Broker != old.Broker {
 				handed++
 			}
-			owners[m.shard] = m.next
-			w.ops = append(w.ops, w.keys.PutShardOwner(metadata.GroupShard, m.shard, &m.next))
+			owners[m.Shard] = m.Next
+			w.ops = append(w.ops, w.keys.PutShardOwner(metadata.GroupShard, m.Shard, &m.Next))
 		}
 		load := map[int32]int{}
 		for _, o := range owners {

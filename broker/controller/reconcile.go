@@ -88,18 +88,14 @@ func (c *Controller) planPartitions(img *metadata.Image, todo iter.Seq[*metadata
 	return txns, elected
 }
 
-// planShards returns the transactions that give every group and transaction shard a live owner.
+// planShards returns the transactions that give a live owner to every group and transaction shard that has none.
 func (c *Controller) planShards(img *metadata.Image) []metadata.Txn {
 	var txns []metadata.Txn
 	for _, kind := range []metadata.ShardKind{metadata.GroupShard, metadata.TxnShard} {
-		for _, m := range planShards(img, kind) {
-			txns = append(txns, metadata.Txn{
-				If: []metadata.Cmp{
-					c.mine(), metadata.ModIs(c.keys.ShardOwner(kind, m.shard), m.next.Rev),
-					metadata.CreatedAt(c.keys.Broker(m.next.Broker), m.next.BrokerEpoch),
-				},
-				Then: []metadata.Op{c.keys.PutShardOwner(kind, m.shard, &m.next)},
-			})
+		for _, m := range takenShards(img, kind) {
+			txn := m.Txn(c.keys)
+			txn.If = append(txn.If, c.mine())
+			txns = append(txns, txn)
 		}
 	}
 	return txns

@@ -6,17 +6,48 @@ import (
 	"firn/metadata"
 )
 
-// shardMove is a new owner for a shard.
-type shardMove struct {
-	kind  metadata.ShardKind
-	shard int32
-	next  metadata.ShardOwner // Rev is that of the record it replaces
+// ShardMove is a new owner for a shard.
+type ShardMove struct {
+	Kind  metadata.ShardKind
+	Shard int32
+	Next  metadata.ShardOwner // Rev is that of the record it replaces
+}
+
+// Txn writes the move. It fails if the record is another by now, or the next owner has gone.
+func (m *ShardMove) Txn(keys metadata.Keys) metadata.Txn {
+	key := keys.ShardOwner(m.Kind, m.Shard)
+	return metadata.Txn{
+		If:   []metadata.Cmp{metadata.ModIs(key, m.Next.Rev), metadata.CreatedAt(keys.Broker(m.Next.Broker), m.Next.BrokerEpoch)},
+		Then: []metadata.Op{keys.PutShardOwner(m.Kind, m.Shard, &m.Next)},
+	}
+}
+
+// owned reports whether a live registration owns the shard before the move.
+func (m *ShardMove) owned(img *metadata.Image) bool {
+	now := img.ShardOwner(m.Kind, m.Shard)
+	b, ok := img.Broker(now.Broker)
+	return ok && b.Epoch == now.BrokerEpoch
+}
+
+// takenShards are the moves of a kind that are the controller's to make: of shards that no live registration owns. An owner
+// that lives answers from its memory, asking nobody, so it must have stopped before another begins: see GivenShards.
+func takenShards(img *metadata.Image, kind metadata.ShardKind) []ShardMove {
+	return slices.DeleteFunc(planShards(img, kind), func(m ShardMove) bool { return m.owned(img) })
+}
+
+// GivenShards are the moves of a kind that are to be made by a broker under the registration of an epoch, which owns the
+// shards and must have stopped serving them.
+func GivenShards(img *metadata.Image, kind metadata.ShardKind, broker int32, epoch int64) []ShardMove {
+	return slices.DeleteFunc(planShards(img, kind), func(m ShardMove) bool {
+		now := img.ShardOwner(m.Kind, m.Shard)
+		return now.Broker != broker || now.BrokerEpoch != epoch || !m.owned(img)
+	})
 }
 
 // planShards gives every shard of a kind a live owner, and as few as possible another one than now. No broker
 // then owns two shards more than another. A broker that registered again keeps its shards, under its new
 // epoch. Nothing changes while no broker can own any.
-func planShards(img *metadata.Image, kind metadata.ShardKind) []shardMove {
+func planShards(img *metadata.Image, kind metadata.ShardKind) []ShardMove {
 	owners := eligible(img)
 	if len(owners) == 0 {
 		return nil
@@ -40,7 +71,7 @@ func planShards(img *metadata.Image, kind metadata.ShardKind) []shardMove {
 			}
 		}
 	}
-	var moves []shardMove
+	var moves []ShardMove
 	for i, id := range held {
 		now := img.ShardOwner(kind, int32(i))
 		if id < 0 {
@@ -53,7 +84,7 @@ func planShards(img *metadata.Image, kind metadata.ShardKind) []shardMove {
 		}
 		next := now // keeps the revision and what a later version wrote
 		next.Broker, next.BrokerEpoch, next.Epoch = id, b.Epoch, now.Epoch+1
-		moves = append(moves, shardMove{kind, int32(i), next})
+		moves = append(moves, ShardMove{kind, int32(i), next})
 	}
 	return moves
 }

@@ -119,6 +119,16 @@ func (r *Runtime[M]) Own(shard int32, own metadata.ShardOwner, brokerEpoch int64
 	}()
 }
 
+// AwaitEnd returns when a shard that this broker does not own any more has given its last answer.
+func (r *Runtime[M]) AwaitEnd(shard int32) {
+	r.mu.RLock()
+	ended := r.ends[shard]
+	r.mu.RUnlock()
+	if ended != nil {
+		<-ended
+	}
+}
+
 // Do runs fn on the shard's machine, in its loop. If it cannot, refuse is called instead, with the
 // reason, perhaps before Do returns.
 func (r *Runtime[M]) Do(shard int32, fn func(m M, now time.Time) Result, refuse func(error)) {

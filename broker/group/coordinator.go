@@ -55,6 +55,9 @@ func (c *Coordinator) Own(shard int32, own metadata.ShardOwner, brokerEpoch int6
 	c.runtime.Own(shard, own, brokerEpoch)
 }
 
+// AwaitEnd returns when a shard that is not owned any more has given its last answer.
+func (c *Coordinator) AwaitEnd(shard int32) { c.runtime.AwaitEnd(shard) }
+
 // Serves reports whether the owner that a shard's record names may be asked: false if that is this broker and it does not
 // serve the shard, because it has not heard of that yet or knows better.
 func (c *Coordinator) Serves(shard int32, own metadata.ShardOwner) bool {

@@ -1,0 +1,87 @@
+package broker
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"firn/metadata"
+	"firn/metadata/memkv"
+	"firn/segment/vfs"
+)
+
+// A broker that gives coordinator shards to one that has come has ended its part in them before the record names the other,
+// also when it does not hear how its write ends, and takes back what the other is no longer there for.
+func TestShardHasOneCoordinatorAtATime(t *testing.T) {
+	h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+	defer h.stop()
+	keys, n := h.b.store.Keys(), h.b.store.Image().Shards(metadata.GroupShard)
+	var ops []metadata.Op
+	for i := range n {
+		ops = append(ops, keys.PutShardOwner(metadata.GroupShard, i, &metadata.ShardOwner{Broker: 1, BrokerEpoch: h.b.lease.Epoch(), Epoch: 1}))
+	}
+	h.write(ops...)
+	serves := func(h *host) (list []int32) {
+		for i := range n {
+			if h.b.groups.Serves(i, metadata.ShardOwner{Broker: h.b.cfg.NodeID}) {
+				list = append(list, i)
+			}
+		}
+		return list
+	}
+	eventually(t, "broker 1 coordinates all", func() bool { return len(serves(h)) == int(n) })
+
+	var giving sync.WaitGroup
+	defer giving.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	giving.Go(func() { _ = h.b.giver.run(ctx) })
+	// watched calls fn for what broker 1 writes of a shard's owner, and sees to it that it does not serve the shard then.
+	watched := func(fn func() memkv.Fault) {
+		h.kv.SetFaults(func(c memkv.Call) memkv.Fault {
+			if !c.Write {
+				return memkv.Fault{}
+			}
+			given := false
+			for _, i := range serves(h) {
+				if slices.Contains(c.Keys, keys.ShardOwner(metadata.GroupShard, i)) {
+					t.Errorf("shard %d is given away while it is served", i)
+				}
+			}
+			for _, k := range c.Keys {
+				given = given || strings.HasPrefix(k, strings.TrimSuffix(keys.ShardOwner(metadata.GroupShard, 0), "0"))
+			}
+			if !given {
+				return memkv.Fault{}
+			}
+			return fn()
+		})
+	}
+
+	var lost atomic.Bool
+	watched(func() memkv.Fault { return memkv.Fault{LoseReply: !lost.Swap(true)} })
+	second := startHost(t, h.server, 2, vfs.NewMem())
+	defer second.stop()
+	eventually(t, "each coordinates a half", func() bool { return len(serves(h)) == int(n)/2 && len(serves(second)) == int(n)/2 })
+	if !lost.Load() {
+		t.Error("broker 1 has not given anything")
+	}
+
+	var gone atomic.Bool
+	third := make(chan *host, 1)
+	watched(func() memkv.Fault {
+		if !gone.Swap(true) {
+			h := <-third
+			if err := h.b.lease.Deregister(ctx); err != nil {
+				t.Error(err)
+			}
+			h.stop()
+		}
+		return memkv.Fault{}
+	})
+	third <- startHost(t, h.server, 3, vfs.NewMem())
+	eventually(t, "broker 1 goes on where broker 3 is not there any more", func() bool { return gone.Load() && len(serves(h)) == int(n)/2 })
+}
