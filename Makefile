@@ -17,6 +17,7 @@ MODULES := broker/compat deploy/tools/etcd deploy/tools/versitygw
 ARGS    ?=
 ROUNDS  ?= 100
 BITES   ?= all
+SIM     ?=
 SEEDS   ?= 200
 MINUTES ?= 10
 SEED    ?=
@@ -56,7 +57,7 @@ cross: ## compile for each machine that Firn runs on; for laptops the tests, too
 test: ## all Go tests, those against real MinIO, etcd and versitygw and the pure Go clients included
 	@$(INSTALL) minio etcd versitygw
 	$(GO) test $(TIMEOUT) ./...
-	FIRN_SIM_FROM=1 FIRN_SIM_SEEDS=50 $(SIM) -timeout 20m ./broker/brokertest/sim
+	FIRN_SIM_FROM=1 FIRN_SIM_SEEDS=50 $(SIMULATE) -timeout 20m ./broker/brokertest/sim
 	cd broker/compat && $(GO) test $(TIMEOUT) ./...
 
 test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kcat, Java, Maven, Python, Node)
@@ -106,13 +107,13 @@ crash: ## kill -9 under load, ROUNDS (100) times, and as many seeds of each simu
 	cd broker/compat && FIRN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSaramaThroughRandomFaults .
 
 # The clock of a simulation stands still while anybody waits for a plain mutex, so franz-go is built with its other kind.
-SIM := $(GO) test -tags synctests -run TestSeeds
+SIMULATE := $(GO) test -tags synctests -run TestSeeds
 
 sim: ## whole clusters in one process, under faults: SEEDS (200) of them, or one SEED until it fails again
-	FIRN_SIM_SEEDS=$(SEEDS) FIRN_SEED=$(SEED) $(SIM) -count=1 -v -timeout 0 ./broker/brokertest/sim
+	FIRN_SIM_SEEDS=$(SEEDS) FIRN_SEED=$(SEED) $(SIMULATE) -count=1 -v -timeout 0 ./broker/brokertest/sim
 
-bites: ## plant bugs that real systems had, one for each hazard and more, and see that the tests find them (BITES=regexp)
-	FIRN_BITES='$(BITES)' $(GO) test -count=1 -v -timeout 0 -run TestPlantsAreFound ./broker/brokertest/bites
+bites: ## plant bugs that real systems had, one for each hazard and more, and see that the tests find them (BITES=regexp SIM=seeds)
+	FIRN_BITES='$(BITES)' FIRN_BITES_SIM=$(SIM) $(GO) test -count=1 -v -timeout 0 -run TestPlantsAreFound ./broker/brokertest/bites
 
 bench: build ## measure Firn beside the limits of this machine, some minutes (ARGS="--rounds 5 ...")
 	@$(INSTALL) minio etcd

@@ -86,13 +86,16 @@ func draw(rng *rand.Rand) fault {
 // heal puts all replicas back where they belong, and waits until the cluster is well. All faults have ended.
 func (s *sim) heal() error {
 	began := time.Now()
-	err := s.eventually("every broker has a replica of everything", func() error {
+	if err := s.eventually("who was to leave has left, and another has come", s.allStay); err != nil {
+		return err
+	}
+	err := s.eventually("every partition has all its replicas", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		var req kadm.AlterPartitionAssignmentsReq
 		for _, w := range s.workloads {
 			for p := range s.partitionsOf(w.name) {
-				if len(p.Replicas) < brokers || len(p.Adding)+len(p.Removing) > 0 {
+				if len(p.Replicas) < copies || len(p.Adding)+len(p.Removing) > 0 {
 					req.Assign(w.name, p.Partition.Index, s.order(s.machines[0]))
 				}
 			}

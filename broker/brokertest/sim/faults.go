@@ -11,7 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"firn/metadata"
 	"firn/metadata/memkv"
 	"firn/segment/vfs/faultfs"
 )
@@ -39,6 +38,9 @@ var faults = []fault{
 	{"is cut off from clients", 1, unseen},
 	{"is cut off from the key space", 4, withoutKeys},
 	{"is cut off from the bucket", 2, withoutBucket},
+	{"alone still reaches the bucket", 2, othersWithoutBucket},
+	{"has a bit of a sealed segment flipped", 1, rotten},
+	{"leaves for good, and another takes its place", 4, leaves},
 	{"loses its lease", 3, expired},
 	{"loses its watches", 3, unwatched},
 	{"has its calls of the key space go wrong", 4, kvStorm},
@@ -82,71 +84,67 @@ func (m *machine) comesUp() {
 func powerCut(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	kept := []int{0, 50, 100}[rng.IntN(3)]
 	seed := rng.Uint64()
-	if !s.mayLose(m, relaxed.name) || !m.goesDown() {
+	if m.life == nil || !m.planned || !s.mayLose(m, unsynced) {
 		return nil, ""
 	}
+	s.forgets(m)()
+	m.goesDown()
 	m.losePower(seed, kept)
 	return m.comesUp, fmt.Sprintf("%d%% of what was not synced is kept", kept)
 }
 
 func wiped(s *sim, rng *rand.Rand, m *machine) (func(), string) {
-	disk := rng.IntN(len(m.dirs))
-	if !s.mayLose(m, durable.name, relaxed.name) || !m.goesDown() {
+	which := rng.IntN(len(m.dirs))
+	if m.life == nil || !m.planned || !s.mayLose(m, disk) {
 		return nil, ""
 	}
+	m.goesDown()
 	m.crash()
-	if err := m.replaceDisk(disk); err != nil {
+	if err := m.replaceDisk(which); err != nil {
 		s.violation("replace a disk: %v", err)
 	}
-	return m.comesUp, m.dirs[disk]
-}
-
-// mayLose says whether the promise holds although a machine now loses what it has of topics: acks=all survives the loss of
-// min.insync.replicas - 1 copies, which is one here. So no other may have lost something that it does not have again.
-func (s *sim) mayLose(m *machine, names ...string) bool {
-	if m.life == nil {
-		return false
-	}
-	im := s.store.Image()
-	for _, n := range names {
-		for p := range s.partitionsOf(n) {
-			for _, other := range p.Replicas {
-				if since, ok := s.lost[n][other]; ok && other != m.id && !again(im, p, other, since) {
-					return false
-				}
-			}
-		}
-	}
-	for _, n := range names {
-		if s.lost[n] == nil {
-			s.lost[n] = map[int32]int64{}
-		}
-		s.lost[n][m.id] = im.Rev()
-	}
-	return true
-}
-
-// again says whether a broker that lost its copy at a revision has registered since, and joined those in sync after that.
-func again(im *metadata.Image, p *metadata.PartitionState, id int32, since int64) bool {
-	b, ok := im.Broker(id)
-	return ok && b.Epoch > since && p.Rev > b.Epoch && slices.Contains(p.ISR, id)
+	return m.comesUp, m.dirs[which]
 }
 
 // failing is a disk on which a kind of call fails from now on. It is mended by a restart.
 func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
-	disk := m.dirs[rng.IntN(len(m.dirs))]
+	dir := m.dirs[rng.IntN(len(m.dirs))]
 	op := []faultfs.Op{faultfs.Sync, faultfs.Sync, faultfs.WriteV, faultfs.SyncDir, faultfs.ReadAt}[rng.IntN(5)]
-	if !s.mayLose(m, relaxed.name) {
+	if !s.mayLose(m, unsynced) {
 		return nil, ""
 	}
-	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: disk + "/*/*", Times: -1, Err: syscall.EIO})
+	s.losing(m, unsynced)
+	forgotten := s.forgets(m)
+	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: dir + "/*/*", Times: -1, Err: syscall.EIO})
 	return func() {
 		armed.Remove()
 		if m.goesDown() {
 			m.crash()
 			m.comesUp()
 		}
-	}, fmt.Sprintf("%s on %s", op, disk)
+		s.lose(m, unsynced)
+		forgotten()
+	}, fmt.Sprintf("%s on %s", op, dir)
+}
+
+// rotten is a disk that has forgotten a bit of what it has kept for a while, which shows when somebody reads it. Such a copy
+// counts as lost for good.
+func rotten(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	sealed, err := m.sealed()
+	if err != nil {
+		s.violation("broker %d: %v", m.id, err)
+	}
+	beyond := slices.ContainsFunc(s.workloads, func(w workload) bool { return w.judged == synced }) // others may lose power at will
+	if len(sealed) == 0 || beyond || !s.mayLose(m, rot) {
+		return nil, ""
+	}
+	s.losing(m, rot)
+	name := sealed[rng.IntN(len(sealed))]
+	at, err := m.flip(name, rng)
+	if err != nil {
+		s.violation("broker %d: %v", m.id, err)
+	}
+	return func() {}, fmt.Sprintf("%s at %d", name, at)
 }
 
 // together does to every machine that is up what a fault does to one.
@@ -187,7 +185,7 @@ func jumped(_ *sim, rng *rand.Rand, m *machine) (func(), string) {
 func reassigned(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	w := s.workloads[rng.IntN(len(s.workloads))]
 	partition := rng.Int32N(partitions)
-	to := s.order(m)[:2+rng.IntN(2)]
+	to := s.order(m)[:copies-rng.IntN(2)]
 	s.side.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -308,6 +306,17 @@ func withoutBucket(s *sim, _ *rand.Rand, m *machine) (func(), string) {
 		return nil, ""
 	}
 	return shut(l.bucket), ""
+}
+
+// othersWithoutBucket has all lose the bucket but one: that may be a leader whose followers cannot follow it into the tier.
+func othersWithoutBucket(s *sim, _ *rand.Rand, m *machine) (func(), string) {
+	var all []*gate
+	for _, o := range s.machines {
+		if o != m && o.life != nil {
+			all = append(all, o.life.bucket)
+		}
+	}
+	return shut(all...), ""
 }
 
 func expired(s *sim, _ *rand.Rand, m *machine) (func(), string) {

@@ -12,28 +12,27 @@ import (
 	"firn/broker/brokertest/history/drive"
 )
 
-// judge ends the clients, reads everything from each replica and from the tier, and holds what all saw against what the
+// judge ends the clients, reads everything from each replica and from the tier, and holds all that was seen against what the
 // cluster promises.
 func (s *sim) judge() error {
+	before := make([]*history.History, len(s.drivers))
 	for i, d := range s.drivers {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := d.Stop(ctx); err != nil {
 			s.violation("%v", err)
 		}
-		if s.workloads[i].unclean {
-			if err := s.startOver(i); err != nil {
+		if s.workloads[i].judged != all {
+			h, err := d.Close()
+			if err != nil {
 				s.violation("%v", err)
 			}
+			s.ops += len(h.Ops)
+			before[i] = h
+			s.drivers[i] = drive.Start(drive.Options{Bootstrap: s.bootstrap(), Topic: s.workloads[i].name, Partitions: partitions, Client: s.clientOpts()})
 		}
 	}
-	for _, m := range s.machines {
-		if err := s.readFrom(m); err != nil {
-			return err
-		}
-	}
-	pause(localRetention) // local copies go
-	if err := s.readAll("the tier"); err != nil {
+	if err := s.readEverywhere(); err != nil {
 		return err
 	}
 	for i, d := range s.drivers {
@@ -42,25 +41,72 @@ func (s *sim) judge() error {
 			s.violation("%v", err)
 		}
 		s.ops += len(h.Ops)
+		w := s.workloads[i]
 		var also []history.Anomaly
-		if s.workloads[i].unclean {
+		switch w.judged {
+		case synced:
+			h = s.survivors(w.name, before[i], s.started[i], h)
+		case remains:
 			also = append(also, history.PhantomRead) // of all that was sent before the judgement began
 		}
 		report := history.Check(h, also...)
-		s.log("%s: %s", s.workloads[i].name, report.Summary())
+		s.log("%s: %s", w.name, report.Summary())
 		if !report.Valid {
-			s.violation("%s: %s", s.workloads[i].name, report)
+			s.violation("%s: %s", w.name, report)
 		}
 	}
 	s.drivers = nil
 	return nil
 }
 
-// startOver begins a new history of what is there from now on.
-func (s *sim) startOver(i int) error {
-	h, err := s.drivers[i].Close()
-	s.ops += len(h.Ops)
-	s.drivers[i] = drive.Start(drive.Options{Bootstrap: s.bootstrap(), Topic: s.workloads[i].name, Partitions: partitions, Client: s.clientOpts()})
+// readEverywhere reads all copies as they are, then through each broker as the leader, and then what the tier alone has.
+func (s *sim) readEverywhere() error {
+	pause(time.Second) // followers hear of the last high watermark
+	for i, d := range s.drivers {
+		if err := s.readCopies(d, s.workloads[i].name); err != nil {
+			return err
+		}
+	}
+	for _, m := range s.machines {
+		if err := s.readFrom(m); err != nil {
+			return err
+		}
+	}
+	if s.keeps {
+		if err := s.eventually("copies of what is in the tier may go", s.keepNoMore); err != nil {
+			return err
+		}
+	}
+	pause(localRetention) // local copies go
+	return s.readAll("the tier")
+}
+
+// readCopies reads what each broker has of a topic.
+func (s *sim) readCopies(d *drive.Driver, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for p := range s.partitionsOf(name) {
+		for _, id := range p.Replicas {
+			if err := d.ReadCopy(ctx, id, p.Partition.Index); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// keepNoMore sets what is otherwise set from the beginning.
+func (s *sim) keepNoMore() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var names []string
+	for _, w := range s.workloads {
+		names = append(names, w.name)
+	}
+	resp, err := s.adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "local.retention.ms", Value: topicConfig()["local.retention.ms"]}}, names...)
+	for _, r := range resp {
+		err = errors.Join(err, r.Err)
+	}
 	return err
 }
 
@@ -93,9 +139,9 @@ func (s *sim) readFrom(m *machine) error {
 	return s.readAll(fmt.Sprintf("broker %d", m.id))
 }
 
-// order is all brokers, one of them first.
+// order is as many brokers as there are copies, one of them first.
 func (s *sim) order(first *machine) (ids []int32) {
-	for i := range s.machines {
+	for i := range copies {
 		ids = append(ids, s.machines[(int(first.id)-1+i)%len(s.machines)].id)
 	}
 	return ids

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +33,8 @@ type machine struct {
 
 	kvWeather, bucketWeather *weather
 	skew                     atomic.Int64 // of its wall clock, ns
+
+	course atomic.Int32 // of its broker's leaving for good
 
 	life    *life // nil while no process runs
 	planned bool  // it is to be up; a process that ends by itself is started again
@@ -225,6 +229,58 @@ func (m *machine) replaceDisk(i int) error {
 		return err
 	}
 	return m.fs.MkdirAll(m.dirs[i])
+}
+
+// sealed are the files of a machine's disks that are full segments.
+func (m *machine) sealed() (names []string, err error) {
+	for _, disk := range m.dirs {
+		logs, err := m.fs.ReadDir(disk)
+		if err != nil {
+			return nil, err
+		}
+		for _, log := range logs {
+			if !log.IsDir() {
+				continue
+			}
+			files, err := m.fs.ReadDir(path.Join(disk, log.Name()))
+			if err != nil {
+				return nil, err
+			}
+			last := ""
+			for _, f := range files { // by name, which is by offset
+				if strings.HasSuffix(f.Name(), ".log") {
+					if last != "" {
+						names = append(names, path.Join(disk, log.Name(), last))
+					}
+					last = f.Name()
+				}
+			}
+		}
+	}
+	return names, nil
+}
+
+// flip changes one bit of a file for good.
+func (m *machine) flip(name string, rng *rand.Rand) (at int64, err error) {
+	f, err := m.fs.OpenRW(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil || size == 0 {
+		return 0, err
+	}
+	at = rng.Int64N(size)
+	var b [1]byte
+	if _, err := f.ReadAt(b[:], at); err != nil {
+		return 0, err
+	}
+	b[0] ^= 1 << rng.IntN(8)
+	if _, err := f.WriteAt(b[:], at); err != nil {
+		return 0, err
+	}
+	return at, f.Sync()
 }
 
 // topicConfig is a topic's settings: small segments that soon live in the tier alone.

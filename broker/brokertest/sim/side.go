@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"firn/metadata/topic"
 )
 
 // until tries something until it succeeds, and reports false if the disturbance is over before.
@@ -25,35 +28,89 @@ func (s *sim) until(try func(ctx context.Context) error) bool {
 	return false
 }
 
+// The topics of clients that are no driver's.
+const (
+	churned = "churned"
+	trimmed = "trimmed"
+)
+
 // churn deletes a topic and makes it anew under its name, over and over. Nobody may ever see in one what was written to an
-// earlier one.
+// earlier one, or committed of it.
 func (s *sim) churn() {
-	const name = "churned"
+	rng := rand.New(rand.NewPCG(s.seed, 99))
+	seen := map[topic.ID]bool{}
 	for n := 0; s.quiet.Err() == nil; n++ {
-		_ = sleep(s.quiet, time.Second)
-		if !s.until(func(ctx context.Context) error { return s.topic(ctx, name) }) {
-			return
-		}
+		_ = sleep(s.quiet, time.Duration(rng.Int64N(int64(time.Second)))*time.Duration(rng.IntN(2))) // often at once
 		tag := fmt.Sprintf("%d/", n)
-		if !s.until(func(ctx context.Context) error { return s.produceSome(ctx, name, tag) }) {
-			return
-		}
-		if !s.until(func(ctx context.Context) error { return s.readSome(ctx, name, tag) }) {
-			return
-		}
-		if !s.until(func(ctx context.Context) error {
-			resp, err := s.adm.DeleteTopics(ctx, name)
-			if err == nil {
-				err = resp[name].Err
-			}
-			if _, there := s.store.Image().Topic(name); err != nil && !there {
-				return nil // an earlier try did it
-			}
-			return err
-		}) {
+		if !s.until(func(ctx context.Context) error { return s.topic(ctx, churned) }) ||
+			!s.until(func(ctx context.Context) error { return s.neverSeen(ctx, churned, seen) }) ||
+			!s.until(func(ctx context.Context) error { return s.neverCommitted(ctx, churned) }) ||
+			!s.until(func(ctx context.Context) error { return s.produceSome(ctx, churned, tag) }) ||
+			!s.until(func(ctx context.Context) error { return s.readSome(ctx, churned, tag) }) ||
+			!s.until(func(ctx context.Context) error { return s.commitSome(ctx, churned) }) ||
+			!s.until(func(ctx context.Context) error { return s.noMore(ctx, churned) }) {
 			return
 		}
 	}
+}
+
+// noMore deletes a topic.
+func (s *sim) noMore(ctx context.Context, name string) error {
+	resp, err := s.adm.DeleteTopics(ctx, name)
+	if err == nil {
+		err = resp[name].Err
+	}
+	if _, there := s.store.Image().Topic(name); err != nil && !there {
+		return nil // an earlier try did it
+	}
+	return err
+}
+
+// neverSeen looks at a topic that was made anew: it is another one.
+func (s *sim) neverSeen(ctx context.Context, name string, seen map[topic.ID]bool) error {
+	all, err := s.adm.ListTopics(ctx, name)
+	if err != nil {
+		return err
+	}
+	t := all[name]
+	if t.Err != nil {
+		return t.Err
+	}
+	if now, ok := s.store.Image().Topic(name); !ok || now.ID != topic.ID(t.ID) {
+		return errors.New("that broker does not know it yet")
+	}
+	if seen[topic.ID(t.ID)] {
+		s.violation("topic %s was made anew with the id of one before", name)
+	}
+	seen[topic.ID(t.ID)] = true
+	return nil
+}
+
+// neverCommitted looks at what a group has committed of a topic that was made anew.
+func (s *sim) neverCommitted(ctx context.Context, name string) error {
+	got, err := s.adm.FetchOffsetsForTopics(ctx, "g-"+name, name)
+	if err != nil {
+		return err
+	}
+	if err := got.Error(); err != nil {
+		return err
+	}
+	got.Each(func(o kadm.OffsetResponse) {
+		if o.At >= 0 {
+			s.violation("%s-%d: %d is committed of a topic that was made just now", name, o.Partition, o.At)
+		}
+	})
+	return nil
+}
+
+// commitSome commits offsets for a group without members.
+func (s *sim) commitSome(ctx context.Context, name string) error {
+	var offsets kadm.Offsets = map[string]map[int32]kadm.Offset{}
+	for p := range int32(partitions) {
+		offsets.Add(kadm.Offset{Topic: name, Partition: p, At: 2, LeaderEpoch: -1})
+	}
+	got, err := s.adm.CommitOffsets(ctx, "g-"+name, offsets)
+	return errors.Join(err, got.Error())
 }
 
 // client makes a client that works for a while.
@@ -100,7 +157,7 @@ func (s *sim) readSome(ctx context.Context, name, tag string) error {
 // trim writes numbers to a partition, each of which must get the offset that it is, and deletes records from its beginning.
 // What was deleted must stay so, and nothing else may go.
 func (s *sim) trim() {
-	const name = "trimmed"
+	const name = trimmed
 	if !s.until(func(ctx context.Context) error { return s.topic(ctx, name) }) {
 		return
 	}

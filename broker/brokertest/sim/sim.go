@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,13 +29,14 @@ import (
 	"firn/broker/brokertest/history/drive"
 	"firn/metadata"
 	"firn/metadata/memkv"
+	"firn/metadata/topic"
 	"firn/segment/vfs"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore/mem"
 )
 
 const (
-	brokers    = 3
+	copies     = 3 // of each partition; there are as many brokers, or one more
 	partitions = 2 // of each topic
 	client     = "client"
 
@@ -69,10 +71,14 @@ type sim struct {
 	zombies       []*life                    // that were killed
 	lost          map[string]map[int32]int64 // by topic, who has lost what it had of it, at which revision
 	store         *metadata.Store
+	cl            *kgo.Client
 	adm           *kadm.Client
 	drivers       []*drive.Driver // of the workloads
+	started       []time.Duration // when they were
 	workloads     []workload
+	brokers       int
 	churns, trims bool
+	keeps         bool            // what is in the tier stays on the disks, too, as long as clients work
 	side          sync.WaitGroup  // clients that are no driver's
 	quiet         context.Context // ends with the disturbance
 	calm          context.CancelFunc
@@ -86,6 +92,8 @@ type sim struct {
 	mu         sync.Mutex
 	schedule   strings.Builder
 	violations []string
+	inSync     map[topic.Partition]map[int32]time.Duration // who is in sync since when
+	gone       map[topic.Partition][]*window               // what may be
 }
 
 // syncBuffer is bytes that many write to.
@@ -118,7 +126,11 @@ func (s *sim) violation(format string, args ...any) {
 
 // Run runs a seed. It must be called in a bubble of testing/synctest, and leaves no goroutine behind.
 func Run(seed uint64, level slog.Level) Result {
-	s := &sim{seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), net: newNetwork(seed), kv: memkv.NewServer(), bucket: mem.New(), logBytes: &syncBuffer{}, lost: map[string]map[int32]int64{}, histories: map[string]*syncBuffer{}}
+	s := &sim{
+		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), net: newNetwork(seed), kv: memkv.NewServer(), bucket: mem.New(),
+		lost: map[string]map[int32]int64{}, logBytes: &syncBuffer{}, histories: map[string]*syncBuffer{},
+		inSync: map[topic.Partition]map[int32]time.Duration{}, gone: map[topic.Partition][]*window{},
+	}
 	s.logs = slog.NewTextHandler(s.logBytes, &slog.HandlerOptions{Level: level})
 	if err := s.run(); err != nil {
 		s.violation("%v", err)
@@ -152,7 +164,7 @@ func (s *sim) run() error {
 
 func (s *sim) build() error {
 	s.net.addHost(client)
-	for i := range brokers {
+	for i := range s.brokers {
 		id := int32(i + 1)
 		m := &machine{s: s, id: id, host: fmt.Sprintf("b%d", id), fs: vfs.NewMem(), kvWeather: newWeather(s.seed + uint64(id)), bucketWeather: newWeather(s.seed + 100 + uint64(id))}
 		for d := range 1 + s.rng.IntN(2) {
@@ -171,8 +183,11 @@ func (s *sim) build() error {
 		}
 	}
 	var err error
-	s.store, err = metadata.Open(context.Background(), s.kv.Dial(), metadata.Options{Cluster: clusterName, ReadTierHead: readTierHead})
-	return err
+	if s.store, err = metadata.Open(context.Background(), s.kv.Dial(), metadata.Options{Cluster: clusterName, ReadTierHead: readTierHead}); err != nil {
+		return err
+	}
+	s.store.Subscribe(s.follow)
+	return nil
 }
 
 func readTierHead(value []byte) (metadata.TierFields, error) {
@@ -211,31 +226,11 @@ func (s *sim) bootstrap() (all []string) {
 	return all
 }
 
-// workload is a topic that clients work at while things go wrong.
-type workload struct {
-	name     string
-	settings []string
-	// unclean says that the topic may lose what was acknowledged: only what is there in the end is judged.
-	unclean bool
-}
-
-var (
-	durable = workload{name: "durable"}
-	relaxed = workload{name: "relaxed", settings: []string{"flush.messages=1000000", "flush.ms=1000"}}
-	unclean = workload{name: "unclean", settings: []string{"unclean.leader.election.enable=true", "min.insync.replicas=1"}, unclean: true}
-)
-
-// choose says what a seed is about.
-func (s *sim) choose() {
-	s.workloads = [][]workload{{durable, relaxed}, {durable, unclean}, {relaxed}, {durable}}[s.rng.IntN(4)]
-	s.churns, s.trims = s.rng.IntN(3) == 0, s.rng.IntN(3) == 0
-}
-
 // topic makes a topic, unless it is there.
 func (s *sim) topic(ctx context.Context, name string, settings ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	resp, err := s.adm.CreateTopic(ctx, partitions, brokers, topicConfig(settings...), name)
+	resp, err := s.adm.CreateTopic(ctx, partitions, copies, topicConfig(settings...), name)
 	if errors.Is(resp.Err, kerr.TopicAlreadyExists) {
 		return nil
 	}
@@ -248,9 +243,13 @@ func (s *sim) begin() error {
 	if err != nil {
 		return err
 	}
-	s.adm = kadm.NewClient(cl)
+	s.cl, s.adm = cl, kadm.NewClient(cl)
 	for _, w := range s.workloads {
-		if err := s.eventually("topic "+w.name+" is made", func() error { return s.topic(context.Background(), w.name, w.settings...) }); err != nil {
+		settings := w.settings
+		if s.keeps {
+			settings = append(slices.Clone(settings), "local.retention.ms=-1")
+		}
+		if err := s.eventually("topic "+w.name+" is made", func() error { return s.topic(context.Background(), w.name, settings...) }); err != nil {
 			return err
 		}
 	}
@@ -262,6 +261,7 @@ func (s *sim) begin() error {
 		racks = append(racks, m.rack())
 	}
 	for i, w := range s.workloads {
+		s.started = append(s.started, time.Since(s.began))
 		s.drivers = append(s.drivers, drive.Start(drive.Options{
 			Bootstrap: s.bootstrap(), Topic: w.name, Partitions: partitions, Group: "g-" + w.name,
 			Producers: 2, Readers: 1, Members: 2 - i, Gap: 200 * time.Millisecond, RecordBytes: 600,
@@ -335,6 +335,7 @@ func (s *sim) supervise() {
 		default:
 		}
 	}
+	s.seeOff()
 }
 
 // end stops everything.

@@ -34,7 +34,10 @@ func (s *sim) observeTier(ctx context.Context, d *drive.Driver, name string) err
 
 // partitionsOf are a topic's partitions as the key space has them.
 func (s *sim) partitionsOf(name string) func(yield func(*metadata.PartitionState) bool) {
-	im := s.store.Image()
+	return partitionsIn(s.store.Image(), name)
+}
+
+func partitionsIn(im *metadata.Image, name string) func(yield func(*metadata.PartitionState) bool) {
 	return func(yield func(*metadata.PartitionState) bool) {
 		t, ok := im.Topic(name)
 		if !ok {

@@ -16,16 +16,21 @@ import (
 // copyBytes bounds an answer to a read of a copy.
 const copyBytes = 4 << 20
 
-// ReadCopy reads what one broker has of every partition up to its high watermark, as a consumer does for which that copy is the
-// nearest. The history then holds it against what all others saw. It tries until ctx ends.
-func (d *Driver) ReadCopy(ctx context.Context, broker int32) error {
+// ReadCopy reads what one broker has of some partitions, of all if none is named, up to its high watermark, as a consumer does
+// for which that copy is the nearest. The history then holds it against what all others saw. It tries until ctx ends.
+func (d *Driver) ReadCopy(ctx context.Context, broker int32, partitions ...int32) error {
 	cl, err := franz{o: &d.o}.client(ctx, kgo.MaxVersions(kversion.V3_0_0())) // topics by name
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
 	process := d.process.Add(1)
-	for p := range d.o.Partitions {
+	if len(partitions) == 0 {
+		for p := range d.o.Partitions {
+			partitions = append(partitions, p)
+		}
+	}
+	for _, p := range partitions {
 		n := d.rec.Invoke(history.Op{Process: process, Func: history.Replica, Via: fmt.Sprintf("broker %d", broker)})
 		span, recs, err := d.copyOf(ctx, cl.Broker(int(broker)), p)
 		done := outcome(franz{}.Name(err), true)
