@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,30 +23,39 @@ const (
 // leaves has a broker unregistered while it is at work. Once it has nothing left it is taken away, and another one with empty
 // disks takes its place and its id.
 func leaves(s *sim, _ *rand.Rand, m *machine) (func(), string) {
-	if len(s.machines) == copies || m.life == nil || !m.course.CompareAndSwap(stays, asked) {
+	oneDoes := slices.ContainsFunc(s.machines, func(o *machine) bool { return o.course.Load() != stays })
+	if len(s.machines) == copies || m.life == nil || oneDoes {
 		return nil, ""
 	}
+	m.course.Store(asked)
 	s.side.Go(func() {
-		told := s.until(func(ctx context.Context) error {
-			req := kmsg.NewPtrUnregisterBrokerRequest()
-			req.BrokerID = m.id
-			resp, err := req.RequestWith(ctx, s.cl)
-			if err == nil {
-				err = kerr.ErrorForCode(resp.ErrorCode)
+		limit := time.Now().Add(patience)
+		for err := s.unregister(m); err != nil; err = s.unregister(m) { // until it is certain
+			if time.Now().After(limit) {
+				s.violation("broker %d is not told to leave: %v", m.id, err)
+				return
 			}
-			if errors.Is(err, kerr.BrokerIDNotRegistered) {
-				return nil // it has left already: an earlier try did it
-			}
-			return err
-		})
-		if told {
-			m.course.Store(leaving)
-			s.log("broker %d is told to leave", m.id)
-		} else {
-			m.course.Store(stays) // unless a try did it whose answer was lost
+			pause(200 * time.Millisecond)
 		}
+		m.course.Store(leaving)
+		s.log("broker %d is told to leave", m.id)
 	})
 	return func() {}, ""
+}
+
+func (s *sim) unregister(m *machine) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req := kmsg.NewPtrUnregisterBrokerRequest()
+	req.BrokerID = m.id
+	resp, err := req.RequestWith(ctx, s.cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.ErrorCode)
+	}
+	if errors.Is(err, kerr.BrokerIDNotRegistered) {
+		return nil // it has left already: an earlier try did it
+	}
+	return err
 }
 
 // seeOff takes machines away whose brokers have nothing left, and puts others in their places.
@@ -82,8 +93,7 @@ func (s *sim) stateOf(m *machine) metadata.NodeState {
 // allStay says whether no broker is about to leave any more.
 func (s *sim) allStay() error {
 	for _, m := range s.machines {
-		if m.course.Load() != stays || s.stateOf(m) == metadata.NodeDraining {
-			m.course.CompareAndSwap(stays, leaving) // it was told all the same
+		if m.course.Load() != stays {
 			return errors.New("a broker is leaving")
 		}
 	}
