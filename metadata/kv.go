@@ -89,6 +89,10 @@ type TxnResult struct {
 	OK   bool
 	Rev  int64   // of the write if OK, else of the reads
 	Else []Entry // if !OK: one per Txn.Else, in order; absent keys have ModRev 0
+
+	// Lingers is set by Settle: another attempt, whose outcome was unknown, may still be under way. It does nothing unless its
+	// guards come to hold again.
+	Lingers bool
 }
 
 // Event is one change of a key.

@@ -53,11 +53,13 @@ func settle(ctx context.Context, kv KV, txn Txn, unsure bool) (TxnResult, error)
 		case err == nil && !res.OK && unsure:
 			done, rev, err := applied(ctx, kv, txn)
 			if err == nil && done {
-				return TxnResult{OK: true, Rev: rev}, nil
+				return TxnResult{OK: true, Rev: rev, Lingers: true}, nil
 			} else if err == nil {
+				res.Lingers = true
 				return res, nil
 			}
 		case err == nil:
+			res.Lingers = unsure
 			return res, nil
 		case errors.Is(err, ErrUnknown):
 			unsure = true

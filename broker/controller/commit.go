@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"firn/metadata"
 )
@@ -63,6 +64,9 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 		if results[i].Rev == 0 { // it goes alone, or there is no verdict yet
 			results[i], errs[i] = c.settle(ctx, t, unsure[i])
 		}
+		if results[i].Lingers || errors.Is(errs[i], metadata.ErrUnknown) {
+			c.term.lingering = c.term.lingering || slices.ContainsFunc(t.If, func(g metadata.Cmp) bool { return g.Rev == 0 })
+		}
 		if errs[i] == nil && !results[i].OK {
 			errs[i] = refused(i, results[i])
 			if results[i].Else[0].CreateRev != t.If[0].Rev {
@@ -82,4 +86,17 @@ func (c *Controller) settle(ctx context.Context, t metadata.Txn, unsure bool) (m
 		return metadata.Resettle(ctx, c.store.KV(), t)
 	}
 	return metadata.Settle(ctx, c.store.KV(), t)
+}
+
+// giveUp ends the term, so that nothing that was sent in it takes effect any more, and waits until that is in the image.
+// Somebody, most likely the same broker, is elected anew.
+func (c *Controller) giveUp(ctx context.Context) error {
+	c.log.Info("giving the controllership up: a change of it may still be under way", "epoch", c.term.epoch)
+	ctl := c.keys.Controller()
+	res, err := c.settle(ctx, metadata.Txn{If: []metadata.Cmp{c.mine()}, Then: []metadata.Op{metadata.Delete(ctl)}, Else: []string{ctl}}, false)
+	if err != nil {
+		return err
+	}
+	_, err = c.store.WaitRev(ctx, res.Rev)
+	return err
 }

@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -285,5 +286,43 @@ func TestLossesAreActedOn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An attempt to make a topic that arrives when a later one has made it, and it has been deleted since, does not make it again.
+func TestLateCreationDoesNotUndoADeletion(t *testing.T) {
+	for _, late := range []time.Duration{time.Second, time.Minute} {
+		for name, deed := range map[string]NewTopic{"with others": one("a"), "alone": {Name: "a", Partitions: 100, ReplicationFactor: 1}} {
+			t.Run(fmt.Sprintf("%s, %v", name, late), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := newCluster(t)
+					c.ctx = t.Context()
+					m := c.start(1)
+					var bit sync.Once
+					m.kv.SetFaults(func(call memkv.Call) (f memkv.Fault) {
+						if slices.Contains(call.Keys, m.store.Keys().TopicName("a")) {
+							bit.Do(func() { f.Late = late })
+						}
+						return f
+					})
+					if err := m.ctl.CreateTopics(c.ctx, []NewTopic{deed}, false)[0].Err; err != nil {
+						t.Fatal(err)
+					}
+					a, _ := m.store.Image().Topic("a")
+					err := ErrNotController
+					for errors.Is(err, ErrNotController) {
+						m.await("a controller", func(img *metadata.Image) bool { return img.Controller().ID >= 0 })
+						err = m.ctl.DeleteTopics(c.ctx, []topic.ID{a.ID})[0]
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(5 * time.Minute)
+					if again, ok := m.store.Image().Topic("a"); ok {
+						t.Errorf("it is there again: %+v", again)
+					}
+				})
+			})
+		}
 	}
 }
