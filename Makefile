@@ -25,7 +25,7 @@ FUZZTIME ?= 30s
 # Tests start real servers; what a busy machine makes of them must not look like a hang. Vetting has a target of its own.
 TIMEOUT := -vet=off -timeout 20m
 
-.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim bites chaos bench bench-cluster demo-logs tools check clean
+.PHONY: help run run-minio cluster build images cross test test-clients test-root test-containers race vet lint fuzz crash sim bites chaos bench bench-cluster demo-logs tools check lane-code lane-tests lane-systems clean
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,11 +48,14 @@ images: build ## scratch images of Firn, etcd and MinIO from local programs, for
 	@$(INSTALL) etcd etcdctl minio
 	deploy/images.sh
 
+# Nobody runs what comes of it, so no time goes into making that fast.
+PLAIN := -gcflags='all=-N -l'
+
 cross: ## compile for each machine that Firn runs on; for laptops the tests, too
 	GOOS=linux GOARCH=amd64 $(GO) build -o /dev/null ./cmd/firn
-	GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./cmd/firn
-	GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/firn
-	GOOS=darwin GOARCH=arm64 $(GO) vet ./...
+	GOOS=linux GOARCH=arm64 $(GO) build $(PLAIN) -o /dev/null ./cmd/firn
+	GOOS=darwin GOARCH=arm64 $(GO) build $(PLAIN) -o /dev/null ./cmd/firn
+	GOOS=darwin GOARCH=arm64 $(GO) vet $(PLAIN) ./...
 
 test: ## all Go tests, those against real MinIO, etcd and versitygw and the pure Go clients included
 	@$(INSTALL) minio etcd versitygw
@@ -130,7 +133,19 @@ demo-logs: build ## ship this machine's logs by rsyslog, archive them in MinIO, 
 tools: ## fetch the pinned servers and tools that tests use
 	@$(INSTALL)
 
-check: build vet lint test cross test-clients test-root test-containers race ## all that CI runs
+# What needs a processor runs beside what waits for servers most of the time. All of it is compiled and fetched before, or
+# the lanes would do that twice.
+check: build tools vet ## all that CI runs
+	$(MAKE) -j3 lane-code lane-tests lane-systems
+
+lane-code: TARGETS := lint cross race
+lane-code: YIELDS := nice
+lane-tests: TARGETS := test
+lane-systems: TARGETS := test-clients test-root test-containers
+lane-code lane-tests lane-systems:
+	@for t in $(TARGETS); do \
+		echo "check: $$t begins at $$(date +%T)"; $(YIELDS) $(MAKE) $$t || exit 1; echo "check: $$t ends at $$(date +%T)"; \
+	done
 
 clean: ## remove what was built here; the tools stay in their cache
 	rm -rf bin
