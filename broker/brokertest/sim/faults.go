@@ -36,6 +36,7 @@ var faults = []fault{
 	{"is cut off from a broker in one direction", 3, halfPartitioned},
 	{"is cut off from all brokers", 3, isolated},
 	{"is cut off from clients", 1, unseen},
+	{"answers no client any more, and dies of it", 3, silent},
 	{"is cut off from the key space", 4, withoutKeys},
 	{"is cut off from the bucket", 2, withoutBucket},
 	{"alone still reaches the bucket", 2, othersWithoutBucket},
@@ -274,6 +275,29 @@ func isolated(s *sim, _ *rand.Rand, m *machine) (func(), string) {
 
 func unseen(s *sim, _ *rand.Rand, m *machine) (func(), string) {
 	return s.cut(link{m.host, client}, link{client, m.host})
+}
+
+// silent has a broker take what clients send, and its answers lost, until it is killed: what they then send again to others, it
+// may have acknowledged. Another may come back empty meanwhile.
+func silent(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	if m.life == nil {
+		return nil, ""
+	}
+	heard, _ := s.cut(link{m.host, client})
+	text := ""
+	if o := s.other(rng, m); rng.IntN(2) == 0 {
+		if back, _ := wiped(s, rng, o); back != nil {
+			back()
+			text = fmt.Sprintf("broker %d has an empty disk", o.id)
+		}
+	}
+	return func() {
+		if m.goesDown() {
+			m.crash()
+			m.comesUp()
+		}
+		heard()
+	}, text
 }
 
 // shut closes gates until the fault ends.
