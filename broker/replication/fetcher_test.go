@@ -35,6 +35,20 @@ func TestNewsEndTheWaitOfAFetch(t *testing.T) {
 	await(t, produce(t, one, 1))
 }
 
+// Until the first fetch of a session is answered nothing else can be said: partitions that come meanwhile must not wait for
+// records of those it names.
+func TestFirstFetchOfASessionIsNotKept(t *testing.T) {
+	g := newRig(t, func(o *Options) { o.Fetchers = 1 })
+	g.follow(0, 3)
+	until(t, "the first fetch", func() bool {
+		g.leader.mu.Lock()
+		defer g.leader.mu.Unlock()
+		return g.leader.fetches > 0
+	})
+	two, _ := g.follow(1, 3)
+	await(t, produce(t, two, 1))
+}
+
 func TestFollowerConnectsAgain(t *testing.T) {
 	g := newRig(t)
 	ahead, _ := g.follow(0, 3)

@@ -16,6 +16,9 @@ func (s *session) send() error {
 	req.Version, req.SessionID, req.SessionEpoch = fetchVersion, s.id, s.epoch
 	req.ReplicaState.ID, req.ReplicaState.Epoch = o.BrokerID, o.BrokerEpoch()
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(o.MaxWait.Milliseconds()), 1, int32(o.MaxBytes)
+	if s.id == 0 {
+		req.MaxWaitMillis = 0 // before the session is known nothing more can be said, and more partitions may be about to come
+	}
 	req.Topics, req.ForgottenTopics = req.Topics[:0], req.ForgottenTopics[:0]
 	s.seq++
 	slices.SortFunc(s.ready, func(a, b *follow) int {
