@@ -51,7 +51,7 @@ func (l *Log) Append(bs []batch.Batch) (end int64, err error) {
 			return 0, err
 		}
 	}
-	if a.epoch > l.savedEpoch() {
+	if a.epoch > l.mu.saved.last() {
 		l.beginEpochs(bs)
 	}
 	if l.mu.unmarked >= markBytes {

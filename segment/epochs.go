@@ -73,16 +73,7 @@ func (l *Log) AssignEpoch(epoch int32) error {
 	st := l.st.clone()
 	st.epochs = have.assign(epoch, l.Next())
 	l.applyState(st)
-	l.mu.unsaved = true
 	return nil
-}
-
-// savedEpoch is the newest epoch that is durable.
-func (l *Log) savedEpoch() int32 {
-	if l.mu.unsaved {
-		return -1
-	}
-	return epochList(l.Epochs()).last()
 }
 
 // beginEpochs takes in the epochs of the batches about to be written. The batches carry them: until the state file has
@@ -100,7 +91,6 @@ func (l *Log) beginEpochs(bs []batch.Batch) {
 	if st != l.st {
 		l.applyState(st)
 	}
-	l.mu.unsaved = true
 	l.pos.Lock()
 	defer l.pos.Unlock()
 	if !l.pos.held {

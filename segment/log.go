@@ -34,8 +34,8 @@ type Log struct {
 	mu struct {
 		sync.Mutex
 		closed    bool
-		unsaved   bool // the state file lacks an epoch that was assigned or that batches have
-		mustRoll  bool // a roll got stuck after it closed the active segment to appends
+		saved     epochList // of the state file
+		mustRoll  bool      // a roll got stuck after it closed the active segment to appends
 		iov       [][]byte
 		writeBack int64 // the active segment's bytes below are being written to disk
 		unflushed int64 // bytes appended since the index was flushed
@@ -188,7 +188,7 @@ func (l *Log) writeState(st *state) error {
 		return l.disk.judge(err)
 	}
 	l.applyState(st)
-	l.mu.unsaved = false
+	l.mu.saved = st.epochs
 	l.pos.Lock()
 	l.pos.held = false
 	l.pos.Unlock()

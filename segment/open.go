@@ -123,6 +123,7 @@ func (l *Log) recover(known *entry, o *Options) (dirty bool, err error) {
 		return false, err
 	}
 	l.applyState(st)
+	l.mu.saved = st.epochs
 	dirty, err = l.recoverSegments(f, known, o)
 	if err != nil {
 		l.closeFiles()

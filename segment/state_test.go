@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 func TestStateRoundTrip(t *testing.T) {
@@ -263,5 +264,48 @@ func TestBatchOfAnOlderEpochThanOneThatWasAssigned(t *testing.T) {
 	if got := l.Epochs(); !reflect.DeepEqual(got, want) {
 		t.Errorf("epochs %v, want %v", got, want)
 	}
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	d2 := openDisk(t, mem.CrashClone(1, 0))
+	if got := openLog(t, d2, Options{}).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v after a crash, want %v", got, want)
+	}
+	_ = d2.Close(false)
+	_ = d.Close(true)
+}
+
+// Thousands of leaders that have written nothing may have to follow at once.
+func TestEpochThatNothingWasWrittenInCostsNoIO(t *testing.T) {
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	d := openDisk(t, faultfs.Wrap(mem, &inject))
+	l := openLog(t, d, Options{})
+	mustAppend(t, l, makeBatch(t, 0, 10, 50, 2))
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	state := inject.Add(faultfs.Rule{Glob: "state*", Times: -1, Do: func(faultfs.Op, string) {}})
+	for epoch := range int32(3) {
+		if err := l.AssignEpoch(5 + epoch); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.TruncateTo(l.Next()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if state.Hits() > 0 {
+		t.Errorf("%d calls on the state file", state.Hits())
+	}
+	want := []Epoch{{2, 0}, {3, 10}}
+	mustAppend(t, l, makeBatch(t, 10, 1, 50, 3))
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	d2 := openDisk(t, mem.CrashClone(1, 0))
+	if got := openLog(t, d2, Options{}).Epochs(); !reflect.DeepEqual(got, want) {
+		t.Errorf("epochs %v after a crash, want %v", got, want)
+	}
+	_ = d2.Close(false)
 	_ = d.Close(true)
 }

@@ -50,7 +50,7 @@ func (l *Log) TruncateTo(offset int64) error {
 }
 
 // forgetEmptyEpochs takes epochs away that begin at the log's end: a follower's next batch may be of an older
-// one. mu is held.
+// one. It does no IO unless the state file has such an epoch. mu is held.
 func (l *Log) forgetEmptyEpochs() error {
 	have := epochList(l.Epochs())
 	kept := have.below(l.Next())
@@ -59,6 +59,10 @@ func (l *Log) forgetEmptyEpochs() error {
 	}
 	st := l.st.clone()
 	st.epochs = slices.Clone(kept)
+	if len(l.mu.saved.below(l.Next())) == len(l.mu.saved) {
+		l.applyState(st)
+		return nil
+	}
 	if err := l.writeState(st); err != nil {
 		return fmt.Errorf("forget leader epochs at %d: %w", l.Next(), err)
 	}
