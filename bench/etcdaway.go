@@ -14,32 +14,11 @@ const commitPatience = 2 * time.Second
 
 // etcdAway takes all of etcd away under load.
 func (s *Suite) etcdAway(ctx context.Context) (*Section, error) {
-	const gap = 100 * time.Millisecond
-	n, away := s.Cluster.Rolling, s.Cluster.EtcdAway
-	sec := &Section{
-		Name: fmt.Sprintf("all of etcd away for %v, %d partitions", away, n),
-		Setting: fmt.Sprintf("flush: %s; RF 3, all in sync, acks=all, idempotent, a record of %d B per partition every %v, and a reader; kill -9 of etcd",
-			Durable, recordBytes, gap),
-	}
-	values, err := s.values(JSON)
-	if err != nil {
-		return nil, err
-	}
-	return sec, s.onTrio(ctx, "etcd-away", func(t *trio) error {
-		const topic = "away"
-		if err := t.createPlaced(ctx, topic, ledByAll(n), Durable, nil); err != nil {
-			return err
-		}
-		load, err := (&Steady{Cluster: t.cluster, Topic: topic, Partitions: n, Gap: gap, Values: values}).start(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _, _ = load.stop() }()
-		reader, err := t.cluster.startTail(ctx, topic, n)
-		if err != nil {
-			return err
-		}
-		defer func() { _, _ = reader.stop() }()
+	const topic = "etcd-away"
+	away := s.Cluster.EtcdAway
+	sec := &Section{Name: fmt.Sprintf("all of etcd away for %v by kill -9, %d partitions", away, s.Cluster.Rolling)}
+	var again []float64
+	err := s.underLoad(ctx, sec, topic, func(t *trio, load *steady) error {
 		m, err := t.cluster.join(topic)
 		if err != nil {
 			return err
@@ -67,21 +46,14 @@ func (s *Suite) etcdAway(ctx context.Context) (*Section, error) {
 		if err := awaitCommit(ctx, m); err != nil {
 			return err
 		}
-		again := time.Since(back).Seconds()
-		acked, err := load.stop()
-		read, readErr := reader.stop()
-		failures := 0.0
-		for _, err := range []error{err, readErr} {
-			if err != nil {
-				failures++
-				sec.note("a client failed: %v", err)
-			}
-		}
-		sec.note("%d records acked, %d read", acked, read)
-		sec.check("clients that failed", "", []float64{failures}, 0, true)
-		sec.check("a group commits again after etcd's return", "s", []float64{again}, limitRecommit, true)
+		again = append(again, time.Since(back).Seconds())
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	sec.check("a group commits again after etcd's return", "s", again, limitRecommit, true)
+	return sec, nil
 }
 
 // join is a member of a group that reads a topic.

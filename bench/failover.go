@@ -1,19 +1,14 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 const (
@@ -90,7 +85,7 @@ func (s *Suite) failovers(ctx context.Context, t *trio, c failoverCase) (*Sectio
 			}
 		}
 	}
-	sec.check("last write resumes after the lease's end", "s", sec.figure("5. last ack", "").Rounds, c.limit, true)
+	sec.check("last write resumes after the lease's end", "s", sec.figure("   last ack", "").Rounds, c.limit, true)
 	return sec, nil
 }
 
@@ -115,14 +110,13 @@ func (s *Suite) killLeader(ctx context.Context, t *trio, sec *Section, judged, b
 	if err != nil {
 		return err
 	}
-	w, err := watchKeys(ctx, t.endpoint, deadLeader)
+	w, err := t.watchTakeover(ctx, deadLeader)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	logged := logSizes(t.brokers)
 	victim := t.brokers[deadLeader-1]
-	killed := time.Now()
+	w.begin()
 	victim.kill()
 	// What was acked in its last moments may arrive now; after this nothing is acked before others lead.
 	if err := sleep(ctx, time.Second); err != nil {
@@ -138,21 +132,14 @@ func (s *Suite) killLeader(ctx context.Context, t *trio, sec *Section, judged, b
 	if err != nil {
 		return err
 	}
-	expired, elected, err := w.seen()
+	gone, err := w.addTo(sec)
 	if err != nil {
 		return err
 	}
-	led, err := lastLeads(t.brokers, logged, killed)
-	if err != nil {
-		return err
-	}
-	after := func(name string, at time.Time) { sec.figure(name, "s").add(at.Sub(expired).Seconds()) }
-	sec.figure("1. lease ends after the kill", "s").add(expired.Sub(killed).Seconds())
-	after("2. last leader elected, after the lease's end", elected)
-	after("3. last leader leads", led)
-	after("4. first ack", acks[0])
+	after := func(name string, at time.Time) { sec.figure(name, "s").add(at.Sub(gone).Seconds()) }
+	after("5. first ack", acks[0])
 	after("   median ack", acks[len(acks)/2])
-	after("5. last ack", acks[len(acks)-1])
+	after("   last ack", acks[len(acks)-1])
 	after("franz-go with its defaults, last ack", besides[len(besides)-1])
 	for _, f := range others {
 		at, err := f.last()
@@ -204,63 +191,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// keyWatch sees in etcd when a broker's registration goes, and when the last partition after that got a leader.
-type keyWatch struct {
-	cl     *clientv3.Client
-	cancel context.CancelFunc
-	done   chan struct{}
-
-	mu               sync.Mutex
-	expired, elected time.Time
-}
-
-func watchKeys(ctx context.Context, endpoint string, broker int) (*keyWatch, error) {
-	cl, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: startPatience, Context: ctx})
-	if err != nil {
-		return nil, fmt.Errorf("watch etcd: %w", err)
-	}
-	w := &keyWatch{cl: cl, done: make(chan struct{})}
-	ctx, w.cancel = context.WithCancel(ctx)
-	registration := fmt.Sprintf("/b/%d", broker)
-	events := cl.Watch(clientv3.WithRequireLeader(ctx), "/k/", clientv3.WithPrefix())
-	go func() {
-		defer close(w.done)
-		for resp := range events {
-			now := time.Now()
-			w.mu.Lock()
-			for _, e := range resp.Events {
-				switch key := string(e.Kv.Key); {
-				case strings.HasSuffix(key, registration) && e.Type == clientv3.EventTypeDelete && w.expired.IsZero():
-					w.expired = now
-				case strings.Contains(key, "/p/") && !w.expired.IsZero() && now.Sub(w.expired) < electionWindow:
-					w.elected = now
-				}
-			}
-			w.mu.Unlock()
-		}
-	}()
-	return w, nil
-}
-
-// electionWindow is how long after a lease's end a partition's record is written because of it; later it is because the
-// broker is back.
-const electionWindow = 10 * time.Second
-
-func (w *keyWatch) seen() (expired, elected time.Time, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.expired.IsZero() || w.elected.IsZero() {
-		err = errors.New("no end of a lease and no election were seen in etcd")
-	}
-	return w.expired, w.elected, err
-}
-
-func (w *keyWatch) close() {
-	w.cancel()
-	<-w.done
-	_ = w.cl.Close()
-}
-
 // bringBack starts a killed broker again, and waits until all of the loads' topics are in sync.
 func (t *trio) bringBack(ctx context.Context, victim *node, loads ...*Steady) error {
 	if err := victim.again(ctx); err != nil {
@@ -272,53 +202,4 @@ func (t *trio) bringBack(ctx context.Context, victim *node, loads ...*Steady) er
 		}
 	}
 	return nil
-}
-
-// logSizes is how long the brokers' logs are.
-func logSizes(brokers []*node) map[*node]int64 {
-	sizes := make(map[*node]int64)
-	for _, n := range brokers {
-		if fi, err := os.Stat(n.log); err == nil {
-			sizes[n] = fi.Size()
-		}
-	}
-	return sizes
-}
-
-// lastLeads finds in the brokers' logs when the last replica began to lead, after a time. logged is how long each log was.
-func lastLeads(brokers []*node, logged map[*node]int64, after time.Time) (time.Time, error) {
-	var times []time.Time
-	for _, n := range brokers {
-		f, err := os.Open(n.log)
-		if err != nil {
-			return time.Time{}, err
-		}
-		if _, err := f.Seek(logged[n], 0); err != nil {
-			return time.Time{}, errors.Join(err, f.Close())
-		}
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			if at, ok := leads(lines.Text()); ok && at.After(after) {
-				times = append(times, at)
-			}
-		}
-		if err := errors.Join(lines.Err(), f.Close()); err != nil {
-			return time.Time{}, err
-		}
-	}
-	if len(times) == 0 {
-		return time.Time{}, errors.New("no broker logged that it leads")
-	}
-	return slices.MaxFunc(times, time.Time.Compare), nil
-}
-
-// leads returns when a line of a log says that a replica began to lead.
-func leads(line string) (time.Time, bool) {
-	stamp, ok := strings.CutPrefix(line, "time=")
-	if !ok || !strings.Contains(line, " msg=leads ") {
-		return time.Time{}, false
-	}
-	stamp, _, _ = strings.Cut(stamp, " ")
-	at, err := time.Parse(time.RFC3339Nano, stamp)
-	return at, err == nil
 }
