@@ -344,14 +344,7 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 	err := b.onceReached(ctx, func() (err error) {
 		b.lease, err = b.store.Register(ctx, reg, metadata.LeaseOptions{
 			TTL: b.cfg.SessionTTL, KV: b.leaseKV, Clock: b.world.BootTime, Logger: b.log, Registerer: b.reg,
-			OnEpoch: func(_ context.Context, epoch int64) error {
-				for _, d := range b.disks {
-					if err := d.SetBrokerEpoch(epoch); err != nil {
-						return err
-					}
-				}
-				return nil
-			},
+			OnEpoch: func(_ context.Context, epoch int64) error { return keepEpoch(b.disks, epoch) },
 		})
 		return err
 	})

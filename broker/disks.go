@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,4 +44,25 @@ func (b *Broker) diskOffline(dir string, err error) {
 		}
 	}
 	b.fail(fmt.Errorf("all log directories are offline: %w", err))
+}
+
+// keepEpoch records a registration's epoch on every disk that is online. One that has failed does without, and will be taken
+// for an old copy when it is there again: what it had may have gone on elsewhere meanwhile.
+func keepEpoch(disks []*segment.Disk, epoch int64) error {
+	kept := 0
+	var errs []error
+	for _, d := range disks {
+		err := d.SetBrokerEpoch(epoch)
+		switch {
+		case err == nil:
+			kept++
+		case d.Offline() == nil:
+			return err
+		}
+		errs = append(errs, err)
+	}
+	if kept == 0 {
+		return errors.Join(errs...)
+	}
+	return nil
 }
