@@ -10,6 +10,7 @@
 // What needs no write is answered from memory while the broker's lease stands. The controller takes a shard from
 // a broker whose lease is over, or moves it while both live; then, until the image tells the old owner, which takes
 // a watch's delay, a look at the state may show it as of the move. Nothing is written by the old owner in either case.
+// Nothing expires by time alone once the lease is over.
 //
 // A write whose outcome is unknown takes nothing for granted: the machine is put aside, all that
 // waited is refused with a retriable error, and the shard is loaded again before it answers anything

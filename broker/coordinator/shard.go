@@ -75,7 +75,7 @@ func (s *shard[M]) run() {
 		case d := <-s.loads:
 			s.loaded(d)
 		case <-timer.C:
-			if s.sure {
+			if s.sure && s.doubtful() == nil {
 				s.accept(s.machine.Tick(time.Now()))
 			}
 		}
@@ -88,15 +88,23 @@ func (s *shard[M]) run() {
 	s.loading.Wait()
 }
 
-// arm sets the timer to the machine's deadline. While the state is in doubt nothing expires.
+// arm sets the timer to the machine's deadline. While the state is in doubt nothing expires, and nothing does once the lease
+// is over: a broker that was asleep would take members for dead who are well with the next owner, and who would hear it from
+// here, by the answer to a heartbeat, before the write by which they go is refused.
 func (s *shard[M]) arm(timer *time.Timer) {
 	timer.Stop()
 	if !s.sure {
 		return
 	}
-	if at := s.machine.Deadline(); !at.IsZero() {
-		timer.Reset(time.Until(at))
+	at := s.machine.Deadline()
+	if at.IsZero() {
+		return
 	}
+	wait := time.Until(at)
+	if wait <= 0 && s.doubtful() != nil {
+		wait = s.r.opts.RetryMin // and then look again
+	}
+	timer.Reset(wait)
 }
 
 func (s *shard[M]) serve(c command[M]) {

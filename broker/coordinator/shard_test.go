@@ -288,6 +288,29 @@ func TestTickComesAtTheDeadlineAndNotInDoubt(t *testing.T) {
 	})
 }
 
+// A broker whose lease is over may have been asleep, and who it has not heard of may be well with the next owner: nothing
+// expires there. Where the lease stands again, it does.
+func TestNothingExpiresWithoutALease(t *testing.T) {
+	nodes(t, 1, func(t *testing.T, ns []*node) {
+		n := ns[0]
+		n.own(0)
+		n.r.DoInMemory(0, func(m *registers, now time.Time) Result { m.due = now.Add(time.Second); return Result{} }, nil)
+		n.down.Store(true)
+		time.Sleep(time.Minute)
+		n.want("in memory", n.beat(0), "beat", nil)
+		select {
+		case <-n.ticks:
+			t.Error("it ticked without a lease")
+		default:
+		}
+		n.down.Store(false)
+		again := time.Now()
+		if at := <-n.ticks; at.Sub(again) > 2*n.r.opts.RetryMin {
+			t.Errorf("it ticked %v after the lease stood again", at.Sub(again))
+		}
+	})
+}
+
 func TestShardThatCannotBeReadIsTriedAgain(t *testing.T) {
 	nodes(t, 1, func(t *testing.T, ns []*node) {
 		n := ns[0]
