@@ -333,7 +333,7 @@ func (b *Broker) startListeners(ctx, _ context.Context) error {
 }
 
 func (b *Broker) startLease(ctx, background context.Context) error {
-	reg := metadata.Registration{ID: b.cfg.NodeID, Rack: b.cfg.Rack, Version: b.version, BootID: b.world.BootID()}
+	reg := metadata.Registration{ID: b.cfg.NodeID, Rack: b.cfg.Rack, Version: b.version, BootID: b.world.BootID(), Relaxed: b.cfg.relaxed()}
 	for _, l := range b.advertised {
 		reg.Listeners = append(reg.Listeners, metadata.Listener{Name: l.Name, Protocol: l.Protocol, Host: l.Host, Port: l.Port})
 	}

@@ -228,6 +228,13 @@ func (c *Config) TopicDefaults() topic.Defaults {
 	return topic.Defaults{Tiered: c.Tier.Enabled(), Static: maps.Clone(c.topics)}
 }
 
+// relaxed reports whether by this broker's own settings an acknowledgement does not wait for the disk.
+func (c *Config) relaxed() bool {
+	// What cannot be parsed was refused when the settings were read.
+	t, _ := topic.ParseConfig(nil, c.TopicDefaults())
+	return !t.Flush.Durable()
+}
+
 // RequestMemory returns the bytes that requests of all connections may take together.
 func (c *Config) RequestMemory() int64 { return c.share(c.Network.QueuedRequestBytes, 4) }
 

@@ -77,7 +77,10 @@ type Node struct {
 	Disks     []UUID
 	State     NodeState
 	Loss      Loss // merged over registrations until the controller has handled it
-	Rev       int64
+	// Relaxed says that by its own settings, where nothing set at run time or on the topic says otherwise, the broker
+	// acknowledges before its disk has it, or did so in the life that Loss speaks of.
+	Relaxed bool
+	Rev     int64
 
 	extra []byte
 }

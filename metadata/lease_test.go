@@ -383,6 +383,36 @@ func TestEpochThatCannotBeKeptIsGivenBack(t *testing.T) {
 	})
 }
 
+// How a broker flushed by its own settings counts until what that may have cost it is dealt with, whatever it is set to since.
+func TestOwnFlushingIsKnownWhenItMatters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		var epoch int64
+		live := func(boot string, relaxed bool) *metadata.Node {
+			reg := registration(1, metadata.DiskFacts{ID: metadata.UUID{1}, Epoch: epoch})
+			reg.BootID, reg.Relaxed = boot, relaxed
+			l := r.register(reg)
+			defer l.Close()
+			epoch = l.Epoch()
+			n, _ := r.store.Image().Node(1)
+			return n
+		}
+		for _, c := range []struct {
+			boot          string
+			relaxed, want bool
+			loss          metadata.Loss
+		}{
+			{"a", true, true, metadata.LossNone}, {"a", false, false, metadata.LossNone}, {"a", true, true, metadata.LossNone},
+			{"b", false, true, metadata.LossRelaxed}, {"c", false, true, metadata.LossRelaxed},
+		} {
+			if n := live(c.boot, c.relaxed); n.Relaxed != c.want || n.Loss != c.loss {
+				t.Errorf("boot %s, relaxed %v: %+v", c.boot, c.relaxed, n)
+			}
+		}
+	})
+}
+
 func TestLossOf(t *testing.T) {
 	d := func(id byte, epoch int64, clean bool) metadata.DiskFacts {
 		return metadata.DiskFacts{ID: metadata.UUID{id}, Epoch: epoch, Clean: clean}

@@ -132,7 +132,7 @@ func decodeNode(e Entry, id int32) (*Node, error) {
 	}
 	n := &Node{
 		ID: id, LastEpoch: m.LastEpoch, BootID: m.BootId, Rack: m.Rack,
-		State: NodeState(m.State), Loss: Loss(m.Loss), Rev: e.ModRev, extra: extra,
+		State: NodeState(m.State), Loss: Loss(m.Loss), Relaxed: m.Relaxed, Rev: e.ModRev, extra: extra,
 	}
 	n.Disks, err = decodeUUIDs(e, m.Disks)
 	return n, err
@@ -141,7 +141,7 @@ func decodeNode(e Entry, id int32) (*Node, error) {
 func encodeNode(n *Node) []byte {
 	return encode(&pb.Node{
 		Version: recordVersion, LastEpoch: n.LastEpoch, BootId: n.BootID, Rack: n.Rack,
-		Disks: encodeUUIDs(n.Disks), State: int32(n.State), Loss: int32(n.Loss),
+		Disks: encodeUUIDs(n.Disks), State: int32(n.State), Loss: int32(n.Loss), Relaxed: n.Relaxed,
 	}, n.extra)
 }
 

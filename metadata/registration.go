@@ -17,7 +17,10 @@ type Registration struct {
 	// BootID names the run of the kernel: with another one the page cache was lost. Empty if unknown,
 	// which counts as another one.
 	BootID string
-	Disks  []DiskFacts
+	// Relaxed says that, unless a topic or settings of run time say otherwise, what this broker appends is acknowledged before
+	// its disk has it.
+	Relaxed bool
+	Disks   []DiskFacts
 }
 
 // DiskFacts is what a broker found on one of its disks. The broker holds the disk's directory lock.
@@ -101,11 +104,12 @@ func (l *Lease) register(ctx context.Context) (registered, error) {
 		return registered{}, fmt.Errorf("register broker %d: grant lease: %w", reg.ID, err)
 	}
 	b, n := keys.Broker(reg.ID), keys.Node(reg.ID)
-	next := &Node{ID: reg.ID, BootID: reg.BootID, Rack: reg.Rack, Disks: reg.diskIDs(), Loss: lossOf(node, reg)}
+	next := &Node{ID: reg.ID, BootID: reg.BootID, Rack: reg.Rack, Disks: reg.diskIDs(), Loss: lossOf(node, reg), Relaxed: reg.Relaxed}
 	guard := ModIs(n, 0)
 	if node != nil {
 		guard.Rev = node.Rev
 		next.LastEpoch, next.Loss, next.extra = node.LastEpoch, max(next.Loss, node.Loss), node.extra
+		next.Relaxed = next.Relaxed || next.Loss != LossNone && node.Relaxed
 		if node.State == NodeDraining {
 			next.State = NodeDraining
 		}

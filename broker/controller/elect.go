@@ -1,7 +1,10 @@
 package controller
 
 import (
+	"maps"
+	"math"
 	"slices"
+	"strconv"
 
 	"firn/metadata"
 	"firn/metadata/topic"
@@ -37,10 +40,26 @@ func (e *elector) config(id topic.ID, broker int32) topic.Config {
 	d.Cluster = e.img.ClusterOverrides()
 	if broker >= 0 {
 		d.Broker = e.img.BrokerOverrides(broker)
+		if n, ok := e.img.Node(broker); ok {
+			d.Static = flushing(d.Static, n.Relaxed)
+		}
 	}
 	// What cannot be parsed was refused when it was set; the rest of the settings still counts.
 	c, _ := topic.ParseConfig(e.img.TopicOverrides(id), d)
 	return c
+}
+
+// flushing is a broker's own settings as far as elections need them: ours, but for what it says of its own flushing.
+func flushing(static map[string]string, relaxed bool) map[string]string {
+	static = maps.Clone(static)
+	delete(static, topic.FlushMessages)
+	if relaxed {
+		if static == nil {
+			static = map[string]string{}
+		}
+		static[topic.FlushMessages] = strconv.Itoa(math.MaxInt64)
+	}
+	return static
 }
 
 func (e *elector) facts(id topic.ID) topicFacts {

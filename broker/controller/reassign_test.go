@@ -148,15 +148,18 @@ func TestReassignmentsKeepWhatIsCommitted(t *testing.T) {
 // What a disk has lost is a matter of the settings of its broker, whoever is the controller.
 func TestDurabilityIsThatOfTheReplicasBroker(t *testing.T) {
 	tp := topic.Partition{ID: topic.NewID()}
-	w := newWorld(t).alive(1, 2, 3)
+	w := newWorld(t).alive(1, 2, 3, 4)
 	for id := int32(1); id <= 2; id++ {
 		w.node(id, metadata.NodeLive, metadata.LossRelaxed)
 	}
 	w.ops = append(w.ops, w.keys.PutSettings(w.keys.BrokerSettings(2), metadata.Settings{Values: map[string]string{"log.flush.interval.messages": "100"}}))
+	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: 4, Loss: metadata.LossRelaxed, Relaxed: true}))
 	img := w.image()
-	n, _ := newElector(img, topic.Defaults{}).next(parse(t, "3/123/-/-", tp, img))
-	if got := format(&n); got != "3/13/-/-" {
-		t.Errorf("after a power cut of 1, which is durable, and 2, which is not: %s", got)
+	for _, controllers := range []map[string]string{nil, {"log.flush.interval.messages": "1"}, {"log.flush.interval.messages": "100"}} {
+		n, _ := newElector(img, topic.Defaults{Static: controllers}).next(parse(t, "3/1234/-/-", tp, img))
+		if got := format(&n); got != "3/13/-/-" {
+			t.Errorf("after a power cut of 1, which is durable, and 2 and 4, which are not: %s", got)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ var Defs = []Def{
 		ignored(long(0, scratch64)), server("log.segment.delete.delay.ms")),
 	def("flush.messages", "1",
 		"Durability. 1: an acknowledgement means that the record is on the device of every in-sync replica, and no reader sees what a power cut could take back. Any larger value: an acknowledgement means the page cache of every in-sync replica, and the device follows within flush.ms.",
-		positive(func(c *Config) *int64 { return &c.Flush.Messages }), effect, server("log.flush.interval.messages")),
+		positive(func(c *Config) *int64 { return &c.Flush.Messages }), effect, server(FlushMessages)),
 	def("flush.ms", "1000",
 		"Where flush.messages is above 1: the longest time until appended records are forced to the device.",
 		long(0, func(c *Config) *int64 { return &c.Flush.Ms }), effect, server("log.flush.interval.ms"), server("log.flush.scheduler.interval.ms")),

@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// FlushMessages is the server-level name of flush.messages.
+const FlushMessages = "log.flush.interval.messages"
+
 // Defaults is what a topic falls back to where it has no override of its own. Maps hold server-level
 // settings by their server-level names (log.retention.hours and so on); keys that no topic setting falls
 // back to are ignored, as are empty values. Nil maps are empty.

@@ -282,6 +282,7 @@ type Node struct {
 	Disks         [][]byte               `protobuf:"bytes,5,rep,name=disks,proto3" json:"disks,omitempty"`
 	State         int32                  `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`
 	Loss          int32                  `protobuf:"varint,7,opt,name=loss,proto3" json:"loss,omitempty"`
+	Relaxed       bool                   `protobuf:"varint,8,opt,name=relaxed,proto3" json:"relaxed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +364,13 @@ func (x *Node) GetLoss() int32 {
 		return x.Loss
 	}
 	return 0
+}
+
+func (x *Node) GetRelaxed() bool {
+	if x != nil {
+		return x.Relaxed
+	}
+	return false
 }
 
 // ctl
@@ -890,7 +898,7 @@ const file_metadata_records_proto_rawDesc = "" +
 	"\ffirn_version\x18\x05 \x01(\tR\vfirnVersion\x12\x14\n" +
 	"\x05disks\x18\x06 \x03(\fR\x05disks\x12\x1d\n" +
 	"\n" +
-	"started_ms\x18\a \x01(\x03R\tstartedMs\"\xac\x01\n" +
+	"started_ms\x18\a \x01(\x03R\tstartedMs\"\xc6\x01\n" +
 	"\x04Node\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -899,7 +907,8 @@ const file_metadata_records_proto_rawDesc = "" +
 	"\x04rack\x18\x04 \x01(\tR\x04rack\x12\x14\n" +
 	"\x05disks\x18\x05 \x03(\fR\x05disks\x12\x14\n" +
 	"\x05state\x18\x06 \x01(\x05R\x05state\x12\x12\n" +
-	"\x04loss\x18\a \x01(\x05R\x04loss\"a\n" +
+	"\x04loss\x18\a \x01(\x05R\x04loss\x12\x18\n" +
+	"\arelaxed\x18\b \x01(\bR\arelaxed\"a\n" +
 	"\n" +
 	"Controller\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
