@@ -7,9 +7,8 @@
 // answers. What does not: what a shard means (packages group and, later, txn), who owns it (the
 // controller), batching of writes over shards (metadata.Committer).
 //
-// What needs no write is answered from memory while the broker's lease stands. The controller takes a shard from
-// a broker whose lease is over, or moves it while both live; then, until the image tells the old owner, which takes
-// a watch's delay, a look at the state may show it as of the move. Nothing is written by the old owner in either case.
+// What needs no write is answered from memory while the broker's lease stands: the controller takes a shard only from a
+// broker whose lease is over, and a live one gives it away by itself, once its loop has ended.
 // Nothing expires by time alone once the lease is over.
 //
 // A write whose outcome is unknown takes nothing for granted: the machine is put aside, all that
