@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -73,6 +74,7 @@ func newRemote(t *testing.T, name, bootstrap string) *remote {
 	args := append(strings.Fields(line), bootstrap)
 	r := &remote{t: t, name: name, bootstrap: bootstrap, cmd: exec.Command(args[0], args[1:]...)}
 	r.cmd.Stderr = os.Stderr
+	r.cmd.Env = append(os.Environ(), "PYTHONFAULTHANDLER=1") // for who is aborted to say where it was
 	var err error
 	if r.in, err = r.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -110,12 +112,19 @@ func (r *remote) Close() {
 	r.cmd = nil
 }
 
-func (r *remote) do(c command) (answer, error) {
+// do has the program do something, and aborts it if that is not done by ctx's deadline.
+func (r *remote) do(ctx context.Context, c command) (answer, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cmd == nil {
 		return answer{}, errors.New("program has ended")
 	}
+	program := r.cmd.Process
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			_ = program.Signal(syscall.SIGABRT)
+		}
+	})()
 	b, err := json.Marshal(c)
 	if err != nil {
 		return answer{}, err
@@ -125,7 +134,7 @@ func (r *remote) do(c command) (answer, error) {
 	}
 	line, err := r.out.ReadBytes('\n')
 	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w", c.Op, err)
+		return answer{}, fmt.Errorf("%s: %w", c.Op, errors.Join(err, ctx.Err()))
 	}
 	var a answer
 	if err := json.Unmarshal(line, &a); err != nil {
@@ -145,28 +154,28 @@ func fromWire(rs []wireRecord) []Record {
 	return out
 }
 
-func (r *remote) Produce(_ context.Context, topic string, records []Record, gap time.Duration) error {
+func (r *remote) Produce(ctx context.Context, topic string, records []Record, gap time.Duration) error {
 	c := command{Op: "produce", Topic: topic, Millis: gap.Milliseconds()}
 	for _, rec := range records {
 		c.Records = append(c.Records, wireRecord{P: rec.Partition, T: rec.Time.UnixMilli(), K: rec.Key, V: rec.Value})
 	}
-	_, err := r.do(c)
+	_, err := r.do(ctx, c)
 	return err
 }
 
-func (r *remote) Read(_ context.Context, topic string, partition int32, offset int64, n int) ([]Record, error) {
-	a, err := r.do(command{Op: "read", Topic: topic, Partition: partition, Offset: offset, N: n})
+func (r *remote) Read(ctx context.Context, topic string, partition int32, offset int64, n int) ([]Record, error) {
+	a, err := r.do(ctx, command{Op: "read", Topic: topic, Partition: partition, Offset: offset, N: n})
 	return fromWire(a.Records), err
 }
 
-func (r *remote) OffsetAt(_ context.Context, topic string, partition int32, at time.Time) (int64, error) {
-	a, err := r.do(command{Op: "offset", Topic: topic, Partition: partition, Time: at.UnixMilli()})
+func (r *remote) OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error) {
+	a, err := r.do(ctx, command{Op: "offset", Topic: topic, Partition: partition, Time: at.UnixMilli()})
 	return a.Offset, err
 }
 
-func (r *remote) Join(_ context.Context, group, topic string) (Member, error) {
+func (r *remote) Join(ctx context.Context, group, topic string) (Member, error) {
 	m := &remoteMember{r: newRemote(r.t, r.name, r.bootstrap), read: map[string]int64{}}
-	_, err := m.r.do(command{Op: "join", Group: group, Topic: topic})
+	_, err := m.r.do(ctx, command{Op: "join", Group: group, Topic: topic})
 	return m, err
 }
 
@@ -181,7 +190,7 @@ func (m *remoteMember) Next(ctx context.Context) (Record, error) {
 		if err := ctx.Err(); err != nil {
 			return Record{}, err
 		}
-		a, err := m.r.do(command{Op: "next", Millis: 200})
+		a, err := m.r.do(ctx, command{Op: "next", Millis: 200})
 		if err != nil {
 			return Record{}, err
 		}
@@ -193,8 +202,8 @@ func (m *remoteMember) Next(ctx context.Context) (Record, error) {
 	return r, nil
 }
 
-func (m *remoteMember) Commit(context.Context) error {
-	_, err := m.r.do(command{Op: "commit", Offsets: m.read})
+func (m *remoteMember) Commit(ctx context.Context) error {
+	_, err := m.r.do(ctx, command{Op: "commit", Offsets: m.read})
 	return err
 }
 

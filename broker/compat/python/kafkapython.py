@@ -20,7 +20,7 @@ def consumer(**more):
 
 
 def produce(c):
-    p = KafkaProducer(bootstrap_servers=bootstrap.split(","), acks="all", retries=5)
+    p = KafkaProducer(bootstrap_servers=bootstrap.split(","), enable_idempotence=True)
     sent = []
     began = time.monotonic()
     for r in c["records"]:
