@@ -3,6 +3,7 @@ package partition
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -169,4 +170,59 @@ func (l *ledger) checkAfter(t *testing.T, mem *vfs.Mem, segmentBytes int32, acke
 			l.sent[p] = 0
 		}
 	}
+}
+
+// Rot raises the leader epoch of a batch past the checkpoint, which no CRC covers. Where it is known that nobody has led at
+// that epoch the batch goes, and the leaders that come can lead; else it would be taken for the work of one of them.
+func TestRottenEpochKeepsNobodyFromLeading(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		mem := vfs.NewMem()
+		next := func(o *Options) {
+			if known {
+				o.NextEpoch = func(topic.Partition) int32 { return 2 }
+			}
+		}
+		g := newRig(t, mem, next)
+		r := g.lead(durableConfig())
+		size := len(records(t, 1, "v"))
+		appendOK(t, r, records(t, 1, "v"))
+		appendOK(t, r, records(t, 1, "w"))
+		killed := mem.KillClone()
+		f, err := killed.OpenRW(onlyLog(t, killed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte{7}, int64(size)+12+3); err != nil {
+			t.Fatal(err)
+		}
+		_ = f.Close()
+
+		g = newRig(t, killed, next)
+		r = g.open(testTP, durableConfig())
+		if err := r.BecomeLeader(alone(2)); known != (err == nil) {
+			t.Errorf("known %v: leads at 2: %v", known, err)
+		}
+		if got := r.Offsets().LogEnd; known != (got == 1) {
+			t.Errorf("known %v: the log ends at %d", known, got)
+		}
+	}
+}
+
+// onlyLog is the path of the one segment there is.
+func onlyLog(t *testing.T, fsys vfs.FS) string {
+	t.Helper()
+	dirs, err := fsys.ReadDir("/data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		names, _ := fsys.ReadDir(filepath.Join("/data", d.Name()))
+		for _, n := range names {
+			if filepath.Ext(n.Name()) == ".log" {
+				return filepath.Join("/data", d.Name(), n.Name())
+			}
+		}
+	}
+	t.Fatal("no segment")
+	return ""
 }
