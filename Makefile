@@ -110,10 +110,10 @@ crash: ## kill -9 under load, ROUNDS (100) times, and as many seeds of each simu
 	cd broker/compat && FIRN_CRASH_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run TestSaramaThroughRandomFaults .
 
 # The clock of a simulation stands still while anybody waits for a plain mutex, so franz-go is built with its other kind.
-SIMULATE := $(GO) test -tags synctests -run TestSeeds
+SIMULATE := $(GO) test -tags synctests
 
 sim: ## whole clusters in one process, under faults: SEEDS (200) of them, or one SEED until it fails again
-	FIRN_SIM_SEEDS=$(SEEDS) FIRN_SEED=$(SEED) $(SIMULATE) -count=1 -v -timeout 0 ./broker/brokertest/sim
+	FIRN_SIM_SEEDS=$(SEEDS) FIRN_SEED=$(SEED) $(SIMULATE) -run TestSeeds -count=1 -v -timeout 0 ./broker/brokertest/sim
 
 bites: ## plant bugs that real systems had, one for each hazard and more, and see that the tests find them (BITES=regexp SIM=seeds)
 	FIRN_BITES='$(BITES)' FIRN_BITES_SIM=$(SIM) $(GO) test -count=1 -v -timeout 0 -run TestPlantsAreFound ./broker/brokertest/bites

@@ -124,14 +124,20 @@ func (s *sim) violation(format string, args ...any) {
 	s.violations = append(s.violations, fmt.Sprintf(format, args...))
 }
 
-// Run runs a seed. It must be called in a bubble of testing/synctest, and leaves no goroutine behind.
-func Run(seed uint64, level slog.Level) Result {
+func newSim(seed uint64, level slog.Level) *sim {
 	s := &sim{
 		seed: seed, rng: rand.New(rand.NewPCG(seed, 0)), began: time.Now(), net: newNetwork(seed), kv: memkv.NewServer(), bucket: mem.New(),
 		lost: map[string]map[int32]int64{}, logBytes: &syncBuffer{}, histories: map[string]*syncBuffer{},
 		inSync: map[topic.Partition]map[int32]time.Duration{}, gone: map[topic.Partition][]*window{},
 	}
+	s.quiet, s.calm = context.WithCancel(context.Background())
 	s.logs = slog.NewTextHandler(s.logBytes, &slog.HandlerOptions{Level: level})
+	return s
+}
+
+// Run runs a seed. It must be called in a bubble of testing/synctest, and leaves no goroutine behind.
+func Run(seed uint64, level slog.Level) Result {
+	s := newSim(seed, level)
 	if err := s.run(); err != nil {
 		s.violation("%v", err)
 	}
@@ -145,7 +151,6 @@ func Run(seed uint64, level slog.Level) Result {
 
 // run is the course of a seed.
 func (s *sim) run() error {
-	s.quiet, s.calm = context.WithCancel(context.Background())
 	s.choose()
 	if err := s.build(); err != nil {
 		return err
@@ -301,21 +306,22 @@ func (s *sim) eventually(what string, check func() error) error {
 }
 
 // awaitInSync waits until every replica of every partition is in sync.
-func (s *sim) awaitInSync() error {
-	return s.eventually("all replicas are in sync", func() error {
-		im := s.store.Image()
-		n := 0
-		for p := range im.Partitions() {
-			if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
-				return fmt.Errorf("partition %v: leader %d, replicas %v, in sync %v, eligible %v", p.Partition, p.Leader, p.Replicas, p.ISR, p.ELR)
-			}
-			n++
+func (s *sim) awaitInSync() error { return s.eventually("all replicas are in sync", s.allInSync) }
+
+// allInSync says which partition has replicas that are not in sync.
+func (s *sim) allInSync() error {
+	im := s.store.Image()
+	n := 0
+	for p := range im.Partitions() {
+		if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
+			return fmt.Errorf("partition %v: leader %d, replicas %v, in sync %v, eligible %v", p.Partition, p.Leader, p.Replicas, p.ISR, p.ELR)
 		}
-		if n < len(s.workloads)*partitions {
-			return fmt.Errorf("%d partitions", n)
-		}
-		return nil
-	})
+		n++
+	}
+	if n < len(s.workloads)*partitions {
+		return fmt.Errorf("%d partitions", n)
+	}
+	return nil
 }
 
 // supervise starts processes again that have ended by themselves.
