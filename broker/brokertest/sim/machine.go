@@ -32,7 +32,8 @@ type machine struct {
 	boot  int              // how often it has been switched on
 
 	kvWeather, bucketWeather *weather
-	skew                     atomic.Int64 // of its wall clock, ns
+	kvCalls                  atomic.Pointer[func(memkv.Call) memkv.Fault] // what becomes of its calls of the key space; the weather says if nil
+	skew                     atomic.Int64                                 // of its wall clock, ns
 
 	course atomic.Int32 // of its broker's leaving for good
 
@@ -146,7 +147,7 @@ func (l *life) world(fs vfs.FS, boot int) broker.World {
 		FS: fs,
 		DialMetadata: func() (metadata.KV, error) {
 			c := m.s.kv.Dial()
-			c.SetFaults(m.kvWeather.kvFault)
+			c.SetFaults(m.kvFault)
 			l.mu.Lock()
 			l.clients = append(l.clients, c)
 			l.mu.Unlock()
@@ -176,6 +177,14 @@ func (l *life) world(fs vfs.FS, boot int) broker.World {
 		Now:      func() time.Time { return time.Now().Add(time.Duration(m.skew.Load())) },
 		BootTime: func() time.Duration { return time.Since(m.s.began) },
 	}
+}
+
+// kvFault is what becomes of a call of the key space.
+func (m *machine) kvFault(c memkv.Call) memkv.Fault {
+	if f := m.kvCalls.Load(); f != nil {
+		return (*f)(c)
+	}
+	return m.kvWeather.kvFault(c)
 }
 
 // gates are all ways out of the process but the network.
