@@ -109,6 +109,25 @@ var plants = []plant{
 		by: []judge{tested("./metadata", "TestLossesAddUp")},
 	},
 	{
+		name: "a broker that leaves has left before its replicas", hazard: "H3",
+		breaks: "it is taken away with copies that count",
+		edits: []edit{
+			{"broker/controller/depart.go", "\t\tif busy[id] > 0 {\n\t\t\tcontinue\n\t\t}\n", ""},
+			{"broker/controller/depart.go", "\tmoves, busy := e.depart(leaving)\n", "\tmoves, _ := e.depart(leaving)\n"},
+		},
+		by: []judge{},
+	},
+	{
+		name: "what waits to be synced waits for ever", hazard: "H3",
+		breaks: "a relaxed topic that loses power everywhere has lost far more than the last flush.ms",
+		edits: []edit{{
+			"segment/append.go",
+			"\tif !closed {\n\t\tl.Commit()\n\t}\n",
+			"\t_ = closed\n",
+		}},
+		by: []judge{},
+	},
+	{
 		name: "followers cut their logs at the high watermark", hazard: "H4",
 		breaks: "a follower's high watermark lags: it cuts what is committed, and then leads",
 		edits: []edit{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -72,10 +73,8 @@ func (s *sim) readEverywhere() error {
 			return err
 		}
 	}
-	if s.keeps {
-		if err := s.eventually("copies of what is in the tier may go", s.keepNoMore); err != nil {
-			return err
-		}
+	if err := s.eventually("the topics' settings are as usual", s.asUsual); err != nil {
+		return err
 	}
 	pause(localRetention) // local copies go
 	return s.readAll("the tier")
@@ -95,15 +94,23 @@ func (s *sim) readCopies(d *drive.Driver, name string) error {
 	return nil
 }
 
-// keepNoMore sets what is otherwise set from the beginning.
-func (s *sim) keepNoMore() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
+// asUsual gives all topics the settings that they have in other seeds.
+func (s *sim) asUsual() error {
+	var set []kadm.AlterConfig
+	for _, kv := range s.unlike {
+		name, _, _ := strings.Cut(kv, "=")
+		set = append(set, kadm.AlterConfig{Name: name, Value: topicConfig()[name]})
+	}
 	var names []string
 	for _, w := range s.workloads {
 		names = append(names, w.name)
 	}
-	resp, err := s.adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "local.retention.ms", Value: topicConfig()["local.retention.ms"]}}, names...)
+	if len(set) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	resp, err := s.adm.AlterTopicConfigs(ctx, set, names...)
 	for _, r := range resp {
 		err = errors.Join(err, r.Err)
 	}

@@ -78,7 +78,7 @@ type sim struct {
 	workloads     []workload
 	brokers       int
 	churns, trims bool
-	keeps         bool            // what is in the tier stays on the disks, too, as long as clients work
+	unlike        []string        // settings of the topics as long as clients work
 	side          sync.WaitGroup  // clients that are no driver's
 	quiet         context.Context // ends with the disturbance
 	calm          context.CancelFunc
@@ -250,10 +250,7 @@ func (s *sim) begin() error {
 	}
 	s.cl, s.adm = cl, kadm.NewClient(cl)
 	for _, w := range s.workloads {
-		settings := w.settings
-		if s.keeps {
-			settings = append(slices.Clone(settings), "local.retention.ms=-1")
-		}
+		settings := slices.Concat(w.settings, s.unlike)
 		if err := s.eventually("topic "+w.name+" is made", func() error { return s.topic(context.Background(), w.name, settings...) }); err != nil {
 			return err
 		}

@@ -29,7 +29,13 @@ var (
 // choose says what a seed is about.
 func (s *sim) choose() {
 	s.workloads = [][]workload{{durable, relaxed}, {durable, unclean}, {relaxed}, {durable}, {durable, forgetful}, {forgetful}}[s.rng.IntN(6)]
-	s.churns, s.trims, s.keeps = s.rng.IntN(3) == 0, s.rng.IntN(3) == 0, s.rng.IntN(2) == 0
+	s.churns, s.trims = s.rng.IntN(3) == 0, s.rng.IntN(3) == 0
+	if s.rng.IntN(2) == 0 {
+		s.unlike = append(s.unlike, "local.retention.ms=-1") // what is in the tier stays on the disks, too
+	}
+	if s.rng.IntN(3) == 0 {
+		s.unlike = append(s.unlike, "tier.max.lag.ms=60000", "segment.bytes=16384") // more is on the disks alone, and not synced
+	}
 	s.brokers = copies
 	if s.rng.IntN(3) == 0 {
 		s.brokers++
