@@ -89,6 +89,9 @@ func (s *sim) heal() error {
 	if err := s.eventually("who was to leave has left, and another has come", s.allStay); err != nil {
 		return err
 	}
+	if err := s.eventually("every topic that may lose something has leaders", s.electAnyone); err != nil {
+		return err
+	}
 	err := s.eventually("every partition has all its replicas", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -114,4 +117,28 @@ func (s *sim) heal() error {
 	}
 	s.log("all in sync %v after the last fault", time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// electAnyone is what an operator does about partitions whose last copy in sync was on a disk that is gone, while all others
+// have lost something, too: somebody leads, and what was acknowledged may be gone. No topic that keeps its promise needs it.
+func (s *sim) electAnyone() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var elect kadm.TopicsSet
+	im := s.now()
+	for _, w := range s.workloads {
+		for p := range partitionsIn(im, w.name) {
+			if p.Leader < 0 && len(p.ISR)+len(p.ELR) == 0 && w.judged != all {
+				elect.Add(w.name, p.Partition.Index)
+				s.mu.Lock()
+				s.gone[p.Partition] = append(s.gone[p.Partition], &window{to: time.Since(s.began)})
+				s.mu.Unlock()
+			}
+		}
+	}
+	if len(elect) == 0 {
+		return nil
+	}
+	_, err := s.adm.ElectLeaders(ctx, kadm.ElectLiveReplica, elect)
+	return errors.Join(errors.New("not yet"), err)
 }
