@@ -35,26 +35,110 @@ const (
 func TestLeaderKilled(t *testing.T) {
 	ctx := storyContext(t)
 	c := clustertest.Start(t, clustertest.Options{Settings: []string{"group.initial.rebalance.delay.ms=0"}})
+	all := startWitnesses(ctx, t, c, func(name string) string { return name })
+	victim := c.Leader(all[0].name, 0)
+	all.workWhileKilled(ctx, t, c, func() { c.Brokers[victim-1].Kill() })
+	c.Brokers[victim-1].Restart()
+	all.judge(ctx, t, c)
+}
+
+// steadfast are the clients whose members stay what they are while their coordinator is lost and found. Those of the others
+// may join again by their own choice.
+var steadfast = []string{"java", "confluent-kafka-go", "confluent-kafka-python", "kcat"}
+
+// The coordinator of each client's group is killed, with kill -9, while its member consumes and commits. Its application
+// notices nothing: the member is who it was to the next coordinator, gets no record again, and has no error of a commit.
+func TestCoordinatorKilled(t *testing.T) {
+	ctx := storyContext(t)
+	c := clustertest.Start(t, clustertest.Options{Settings: []string{"group.initial.rebalance.delay.ms=0"}})
+	victim := coordinators(ctx, t, c, "any")["any"]
+	all := startWitnesses(ctx, t, c, func(name string) string {
+		candidates := make([]string, 50)
+		for i := range candidates {
+			candidates[i] = fmt.Sprintf("%s-%d", name, i)
+		}
+		at := coordinators(ctx, t, c, candidates...)
+		return candidates[slices.IndexFunc(candidates, func(g string) bool { return at[g] == victim })]
+	}, "franz-go") // which tells the application when it is refused where it looks for a coordinator; cmd/firn has it in such a group
+	was := map[string][]string{}
+	all.workWhileKilled(ctx, t, c, func() {
+		for _, w := range all {
+			was[w.name] = memberIDs(ctx, t, c, w.group)
+		}
+		c.Brokers[victim-1].Kill()
+	})
+	c.Brokers[victim-1].Restart()
+	for _, w := range all {
+		is := memberIDs(ctx, t, c, w.group)
+		t.Logf("%s: the group was %v and is %v", w.name, was[w.name], is)
+		if slices.Contains(steadfast, w.name) && (len(is) != 1 || !slices.Equal(is, was[w.name]) || w.again > 0 || w.refused > 0) {
+			t.Errorf("%s: %d records were given again, %d commits refused", w.name, w.again, w.refused)
+		}
+	}
+	all.judge(ctx, t, c)
+}
+
+// coordinators is who coordinates groups.
+func coordinators(ctx context.Context, t *testing.T, c *clustertest.Cluster, groups ...string) map[string]int32 {
+	t.Helper()
+	at := map[string]int32{}
+	brokertest.Eventually(t, "each group has a coordinator", func() (bool, error) {
+		found := c.Admin.FindGroupCoordinators(ctx, groups...)
+		for _, f := range found {
+			at[f.Name] = f.NodeID
+		}
+		return found.Error() == nil, found.Error()
+	})
+	return at
+}
+
+// memberIDs are the members of a group that is stable.
+func memberIDs(ctx context.Context, t *testing.T, c *clustertest.Cluster, group string) (ids []string) {
+	t.Helper()
+	brokertest.Eventually(t, group+" is stable", func() (bool, error) {
+		got, err := c.Admin.DescribeGroups(ctx, group)
+		if err == nil {
+			err = got.Error()
+		}
+		ids = nil
+		for _, m := range got[group].Members {
+			ids = append(ids, m.MemberID)
+		}
+		return err == nil && got[group].State == "Stable", err
+	})
+	return ids
+}
+
+// startWitnesses has each client but some join a group, to be named, that consumes a topic of its own.
+func startWitnesses(ctx context.Context, t *testing.T, c *clustertest.Cluster, group func(name string) string, but ...string) (all witnesses) {
+	t.Helper()
 	clients := maps.Clone(makers)
 	maps.Copy(clients, besides)
-	var all witnesses
+	for _, name := range but {
+		delete(clients, name)
+	}
 	for _, name := range slices.Sorted(maps.Keys(clients)) {
 		c.Create(name, killedPartitions, map[string]string{"min.insync.replicas": "2", "retention.ms": "-1"})
-		w := &witness{name: name, records: killedStory(), at: map[int32]int64{}, seen: map[string]bool{}}
+		w := &witness{name: name, group: group(name), records: killedStory(), at: map[int32]int64{}, seen: map[string]bool{}}
 		w.Client = clients[name](t, strings.Join(c.Bootstrap(), ","))
 		t.Cleanup(w.Close)
 		var err error
-		if w.member, err = w.Join(ctx, name, name); err != nil {
+		if w.member, err = w.Join(ctx, w.group, name); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		all = append(all, w)
 	}
 	t.Cleanup(func() { _ = all.together(func(w *witness) error { w.member.Leave(); return nil }) })
+	return all
+}
+
+// workWhileKilled has all produce and consume what there is to be, and calls kill in the middle of it.
+func (all witnesses) workWhileKilled(ctx context.Context, t *testing.T, c *clustertest.Cluster, kill func()) {
+	t.Helper()
 	// The first records show that whoever starts slowly has started.
 	if err := all.together(func(w *witness) error { return w.work(ctx, w.records[:killedPartitions], 0) }); err != nil {
 		t.Fatal(err)
 	}
-
 	worked := make(chan error, 1)
 	go func() {
 		worked <- all.together(func(w *witness) error { return w.work(ctx, w.records[killedPartitions:], killedGap) })
@@ -71,20 +155,25 @@ func TestLeaderKilled(t *testing.T) {
 		}
 		return slowest > killedRecords/10 || fastest > killedRecords/2 || len(worked) > 0, fmt.Errorf("from %d to %d records", slowest, fastest)
 	})
-	victim, killed := c.Leader(all[0].name, 0), time.Now()
-	c.Brokers[victim-1].Kill()
-	t.Logf("broker %d is killed", victim)
+	kill()
+	killed := time.Now()
 	if err := <-worked; err != nil {
 		t.Fatal(err)
 	}
-	c.Brokers[victim-1].Restart()
 	for _, w := range all {
-		c.AwaitInSync(w.name, 3)
-		c.CheckReplicas(w.name)
 		w.report(t, killed)
 	}
 	if !slices.ContainsFunc(all, func(w *witness) bool { return w.produced.After(killed) }) {
-		t.Error("nobody was producing any more when the leader was killed")
+		t.Error("nobody was producing any more when the broker was killed")
+	}
+}
+
+// judge looks whether each topic has every record, in every copy.
+func (all witnesses) judge(ctx context.Context, t *testing.T, c *clustertest.Cluster) {
+	t.Helper()
+	for _, w := range all {
+		c.AwaitInSync(w.name, 3)
+		c.CheckReplicas(w.name)
 	}
 	if err := all.together(func(w *witness) error { return w.readBack(ctx, c) }); err != nil {
 		t.Fatal(err)
@@ -101,10 +190,11 @@ func killedStory() []Record {
 	return rs
 }
 
-// witness is a client that lives through the death of a leader, with a producer and a member of a group.
+// witness is a client that lives through the death of a broker, with a producer and a member of a group.
 type witness struct {
 	Client
-	name    string // and that of its topic and group
+	name    string // and that of its topic
+	group   string
 	member  Member
 	records []Record
 
