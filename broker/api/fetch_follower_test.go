@@ -173,3 +173,35 @@ func (d *dataTest) leave(name string, index int) {
 		d.t.Fatal(kerr.ErrorForCode(c))
 	}
 }
+
+// A follower that holds itself back withdraws what it has asked for. A request that then asks for nothing is kept all the
+// same, or it would come again and again, and what is withdrawn is not sent before it is named anew.
+func TestFollowerWithdrawsWhatItAskedFor(t *testing.T) {
+	d := followed(t)
+	id := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 0)).SessionID
+	conn, sink := wiretest.NewConn(t), wiretest.NewSink()
+	withdrawal := d.followerRequest(id, 1, time.Hour)
+	withdrawal.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{TopicID: d.ids["a"], Partitions: []int32{0}}}
+	d.api.Serve(wiretest.NewRequest(t, conn, sink, withdrawal))
+	d.leave("a", 0)
+	select {
+	case out := <-sink.Outcomes:
+		t.Fatalf("%+v", out)
+	default:
+	}
+	d.api.Serve(wiretest.NewRequest(t, conn, sink, d.followerRequest(id, 2, 0))) // ends the wait
+	for i := range 2 {
+		select {
+		case out := <-sink.Outcomes:
+			if r := out.Response.(*kmsg.FetchResponse); r.ErrorCode != 0 || len(parts(r)) > 0 {
+				t.Errorf("request %d: %+v", i+1, r)
+			}
+		case <-time.After(callTimeout):
+			t.Fatal("no answer")
+		}
+	}
+	r := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(id, 3, 0, "a", 0, 0))
+	if !slices.Equal(indexes(r), []int32{0}) || len(parts(r)[0].RecordBatches) == 0 {
+		t.Errorf("named anew: %+v", r)
+	}
+}
