@@ -18,9 +18,9 @@ func (b *Broker) deregister(ctx context.Context) {
 	}
 }
 
-// handOver has others lead what this broker leads, before it stops to serve: clients are told at once where to go, and
-// what is not acknowledged yet goes there. Without other brokers there is nobody to hand over to, and it goes on to the
-// end of what it has begun.
+// handOver has others lead what this broker leads, and coordinate its groups, before it stops to serve: clients are told at
+// once where to go, and what is not acknowledged yet goes there. Without other brokers there is nobody to hand over to, and it
+// goes on to the end of what it has begun.
 func (b *Broker) handOver(ctx context.Context) {
 	if !b.hasOthers() {
 		return
@@ -53,7 +53,7 @@ func (b *Broker) handOver(ctx context.Context) {
 }
 
 // tellingTime is how long a broker that has handed over what it led goes on to answer: a client that asks meanwhile is told
-// by it who leads now. One that finds the connection closed has to ask for that, which some do only every few seconds.
+// by it who does now. One that finds the connection closed has to ask for that, which some do only every few seconds.
 const tellingTime = 500 * time.Millisecond
 
 // hasOthers reports whether another broker is registered.
@@ -61,10 +61,16 @@ func (b *Broker) hasOthers() bool {
 	return slices.ContainsFunc(b.store.Image().Brokers(), func(o *metadata.Broker) bool { return o.ID != b.cfg.NodeID })
 }
 
-// leadsAnything reports whether the metadata still names this broker as a leader.
+// leadsAnything reports whether the metadata still names this broker as a leader, or as the coordinator of groups.
 func (b *Broker) leadsAnything(epoch int64) bool {
-	for p := range b.store.Image().Partitions() {
-		if p.Leader == b.cfg.NodeID && p.LeaderBrokerEpoch == epoch {
+	im, self := b.store.Image(), b.cfg.NodeID
+	for n := range im.Shards(metadata.GroupShard) {
+		if own := im.ShardOwner(metadata.GroupShard, n); own.Broker == self && own.BrokerEpoch == epoch {
+			return true
+		}
+	}
+	for p := range im.Partitions() {
+		if p.Leader == self && p.LeaderBrokerEpoch == epoch {
 			return true
 		}
 	}
