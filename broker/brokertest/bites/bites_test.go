@@ -63,9 +63,12 @@ func (p *plant) overlay(dir string) (string, error) {
 	return name, os.WriteFile(name, b, 0o600)
 }
 
-// Every plant fits the sources as they are now. That it compiles is seen when it is tried.
+// Every plant fits the sources as they are now, and says what finds it. That it compiles is seen when it is tried.
 func TestPlantsApply(t *testing.T) {
 	for _, p := range plants {
+		if len(p.judges()) == 0 || (p.seeds == 0) == (p.blind == "") {
+			t.Errorf("%s, %q: what finds it, and in how many seeds, or why not?", p.hazard, p.name)
+		}
 		if _, err := p.overlay(t.TempDir()); err != nil {
 			t.Errorf("%s, %q: %v", p.hazard, p.name, err)
 		}
@@ -100,7 +103,7 @@ func TestPlantsAreFound(t *testing.T) {
 				p.try(t, simulated(seeds))
 				return
 			}
-			for _, by := range p.by {
+			for _, by := range p.judges() {
 				p.try(t, by)
 			}
 		})

@@ -1,5 +1,7 @@
 package bites
 
+import "slices"
+
 // plant is a bug.
 type plant struct {
 	name   string
@@ -7,6 +9,19 @@ type plant struct {
 	breaks string // what goes wrong with it, and how
 	edits  []edit
 	by     []judge // each of them finds it
+
+	// seeds is how many it took whole clusters under faults to find it, when that was counted (make bites SIM=n), or blind says
+	// why they do not.
+	seeds int
+	blind string
+}
+
+// judges are all that find it. Goroutines run in another order each time, so that it may take more seeds than it took.
+func (p *plant) judges() []judge {
+	if p.seeds == 0 {
+		return p.by
+	}
+	return append(slices.Clone(p.by), simulated(max(50, 4*p.seeds)))
 }
 
 // edit puts one text, which must occur exactly once in the file, in another's place.
@@ -42,7 +57,8 @@ var plants = []plant{
 			},
 			{"tiering/upload_step.go", "objstore.Condition{IfAbsent: true})", "objstore.Condition{})"},
 		},
-		by: []judge{tiered(50)},
+		by:    []judge{tiered(50)},
+		seeds: 4,
 	},
 	{
 		name: "a retry is acknowledged before its batch", hazard: "H2",
@@ -52,7 +68,8 @@ var plants = []plant{
 			"\ta.dropScratch()\n\ta.batch = nil\n\tr.await(a, conf, done)\n}",
 			"\ta.dropScratch()\n\ta.batch = nil\n\tdone.add(a, nil)\n}",
 		}},
-		by: []judge{tested("./broker/partition", "TestRetryIsNotAcknowledgedBeforeItsOriginal")},
+		by:    []judge{tested("./broker/partition", "TestRetryIsNotAcknowledgedBeforeItsOriginal")},
+		seeds: 163,
 	},
 	{
 		name: "a sync vouches for what came while it ran", hazard: "H2",
@@ -62,7 +79,8 @@ var plants = []plant{
 			"\tl.setSynced(position{base: s.base, size: size, next: next})\n",
 			"\tnext, size = s.bounds()\n\tl.setSynced(position{base: s.base, size: size, next: next})\n",
 		}},
-		by: []judge{tested("./segment", "TestCommitReportsWhatItSynced")},
+		by:    []judge{tested("./segment", "TestCommitReportsWhatItSynced")},
+		blind: "a sync takes no time there, as a mutex is held over it, and time stands still while anybody waits for one",
 	},
 	{
 		name: "a failed sync is tried again", hazard: "H2",
@@ -82,7 +100,8 @@ var plants = []plant{
 			"if len(q.isr) < minISR || len(q.elr) > 0 {",
 			"if len(q.isr) == 0 {",
 		}},
-		by: []judge{searched},
+		by:    []judge{searched},
+		seeds: 87,
 	},
 	{
 		name: "a follower joins in a life that it did not fetch in", hazard: "H3",
@@ -106,7 +125,8 @@ var plants = []plant{
 			"return LossAll // replaced, or an old copy",
 			"return LossNone // replaced, or an old copy",
 		}},
-		by: []judge{tested("./metadata", "TestLossesAddUp")},
+		by:    []judge{tested("./metadata", "TestLossesAddUp")},
+		seeds: 25,
 	},
 	{
 		name: "a broker that leaves has left before its replicas", hazard: "H3",
@@ -115,7 +135,6 @@ var plants = []plant{
 			{"broker/controller/depart.go", "\t\tif busy[id] > 0 {\n\t\t\tcontinue\n\t\t}\n", ""},
 			{"broker/controller/depart.go", "\tmoves, busy := e.depart(leaving)\n", "\tmoves, _ := e.depart(leaving)\n"},
 		},
-		by: []judge{},
 	},
 	{
 		name: "what waits to be synced waits for ever", hazard: "H3",
@@ -125,7 +144,6 @@ var plants = []plant{
 			"\tif !closed {\n\t\tl.Commit()\n\t}\n",
 			"\t_ = closed\n",
 		}},
-		by: []judge{},
 	},
 	{
 		name: "followers cut their logs at the high watermark", hazard: "H4",
@@ -142,7 +160,8 @@ var plants = []plant{
 				"\t\terr = r.storageError(\"forget epochs\", r.log.TruncateTo(max(r.hw.Load(), r.log.Start())))\n\t\tr.cutLocked()\n",
 			},
 		},
-		by: []judge{tested("./broker/partition", "TestRandomElections")},
+		by:    []judge{tested("./broker/partition", "TestRandomElections")},
+		seeds: 5,
 	},
 	{
 		name: "logs part unseen where one has an epoch of its own", hazard: "H4",
@@ -152,7 +171,8 @@ var plants = []plant{
 			"return found < last || end < offset",
 			"return end < offset",
 		}},
-		by: []judge{searched},
+		by:    []judge{searched},
+		seeds: 113,
 	},
 	{
 		name: "rot is cut like a torn tail", hazard: "H5",
@@ -176,7 +196,8 @@ var plants = []plant{
 			"return about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id)",
 			"return about || q.proposed == nil && slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id)",
 		}},
-		by: []judge{searched},
+		by:    []judge{searched},
+		seeds: 42,
 	},
 	{
 		name: "an in-sync set of unknown outcome is taken for refused", hazard: "H6",
@@ -217,7 +238,8 @@ var plants = []plant{
 			},
 			{"tiering/archive.go", "\tif o.Grace <= 0 {\n\t\to.Grace = DefaultGrace\n\t}\n", "\to.Grace = 1\n"},
 		},
-		by: []judge{tested("./broker/partition", "TestColdFetchErrors")},
+		by:    []judge{tested("./broker/partition", "TestColdFetchErrors")},
+		blind: "what is deleted there lies below the log's start, where it is out of range indeed",
 	},
 	{
 		name: "an unclean election leaves the tier open to the past", hazard: "H8",
@@ -227,7 +249,8 @@ var plants = []plant{
 			"if c.opts.FenceTier == nil || !e.unclean(p, next) {",
 			"if c.opts.FenceTier == nil || next.LeaderEpoch >= 0 {",
 		}},
-		by: []judge{tested("./broker/controller", "TestUncleanElectionsFenceTheTier")},
+		by:    []judge{tested("./broker/controller", "TestUncleanElectionsFenceTheTier")},
+		seeds: 113,
 	},
 	{
 		name: "a leader begins below the end of the tier", hazard: "H8",
@@ -237,7 +260,8 @@ var plants = []plant{
 			"\tif err := r.adoptTier(); err != nil {\n\t\treturn err\n\t}\n\tif err := r.lead(",
 			"\tif err := r.lead(",
 		}},
-		by: []judge{tested("./broker/partition", "TestLostDiskStartsAtTheTiersEnd")},
+		by:    []judge{tested("./broker/partition", "TestLostDiskStartsAtTheTiersEnd")},
+		seeds: 69,
 	},
 	{
 		name: "a lease counts from the answer", hazard: "H9",
@@ -247,7 +271,8 @@ var plants = []plant{
 			"\tsent := l.opts.Clock()\n\tttl, err := l.opts.KV.KeepAlive(ctx, r.lease)\n",
 			"\tttl, err := l.opts.KV.KeepAlive(ctx, r.lease)\n\tsent := l.opts.Clock()\n",
 		}},
-		by: []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
+		by:    []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
+		blind: "a renewal is given up after a quarter of the lease, so what is believed too long is a quarter of a second",
 	},
 	{
 		name: "a log that begins at the tier's end knows no producers", hazard: "H12",
@@ -277,7 +302,8 @@ var plants = []plant{
 			"\t\t\tb.txn.If = append(b.txn.If, g)\n",
 			"",
 		}},
-		by: []judge{tested("./metadata", "TestOwnersFlap")},
+		by:    []judge{tested("./metadata", "TestOwnersFlap")},
+		seeds: 89,
 	},
 	{
 		name: "commits are answered before they are written", hazard: "H13",
@@ -287,7 +313,7 @@ var plants = []plant{
 			"\t\ts.queued = append(s.queued, res)\n\t\ts.write()\n",
 			"\t\treply(res.Replies, nil)\n\t\tres.Replies = nil\n\t\ts.queued = append(s.queued, res)\n\t\ts.write()\n",
 		}},
-		by: []judge{simulated(25)},
+		seeds: 5,
 	},
 	{
 		name: "who has committed nothing is at offset 0", hazard: "H13",
@@ -297,7 +323,8 @@ var plants = []plant{
 			"none := offset{offset: -1, leaderEpoch: -1}",
 			"none := offset{offset: 0, leaderEpoch: -1}",
 		}},
-		by: []judge{tested("./broker/group", "TestOffsets")},
+		by:    []judge{tested("./broker/group", "TestOffsets")},
+		seeds: 1,
 	},
 	{
 		name: "a topic's id follows from its name", hazard: "H14",
@@ -310,7 +337,8 @@ var plants = []plant{
 				"func idOf(name string) (id topic.ID) {\n\tcopy(id[:], name+\"0123456789abcdef\")\n\treturn id\n}\n\nfunc tooMany(n int) error {\n",
 			},
 		},
-		by: []judge{tested("./broker/controller", "TestDeleteTopics")},
+		by:    []judge{tested("./broker/controller", "TestDeleteTopics")},
+		seeds: 1,
 	},
 	{
 		name: "readers see what is not committed", hazard: "H15",
@@ -320,7 +348,8 @@ var plants = []plant{
 			"\t\tlocal, hw := r.log.Start(), r.hw.Load()\n",
 			"\t\tlocal, hw := r.log.Start(), r.log.Next()\n",
 		}},
-		by: []judge{tested("./broker/partition", "TestRetryIsNotAcknowledgedBeforeItsOriginal"), simulated(25)},
+		by:    []judge{tested("./broker/partition", "TestRetryIsNotAcknowledgedBeforeItsOriginal")},
+		seeds: 4,
 	},
 	{
 		name: "an extent has no share in its file", hazard: "H15",
@@ -333,6 +362,7 @@ var plants = []plant{
 			},
 			{"segment/extent.go", "\tif e.h != nil {\n\t\te.h.unref()\n\t}\n\t*e", "\t*e"},
 		},
-		by: []judge{tested("./segment", "TestExtent")},
+		by:    []judge{tested("./segment", "TestExtent")},
+		blind: "disks in memory have no descriptors to send from",
 	},
 }

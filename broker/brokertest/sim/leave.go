@@ -68,6 +68,11 @@ func (s *sim) seeOff() {
 		m.crash()
 		if s.stateOf(m) == metadata.NodeGone { // and has not just come back by itself
 			s.log("broker %d has left", m.id)
+			for p := range s.now().Partitions() {
+				if slices.Contains(p.Replicas, m.id) {
+					s.violation("broker %d has left, and %v is on %v", m.id, p.Partition, p.Replicas)
+				}
+			}
 			for i := range m.dirs {
 				if err := m.replaceDisk(i); err != nil {
 					s.violation("replace a disk: %v", err)
