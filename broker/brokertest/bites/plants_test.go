@@ -90,7 +90,8 @@ var plants = []plant{
 			"\t\treturn l.disk.fail(fmt.Errorf(\"sync %s: %w\", h.log.Name(), err))\n\t}\n\tl.setSynced",
 			"\t\treturn fmt.Errorf(\"sync %s: %w\", h.log.Name(), err)\n\t}\n\tl.setSynced",
 		}},
-		by: []judge{tested("./segment", "TestSyncErrorUnderLoad")},
+		by:    []judge{tested("./segment", "TestSyncErrorUnderLoad")},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "the high watermark moves below min.insync.replicas", hazard: "H3",
@@ -115,7 +116,8 @@ var plants = []plant{
 			{"broker/insync.go", "\tb, alive := im.Broker(j.ID)\n", "\t_, alive := im.Broker(j.ID)\n"},
 			{"broker/insync.go", "alive && known && b.Epoch == j.BrokerEpoch && n.State", "alive && known && n.State"},
 		},
-		by: []judge{tested("./broker", "TestJoinerIsGoneAndTheOutcomeUnknown")},
+		by:    []judge{tested("./broker", "TestJoinerIsGoneAndTheOutcomeUnknown")},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "a new disk is taken for the old one", hazard: "H3",
@@ -135,6 +137,7 @@ var plants = []plant{
 			{"broker/controller/depart.go", "\t\tif busy[id] > 0 {\n\t\t\tcontinue\n\t\t}\n", ""},
 			{"broker/controller/depart.go", "\tmoves, busy := e.depart(leaving)\n", "\tmoves, _ := e.depart(leaving)\n"},
 		},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "what waits to be synced waits for ever", hazard: "H3",
@@ -144,6 +147,7 @@ var plants = []plant{
 			"\tif !closed {\n\t\tl.Commit()\n\t}\n",
 			"\t_ = closed\n",
 		}},
+		seeds: 69,
 	},
 	{
 		name: "followers cut their logs at the high watermark", hazard: "H4",
@@ -186,7 +190,8 @@ var plants = []plant{
 			{"segment/verify.go", "\tif good.size < r.from.size {\n\t\treturn good, f.bad(errNoData)\n\t}\n", ""},
 			{"segment/verify.go", "Add(float64(good.size - r.from.size))", "Add(float64(max(0, good.size-r.from.size)))"},
 		},
-		by: []judge{tested("./segment", "TestDamage")},
+		by:    []judge{tested("./segment", "TestDamage")},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "a smaller in-sync set counts before it is committed", hazard: "H6",
@@ -207,7 +212,8 @@ var plants = []plant{
 			"\t\tc.unsure = true\n\t\treturn true\n",
 			"\t\tc.replica.Refused(c.proposal)\n\t\treturn false\n",
 		}},
-		by: []judge{tested("./broker", "TestJoiningWhenTheAnswerIsLost")},
+		by:    []judge{tested("./broker", "TestJoiningWhenTheAnswerIsLost")},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "a tier head of unknown outcome is taken for refused", hazard: "H6",
@@ -220,7 +226,8 @@ var plants = []plant{
 				"\tcase err != nil && !errors.Is(err, ErrFenced):\n",
 			},
 		},
-		by: []judge{tiered(50)},
+		by:    []judge{tiered(50)},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "an object that is gone is an offset out of range", hazard: "H7",
@@ -282,7 +289,8 @@ var plants = []plant{
 			"return r.startAnewLocked(tail.End, epochs, tail.ProducerSnapshot)",
 			"return r.startAnewLocked(tail.End, epochs, nil)",
 		}},
-		by: []judge{tested("./broker/partition", "TestFollowerBeginsAtTheTiersEnd")},
+		by:    []judge{tested("./broker/partition", "TestFollowerBeginsAtTheTiersEnd")},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "a log that is cut remembers the producers of what is gone", hazard: "H12",
@@ -292,7 +300,8 @@ var plants = []plant{
 			"\tif err := l.loadProducers(snaps, base); err != nil {\n\t\treturn err\n\t}\n\t// 4.",
 			"\t_ = snaps\n\t// 4.",
 		}},
-		by: []judge{tested("./broker/partition", "TestFollowerCutsWhatTheLeaderLacks")},
+		by:    []judge{tested("./broker/partition", "TestFollowerCutsWhatTheLeaderLacks")},
+		blind: "not in 150 seeds",
 	},
 	{
 		name: "commits are not guarded by the shard", hazard: "H13",
