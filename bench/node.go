@@ -198,7 +198,7 @@ func (s *Suite) startBucket(ctx context.Context, dir string) (*bucketServer, err
 		return nil, err
 	}
 	p, err := startProcess("minio", s.MinIO, filepath.Clean(dir)+".out", []string{
-		"MINIO_ROOT_USER=" + benchAccessKey, "MINIO_ROOT_PASSWORD=" + benchSecretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off",
+		"MINIO_ROOT_USER=" + benchAccessKey, "MINIO_ROOT_PASSWORD=" + benchSecretKey, "MINIO_UPDATE=off", "MINIO_BROWSER=off", "HOME=" + filepath.Clean(dir) + "-home",
 	}, "server", dir, "--address", addr)
 	if err != nil {
 		return nil, err

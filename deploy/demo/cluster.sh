@@ -137,7 +137,7 @@ set -a
 MINIO_ROOT_USER=$MINIO_ACCESS_KEY MINIO_ROOT_PASSWORD=$MINIO_SECRET_KEY MINIO_UPDATE=off MINIO_BROWSER=off
 set +a
 mkdir -p "$data/minio"
-start minio "$minio" server "$data/minio" --address "$bucket"
+start minio env HOME="$data" "$minio" server "$data/minio" --address "$bucket"
 for i in 0 1 2; do ready etcd-$((i + 1)) "127.0.0.1:${etcd_ports[i]}" /health; done
 ready minio "$bucket" /minio/health/ready
 

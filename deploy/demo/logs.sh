@@ -85,7 +85,7 @@ else
   kafkas=("127.0.0.1:${port[0]}") https=("127.0.0.1:${port[1]}") bucket=127.0.0.1:${port[2]}
   export MINIO_ROOT_USER=firn MINIO_ROOT_PASSWORD=firn-demo-secret MINIO_UPDATE=off MINIO_BROWSER=off
   export MINIO_ACCESS_KEY=$MINIO_ROOT_USER MINIO_SECRET_KEY=$MINIO_ROOT_PASSWORD
-  "$minio" server "$work/minio" --address "$bucket" >"$work/minio.log" 2>&1 &
+  HOME=$work "$minio" server "$work/minio" --address "$bucket" >"$work/minio.log" 2>&1 &
   pids+=($!)
   until_ok curl -fsS "http://$bucket/minio/health/ready"
   serve() {

@@ -29,7 +29,7 @@ export MINIO_ACCESS_KEY MINIO_SECRET_KEY
 # A process group of its own, so that Ctrl-C reaches Firn alone and the last uploads find the bucket still there.
 set -m
 MINIO_ROOT_USER=$MINIO_ACCESS_KEY MINIO_ROOT_PASSWORD=$MINIO_SECRET_KEY MINIO_UPDATE=off MINIO_BROWSER=off \
-	"$minio" server "$data/minio" --address "$address" >"$data/minio.log" 2>&1 </dev/null &
+	HOME=$data "$minio" server "$data/minio" --address "$address" >"$data/minio.log" 2>&1 </dev/null &
 pid=$!
 set +m
 trap 'kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true' EXIT

@@ -55,7 +55,7 @@ func (s *Server) minio(tb testing.TB) toolbox.Server {
 	tb.Helper()
 	return toolbox.Server{Path: toolbox.Need(tb, "minio"), Env: []string{
 		"MINIO_ROOT_USER=" + s.AccessKey, "MINIO_ROOT_PASSWORD=" + s.SecretKey,
-		"MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off",
+		"MINIO_UPDATE=off", "MINIO_BROWSER=off", "MINIO_CALLHOME_ENABLE=off", "HOME=" + s.Dir + "-home", // where it makes .minio
 	}}
 }
 
