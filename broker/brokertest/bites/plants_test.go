@@ -137,6 +137,7 @@ var plants = []plant{
 			{"broker/controller/depart.go", "\t\tif busy[id] > 0 {\n\t\t\tcontinue\n\t\t}\n", ""},
 			{"broker/controller/depart.go", "\tmoves, busy := e.depart(leaving)\n", "\tmoves, _ := e.depart(leaving)\n"},
 		},
+		by:    []judge{tested("./broker/controller", "TestBrokersLeaveForGood")},
 		blind: "not in 150 seeds",
 	},
 	{
@@ -147,6 +148,7 @@ var plants = []plant{
 			"\tif !closed {\n\t\tl.Commit()\n\t}\n",
 			"\t_ = closed\n",
 		}},
+		by:    []judge{tested("./segment", "TestFlushPolicy")},
 		seeds: 69,
 	},
 	{
