@@ -36,7 +36,7 @@ if pid=$(cat "$data/pid" 2>/dev/null) && ! ended "$pid"; then
 fi
 if [ "${1:-}" = --remove ]; then
 	# By name, so that a wrong FIRN_DATA costs nobody anything.
-	rm -rf "$data"/{etcd,broker}-[123] "$data"/minio "$data"/{etcd-[123],broker-[123],minio}.{log,properties} "$data"/{credentials,pid}
+	rm -rf "$data"/{etcd,broker}-[123] "$data"/{minio,.minio} "$data"/{etcd-[123],broker-[123],minio}.{log,properties} "$data"/{credentials,pid}
 	[ ! -d "$data" ] || rmdir "$data"
 	say "removed $data"
 	exit
