@@ -19,8 +19,7 @@ type event struct {
 
 // disturb does to the cluster what the seed says.
 func (s *sim) disturb() {
-	began := time.Now()
-	var events []event
+	s.disturbed = time.Now()
 	for range minFaults + s.rng.IntN(maxFaults-minFaults+1) {
 		at := time.Second + time.Duration(s.rng.Int64N(int64(span)))
 		long := time.Duration(s.rng.Int64N(int64(longest)))
@@ -29,7 +28,7 @@ func (s *sim) disturb() {
 		}
 		f, m := draw(s.rng), s.machines[s.rng.IntN(len(s.machines))]
 		rng := rand.New(rand.NewPCG(s.seed, s.rng.Uint64())) // what it draws does not depend on what came before
-		events = append(events, event{at, func() {
+		s.events = append(s.events, event{at, func() {
 			if leader := s.leader(rng); leader != nil && rng.IntN(2) == 0 {
 				m = leader // whom most depends on
 			}
@@ -40,22 +39,27 @@ func (s *sim) disturb() {
 			}
 			s.faults++
 			s.log("broker %d %s (%s) for %v", m.id, f.name, text, long)
-			events = append(events, event{time.Since(began) + long, func() {
+			s.after(long, func() {
 				s.log("broker %d no more: %s", m.id, f.name)
 				end()
-			}})
+			})
 		}})
 	}
-	for len(events) > 0 {
-		slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-		e := events[0]
-		for time.Since(began) < e.at {
-			pause(min(500*time.Millisecond, e.at-time.Since(began)))
+	for len(s.events) > 0 {
+		slices.SortStableFunc(s.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
+		e := s.events[0]
+		for time.Since(s.disturbed) < e.at {
+			pause(min(500*time.Millisecond, e.at-time.Since(s.disturbed)))
 			s.supervise()
 		}
-		events = events[1:]
+		s.events = s.events[1:]
 		e.do()
 	}
+}
+
+// after has something done in a while, as part of the disturbance.
+func (s *sim) after(d time.Duration, do func()) {
+	s.events = append(s.events, event{time.Since(s.disturbed) + d, do})
 }
 
 // leader is the machine that leads a partition, nil if nobody does.

@@ -34,6 +34,7 @@ var faults = []fault{
 	{"is cut off from a broker", 3, partitioned},
 	{"is cut off from a broker in one direction", 3, halfPartitioned},
 	{"is cut off from all brokers", 3, isolated},
+	{"is cut off from all brokers, and then all others die", 3, outdated},
 	{"is cut off from clients", 1, unseen},
 	{"answers no client any more, and dies of it", 3, silent},
 	{"is cut off from the key space", 4, withoutKeys},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 )
 
 func (s *sim) cut(links ...link) (func(), string) {
@@ -41,6 +42,20 @@ func isolated(s *sim, _ *rand.Rand, m *machine) (func(), string) {
 		}
 	}
 	return s.cut(all...)
+}
+
+// outdated leaves a broker alone with what it had a while ago, for long enough that it leads what may be led by such a one.
+func outdated(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	connected, text := isolated(s, rng, m)
+	return func() {
+		for _, o := range s.machines {
+			if o != m && o.goesDown() {
+				o.crash()
+				s.after(5*time.Second, o.comesUp)
+			}
+		}
+		connected()
+	}, text
 }
 
 func unseen(s *sim, _ *rand.Rand, m *machine) (func(), string) {

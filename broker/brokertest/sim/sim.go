@@ -82,6 +82,8 @@ type sim struct {
 	side          sync.WaitGroup  // clients that are no driver's
 	quiet         context.Context // ends with the disturbance
 	calm          context.CancelFunc
+	events        []event   // of the disturbance, still to come
+	disturbed     time.Time // when it began
 	faults        int
 	ops           int
 
