@@ -39,7 +39,7 @@ type follow struct {
 	// Guarded by the fetcher's lock.
 	marked bool
 	gone   bool
-	begun  bool // its log has been begun anew
+	begun  bool // its log has been begun anew or cut
 
 	// The fetcher's goroutine's alone.
 	list     list            // in which list of the session
@@ -47,7 +47,7 @@ type follow struct {
 	told     bool            // the leader says nothing of it until it is named again
 	say      bool            // there is something to name it for
 	syncing  bool            // its disk is at work on what it was sent
-	busy     bool            // it is being begun anew
+	busy     bool            // it is being begun anew or cut
 	copies   bool            // the session's copies have it
 	place    partition.Place // as it was named last
 	epochSeq uint64          // the first fetch that named it at that epoch
@@ -125,7 +125,7 @@ func (f *fetcher) markLocked(p *follow) {
 	f.nudge()
 }
 
-// begun says that p's log has been begun anew, or could not be.
+// begun says that p's log has been begun anew or cut, or could not be.
 func (f *fetcher) begun(p *follow) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"sync"
 	"testing"
 
 	"firn/broker/partition"
@@ -105,6 +106,33 @@ func TestFollowerCutsItsLog(t *testing.T) {
 	if n := behind.Log().LastEpoch(); n != 3 {
 		t.Errorf("last epoch is %d", n)
 	}
+}
+
+// A log is cut with some syncs, and after the death of a leader many may have to be.
+func TestPartitionsDoNotWaitForOthersToBeCut(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRigOn(t, []vfs.FS{faultfs.Wrap(vfs.NewMem(), &inject), vfs.NewMem()}, func(o *Options) { o.Fetchers = 1 })
+	cut, behind := g.follow(0, 1) // each goes to the disk that has fewer
+	other, _ := g.follow(1, 1)
+	await(t, produce(t, cut, 5))
+	await(t, produce(t, other, 5))
+	g.fetchers.Forget(behind.Partition())
+	if err := behind.BecomeLeader(led(2, 2)); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, behind, 3) // which nobody gets to know of
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	rule := inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "state*", Times: -1, Do: func(faultfs.Op, string) { <-hold }})
+	g.follow(0, 3)
+	until(t, "it is being cut", func() bool { return rule.Hits() > 0 })
+	for range 20 {
+		await(t, produce(t, other, 1))
+	}
+	held := produce(t, cut, 2)
+	release()
+	await(t, held)
 }
 
 func TestForgottenPartitionIsNotFetched(t *testing.T) {

@@ -13,18 +13,22 @@ import (
 // startingAnew bounds how many replicas begin their logs anew at a time: each reads a footer from the tier.
 const startingAnew = 4
 
+// cuttingAtOnce bounds how many replicas cut their logs at a time: about as many as a disk syncs at once.
+const cuttingAtOnce = 16
+
 // anewLogGap is in seconds: without the tier all of them fail, over and over.
 const anewLogGap = 10
 
 // Fetchers fetch for all replicas of this broker that follow somebody. Safe for concurrent use.
 type Fetchers struct {
-	opts   Options
-	met    *metrics
-	ctx    context.Context //nolint:containedctx // the life of the goroutines it owns
-	cancel context.CancelFunc
-	group  sync.WaitGroup
-	anew   chan struct{} // slots for StartAnew
-	warned atomic.Int64  // when a failed one was last logged, Unix seconds
+	opts    Options
+	met     *metrics
+	ctx     context.Context //nolint:containedctx // the life of the goroutines it owns
+	cancel  context.CancelFunc
+	group   sync.WaitGroup
+	anew    chan struct{} // slots for StartAnew
+	cutting chan struct{} // slots for Truncate
+	warned  atomic.Int64  // when a failed one was last logged, Unix seconds
 
 	mu struct {
 		sync.Mutex
@@ -46,7 +50,7 @@ func New(o Options) (*Fetchers, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	f := &Fetchers{opts: o, anew: make(chan struct{}, startingAnew)}
+	f := &Fetchers{opts: o, anew: make(chan struct{}, startingAnew), cutting: make(chan struct{}, cuttingAtOnce)}
 	f.met = newMetrics(o.Registerer, f)
 	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.mu.fetchers, f.mu.places = map[place]*fetcher{}, map[topic.Partition]place{}

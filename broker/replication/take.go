@@ -65,8 +65,7 @@ func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
 	case rp.ErrorCode != 0:
 		err = s.failed(p, rp)
 	case rp.DivergingEpoch.Epoch >= 0:
-		met.cuts.Inc()
-		err = p.replica.Truncate(p.place.Epoch, partition.EpochEnd{Epoch: rp.DivergingEpoch.Epoch, End: rp.DivergingEpoch.EndOffset})
+		s.truncate(p, partition.EpochEnd{Epoch: rp.DivergingEpoch.Epoch, End: rp.DivergingEpoch.EndOffset})
 	default:
 		met.bytes.Add(float64(len(rp.RecordBatches)))
 		s.count(p, len(rp.RecordBatches))
@@ -111,25 +110,38 @@ func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error 
 	return errWait
 }
 
-// startAnew begins p's log anew beside the fetcher's own work: it may have to read from the tier.
+// startAnew begins p's log anew, for which it may have to read from the tier.
 func (s *session) startAnew(p *follow, epoch int32, logStart int64) {
+	s.f.all.met.anew.Inc()
+	s.aside(p, s.f.all.anew, "log does not begin anew", func() error { return p.replica.StartAnew(epoch, logStart) })
+}
+
+// truncate cuts p's log, which takes some syncs. After the death of a leader of many partitions many may have to be cut.
+func (s *session) truncate(p *follow, at partition.EpochEnd) {
+	s.f.all.met.cuts.Inc()
+	epoch := p.place.Epoch
+	s.aside(p, s.f.all.cutting, "log is not cut", func() error { return p.replica.Truncate(epoch, at) })
+}
+
+// aside changes p's log by fn beside the fetcher's own work, for which other partitions wait. slots bound how many are
+// changed at a time, and failed is what is logged if it fails.
+func (s *session) aside(p *follow, slots chan struct{}, failed string, fn func() error) {
 	all, f := s.f.all, s.f
-	all.met.anew.Inc()
 	p.busy, p.say = true, true
 	all.group.Go(func() {
 		select {
-		case all.anew <- struct{}{}:
+		case slots <- struct{}{}:
 		case <-f.ctx.Done():
 			return
 		}
-		err := p.replica.StartAnew(epoch, logStart)
-		<-all.anew
+		err := fn()
+		<-slots
 		if err != nil && !partition.Outdated(err) {
 			level := slog.LevelDebug
 			if now, last := time.Now().Unix(), all.warned.Load(); now-last >= anewLogGap && all.warned.CompareAndSwap(last, now) {
 				level = slog.LevelWarn
 			}
-			f.log.Log(f.ctx, level, "log does not begin anew, will try again", "partition", p.tp, "error", err)
+			f.log.Log(f.ctx, level, failed+", will try again", "partition", p.tp, "error", err)
 			select {
 			case <-time.After(all.opts.Backoff):
 			case <-f.ctx.Done():
