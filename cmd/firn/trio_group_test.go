@@ -21,7 +21,10 @@ import (
 const (
 	rawSession   = 6 * time.Second // of members, longer than their coordinator's lease
 	rawHeartbeat = 100 * time.Millisecond
-	rawPatience  = time.Second // after which a member takes a coordinator that does not answer for dead
+	// lateTopic is for commits that come when another coordinates the group. What is stored of them the next coordinator finds,
+	// as nobody writes it anew meanwhile.
+	lateTopic   = "late"
+	rawPatience = time.Second // after which a member takes a coordinator that does not answer for dead
 )
 
 // homeless says whether an answer is one that a member may get while its group has no coordinator: it looks for the new one
@@ -86,7 +89,7 @@ type rawGroup struct {
 	leave       context.CancelFunc // by all members, without a word
 	running     sync.WaitGroup
 	shrinks     atomic.Bool  // a member is about to go, and the others will be told
-	acked, sent atomic.Int64 // the offset of partition 0 that was committed last, and the last that was tried
+	acked, sent atomic.Int64 // the offset of the topic that was committed last, and the last that was tried
 }
 
 type rawMember struct {
@@ -286,12 +289,12 @@ func (m *rawMember) isAt() (at int32, longest time.Duration) {
 	return m.at, m.longest
 }
 
-// commitRequest is one by the first member.
-func (g *rawGroup) commitRequest(partition int32, offset int64) *kmsg.OffsetCommitRequest {
+// commitRequest is one by the first member, of the first partition of a topic.
+func (g *rawGroup) commitRequest(topic string, offset int64) *kmsg.OffsetCommitRequest {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Version, req.Group, req.MemberID, req.Generation = 9, g.id, g.members[0].id, g.generation
 	rt, rp := kmsg.NewOffsetCommitRequestTopic(), kmsg.NewOffsetCommitRequestTopicPartition()
-	rt.Topic, rp.Partition, rp.Offset = g.topic, partition, offset
+	rt.Topic, rp.Offset = topic, offset
 	rt.Partitions = append(rt.Partitions, rp)
 	req.Topics = append(req.Topics, rt)
 	return req
@@ -301,7 +304,7 @@ func committedAs(resp kmsg.Response) int16 {
 	return resp.(*kmsg.OffsetCommitResponse).Topics[0].Partitions[0].ErrorCode
 }
 
-// commits commits ever higher offsets of partition 0.
+// commits commits ever higher offsets of the topic.
 func (g *rawGroup) commits() {
 	tick := time.NewTicker(rawHeartbeat / 2)
 	defer tick.Stop()
@@ -317,7 +320,7 @@ func (g *rawGroup) commits() {
 			continue
 		}
 		g.sent.Store(n)
-		resp, err := askAt(addr, g.commitRequest(0, n))
+		resp, err := askAt(addr, g.commitRequest(g.topic, n))
 		switch {
 		case err != nil:
 		case committedAs(resp) == 0:
@@ -329,12 +332,12 @@ func (g *rawGroup) commits() {
 	}
 }
 
-// committed is the offset of a partition that the broker at addr has.
-func (g *rawGroup) committed(addr string, partition int32) (int64, error) {
+// committed is the offset of the first partition of a topic that the broker at addr has.
+func (g *rawGroup) committed(addr, topic string) (int64, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.Version = 8
 	rg, rt := kmsg.NewOffsetFetchRequestGroup(), kmsg.NewOffsetFetchRequestGroupTopic()
-	rg.Group, rt.Topic, rt.Partitions = g.id, g.topic, []int32{partition}
+	rg.Group, rt.Topic, rt.Partitions = g.id, topic, []int32{0}
 	rg.Topics = append(rg.Topics, rt)
 	req.Groups = append(req.Groups, rg)
 	answer, err := askAt(addr, req)
@@ -380,7 +383,7 @@ func (g *rawGroup) check(id int32, addr string, but ...int32) {
 	t.Helper()
 	acked := g.acked.Load()
 	brokertest.Eventually(t, "the commits are there", func() (bool, error) {
-		at, err := g.committed(addr, 0)
+		at, err := g.committed(addr, g.topic)
 		if sent := g.sent.Load(); err == nil && (at < acked || at > sent) {
 			t.Fatalf("offset %d is committed, %d was acknowledged before and %d is the last that was sent", at, acked, sent)
 		}
@@ -417,12 +420,15 @@ func (g *rawGroup) check(id int32, addr string, but ...int32) {
 func (g *rawGroup) awaitAll(id int32, but ...*rawMember) {
 	g.c.t.Helper()
 	brokertest.Eventually(g.c.t, "every member has found its coordinator", func() (bool, error) {
+		if g.c.t.Failed() {
+			g.c.t.FailNow() // a member was forced out, and looks for nobody
+		}
 		for _, m := range g.members {
 			if at, _ := m.isAt(); at != id && !slices.Contains(but, m) {
 				return false, fmt.Errorf("%s is at %d, not %d", m.id, at, id)
 			}
 		}
-		return !g.c.t.Failed(), nil
+		return true, nil
 	})
 }
 
@@ -476,6 +482,7 @@ func TestGroupOutlivesItsCoordinator(t *testing.T) {
 		return []string{"etcd.endpoints=" + p.addr(), "group.initial.rebalance.delay.ms=1000"}
 	})
 	c.Create("kill", killPartitions, map[string]string{"min.insync.replicas": "2"})
+	c.Create(lateTopic, 1, map[string]string{"min.insync.replicas": "2"})
 	g := c.joinRaw(c.groupAtController(), "kill", rawSession)
 	f := c.startFlock(sameShard(g.id), "kill")
 	for _, l := range []loss{
@@ -510,7 +517,7 @@ func (g *rawGroup) lose(l loss) {
 		}
 		defer late.Close()
 	}
-	at, err := g.committed(oldAddr, 1)
+	at, err := g.committed(oldAddr, lateTopic)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,7 +526,7 @@ func (g *rawGroup) lose(l loss) {
 	gone := time.Since(began)
 	if l.survives {
 		ended = g.linger(oldAddr)
-		if err := late.send(g.commitRequest(1, at+1)); err != nil {
+		if err := late.send(g.commitRequest(lateTopic, at+1)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -537,12 +544,15 @@ func (g *rawGroup) lose(l loss) {
 	}
 	found := time.Since(began)
 	g.check(id, addr, old)
+	if is, err := g.committed(addr, lateTopic); err != nil || is != at {
+		t.Errorf("offset %d is committed, the coordinator before had %d, %v", is, at, err)
+	}
 	brokertest.Eventually(t, "the new coordinator takes commits", func() (bool, error) {
-		resp, err := askAt(addr, g.commitRequest(1, at+10))
+		resp, err := askAt(addr, g.commitRequest(lateTopic, at+10))
 		return err == nil && committedAs(resp) == 0, err
 	})
 	if l.survives {
-		if err := late.send(g.commitRequest(1, at+2)); err != nil {
+		if err := late.send(g.commitRequest(lateTopic, at+2)); err != nil {
 			t.Fatal(err)
 		}
 		if l.frozen {
@@ -561,7 +571,7 @@ func (g *rawGroup) lose(l loss) {
 	id, addr = c.settled(g.id)
 	g.awaitAll(id)
 	g.check(id, addr)
-	if now, err := g.committed(addr, 1); err != nil || now != at+10 {
+	if now, err := g.committed(addr, lateTopic); err != nil || now != at+10 {
 		t.Errorf("offset %d is committed, %d was acknowledged last, %v", now, at+10, err)
 	}
 	var longest []time.Duration
