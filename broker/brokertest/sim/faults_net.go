@@ -44,17 +44,28 @@ func isolated(s *sim, _ *rand.Rand, m *machine) (func(), string) {
 	return s.cut(all...)
 }
 
-// outdated leaves a broker alone with what it had a while ago, for long enough that it leads what may be led by such a one.
+// leftAlone is long enough for a broker that is left alone to lead what may be led by such a one.
+const leftAlone = 5 * time.Second
+
+// outdated leaves a broker alone with what it had a while ago. When the others come back it may die in its turn, and they go on
+// from where they were.
 func outdated(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	connected, text := isolated(s, rng, m)
+	inTurn := rng.IntN(2) == 0
 	return func() {
 		for _, o := range s.machines {
 			if o != m && o.goesDown() {
 				o.crash()
-				s.after(5*time.Second, o.comesUp)
+				s.after(leftAlone, o.comesUp)
 			}
 		}
 		connected()
+		s.after(leftAlone, func() {
+			if inTurn && m.goesDown() {
+				m.crash()
+				s.after(leftAlone, m.comesUp)
+			}
+		})
 	}, text
 }
 
