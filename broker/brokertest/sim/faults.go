@@ -107,25 +107,30 @@ func wiped(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	return m.comesUp, m.dirs[which]
 }
 
-// failing is a disk on which a kind of call fails from now on. It is mended by a restart.
+// failing is a disk on which a kind of call fails, once or from now on. It is mended by a restart, or in a power cut.
 func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	dir := m.dirs[rng.IntN(len(m.dirs))]
 	op := []faultfs.Op{faultfs.Sync, faultfs.Sync, faultfs.WriteV, faultfs.SyncDir, faultfs.ReadAt}[rng.IntN(5)]
+	times, cut, seed := 1-2*rng.IntN(2), rng.IntN(2) == 0, rng.Uint64()
 	if !s.mayLose(m, unsynced) {
 		return nil, ""
 	}
 	s.losing(m, unsynced)
 	forgotten := s.forgets(m)
-	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: dir + "/*/*", Times: -1, Err: syscall.EIO})
+	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: dir + "/*/*", Times: times, Err: syscall.EIO})
 	return func() {
 		armed.Remove()
 		if m.goesDown() {
-			m.crash()
+			if cut {
+				m.losePower(seed, 0)
+			} else {
+				m.crash()
+			}
 			m.comesUp()
 		}
 		s.lose(m, unsynced)
 		forgotten()
-	}, fmt.Sprintf("%s on %s", op, dir)
+	}, fmt.Sprintf("%s on %s, %d times", op, dir, times)
 }
 
 // rotten is a disk that has forgotten a bit of what it has kept for a while, which shows when somebody reads it. Such a copy
