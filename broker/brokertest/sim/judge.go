@@ -45,6 +45,7 @@ func (s *sim) judge() error {
 		w := s.workloads[i]
 		var also []history.Anomaly
 		switch w.judged {
+		case all:
 		case synced:
 			h = s.survivors(w.name, before[i], s.started[i], h)
 		case remains:
