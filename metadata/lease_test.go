@@ -403,8 +403,11 @@ func TestOwnFlushingIsKnownWhenItMatters(t *testing.T) {
 			relaxed, want bool
 			loss          metadata.Loss
 		}{
-			{"a", true, true, metadata.LossNone}, {"a", false, false, metadata.LossNone}, {"a", true, true, metadata.LossNone},
-			{"b", false, true, metadata.LossRelaxed}, {"c", false, true, metadata.LossRelaxed},
+			{"a", true, true, metadata.LossNone},
+			{"a", false, false, metadata.LossNone},
+			{"a", true, true, metadata.LossNone},
+			{"b", false, true, metadata.LossRelaxed},
+			{"c", false, true, metadata.LossRelaxed},
 		} {
 			if n := live(c.boot, c.relaxed); n.Relaxed != c.want || n.Loss != c.loss {
 				t.Errorf("boot %s, relaxed %v: %+v", c.boot, c.relaxed, n)

@@ -113,19 +113,19 @@ func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error 
 // startAnew begins p's log anew, for which it may have to read from the tier.
 func (s *session) startAnew(p *follow, epoch int32, logStart int64) {
 	s.f.all.met.anew.Inc()
-	s.aside(p, s.f.all.anew, "log does not begin anew", func() error { return p.replica.StartAnew(epoch, logStart) })
+	s.aside(p, s.f.all.anew, "begin anew", func() error { return p.replica.StartAnew(epoch, logStart) })
 }
 
 // truncate cuts p's log, which takes some syncs. After the death of a leader of many partitions many may have to be cut.
 func (s *session) truncate(p *follow, at partition.EpochEnd) {
 	s.f.all.met.cuts.Inc()
 	epoch := p.place.Epoch
-	s.aside(p, s.f.all.cutting, "log is not cut", func() error { return p.replica.Truncate(epoch, at) })
+	s.aside(p, s.f.all.cutting, "cut", func() error { return p.replica.Truncate(epoch, at) })
 }
 
 // aside changes p's log by fn beside the fetcher's own work, for which other partitions wait. slots bound how many are
-// changed at a time, and failed is what is logged if it fails.
-func (s *session) aside(p *follow, slots chan struct{}, failed string, fn func() error) {
+// changed at a time.
+func (s *session) aside(p *follow, slots chan struct{}, what string, fn func() error) {
 	all, f := s.f.all, s.f
 	p.busy, p.say = true, true
 	all.group.Go(func() {
@@ -141,7 +141,7 @@ func (s *session) aside(p *follow, slots chan struct{}, failed string, fn func()
 			if now, last := time.Now().Unix(), all.warned.Load(); now-last >= anewLogGap && all.warned.CompareAndSwap(last, now) {
 				level = slog.LevelWarn
 			}
-			f.log.Log(f.ctx, level, failed+", will try again", "partition", p.tp, "error", err)
+			f.log.Log(f.ctx, level, "a log is not in line with its leader's, will try again", "partition", p.tp, "failed", what, "error", err)
 			select {
 			case <-time.After(all.opts.Backoff):
 			case <-f.ctx.Done():
