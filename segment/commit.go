@@ -7,53 +7,47 @@ import (
 	"time"
 )
 
-const (
-	// maxSyncs is how many files of a disk are synced at a time. The file system's journal makes one
-	// commit of syncs that meet; beyond 16 more of them only wait.
-	maxSyncs = 16
-	// fewSyncs is how many run at a time while those that run have syncsBytes or more to write. Small syncs
-	// wait for the journal and had better meet; large ones wait for the disk, which one or two keep
-	// busy, while the logs in the queue gather what the next sync covers at once.
-	fewSyncs   = 2
-	syncsBytes = 512 << 10
-)
+// maxSyncs is how many files of a disk are synced at a time. The file system's journal makes one
+// commit of syncs that meet; beyond 16 more of them only wait.
+const maxSyncs = 16
 
-// committer makes logs durable. A Commit on an idle committer starts at once; while as many syncs run as
-// the disk is quick with, logs queue, and a log that is appended to meanwhile is synced once for all of
-// it. Its goroutines live only while there is work.
+// committer makes logs durable. A Commit on an idle committer starts at once; while maxSyncs syncs
+// run, logs queue, and a log that is appended to meanwhile is synced once for all of it. Its
+// goroutines live only while there is work.
 type committer struct {
 	mu struct {
 		sync.Mutex
 		queue   []*Log
 		running int
-		bytes   int64 // that the running ones had to write when they began
 	}
 }
 
 func (c *committer) add(l *Log) {
 	c.mu.Lock()
 	c.mu.queue = append(c.mu.queue, l)
-	c.startLocked()
+	start := c.mu.running < maxSyncs
+	if start {
+		c.mu.running++
+	}
 	c.mu.Unlock()
+	if start {
+		go c.run()
+	}
 }
 
-// startLocked begins what may run of the queue.
-func (c *committer) startLocked() {
-	for len(c.mu.queue) > 0 && (c.mu.running < fewSyncs || c.mu.running < maxSyncs && c.mu.bytes < syncsBytes) {
+func (c *committer) run() {
+	for {
+		c.mu.Lock()
+		if len(c.mu.queue) == 0 {
+			c.mu.running--
+			c.mu.Unlock()
+			return
+		}
 		l := c.mu.queue[0]
 		c.mu.queue[0] = nil
 		c.mu.queue = c.mu.queue[1:]
-		n := l.unsynced()
-		c.mu.running++
-		c.mu.bytes += n
-		go func() {
-			l.turn()
-			c.mu.Lock()
-			c.mu.running--
-			c.mu.bytes -= n
-			c.startLocked()
-			c.mu.Unlock()
-		}()
+		c.mu.Unlock()
+		l.turn()
 	}
 }
 
@@ -187,19 +181,6 @@ func (l *Log) syncLocked() error {
 	l.setSynced(position{base: s.base, size: size, next: next})
 	l.disk.armCheckpoint()
 	return nil
-}
-
-// unsynced is about how many bytes a sync would have to write now.
-func (l *Log) unsynced() int64 {
-	v := l.view.Load()
-	if v == nil {
-		return 0
-	}
-	_, size := v.active.bounds()
-	if p := l.synced(); p.base == v.active.base {
-		size -= p.size
-	}
-	return max(size, 0)
 }
 
 // synced is the place up to which the log is durable.
