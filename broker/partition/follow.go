@@ -246,7 +246,7 @@ func (r *Replica) StartAnew(leaderEpoch int32, logStart int64) error {
 	}
 	next := r.log.Next()
 	if archived(r.head.Load()) {
-		if err := r.adoptTier(); err != nil {
+		if err := r.adoptTier(false); err != nil {
 			return err
 		}
 		if r.log.Next() > next {

@@ -53,7 +53,7 @@ func (ro *role) outdates(st State) bool {
 
 // BecomeLeader makes the replica lead at st.LeaderEpoch, or, if it does already, takes over st's replica sets. It syncs
 // nothing: the epoch is durable with its first batch. A state older than the present one is ignored. The tier head must have been
-// set before: a log that ends below the end of the tier starts anew there, for which the tier is read. After an error it
+// set before: a log that ends below the end of the tier, or has other records there, starts anew there, for which the tier is read. After an error it
 // does not lead and may be told again.
 func (r *Replica) BecomeLeader(st State) error {
 	r.leadership.Lock()
@@ -67,7 +67,7 @@ func (r *Replica) BecomeLeader(st State) error {
 	}
 	next := newRole(st, r.set.opts.BrokerID)
 	next.leads, next.epochStart, next.quorum = true, old.epochStart, old.quorum
-	if err := r.adoptTier(); err != nil {
+	if err := r.adoptTier(old.epoch != st.LeaderEpoch && r.partsFromTier()); err != nil {
 		return err
 	}
 	if err := r.lead(st, next, old); err != nil {
@@ -94,11 +94,22 @@ func (r *Replica) BecomeLeader(st State) error {
 // adoptTimeout bounds the reading of the tier's end.
 const adoptTimeout = 30 * time.Second
 
-// adoptTier starts a log that ends below the tier's end anew at that end, with the epochs and producers that belong to
-// it: what lies below comes from the tier alone, and no offset of it may be given again.
-func (r *Replica) adoptTier() error {
+// partsFromTier reports whether the log is known to have another record than the tier where that ends: after unclean elections
+// a leader of another line may have archived there. What is in the tier stays.
+func (r *Replica) partsFromTier() bool {
 	head := r.head.Load()
-	if head == nil || r.log.Next() >= head.TierEnd {
+	if !archived(head) {
+		return false
+	}
+	below := r.log.EpochsBelow(head.TierEnd)
+	return len(below) > 0 && below[len(below)-1].Epoch != head.TierEndEpoch
+}
+
+// adoptTier starts a log that ends below the tier's end, or parts from it, anew at that end, with the epochs and producers that
+// belong to it: what lies below comes from the tier alone, and no offset of it may be given again.
+func (r *Replica) adoptTier(parts bool) error {
+	head := r.head.Load()
+	if head == nil || r.log.Next() >= head.TierEnd && !parts {
 		return nil
 	}
 	tail := tiering.TailState{End: head.TierEnd}

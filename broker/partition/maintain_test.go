@@ -94,7 +94,7 @@ func TestNoRetentionBeforeTheTierHeadIsKnown(t *testing.T) {
 	if o := r.Offsets(); o.LocalStart != 0 || o.HighWatermark != 10 {
 		t.Fatalf("%+v", o)
 	}
-	r.SetTierHead(&manifest.Head{TierEnd: 5})
+	r.SetTierHead(&manifest.Head{TierEnd: 5, TierEndEpoch: 1})
 	if err := r.BecomeLeader(alone(2)); err != nil {
 		t.Fatal(err)
 	}

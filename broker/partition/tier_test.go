@@ -681,6 +681,48 @@ func TestEpochEndOfAForgottenEpoch(t *testing.T) {
 }
 
 // H12: a replica that lost its disk starts at the end of the tier, knows its producers, and gives no offset twice.
+// A leader whose log goes on beyond the tier, but was written by another leader below its end, starts anew there.
+func TestLeaderStartsAtTheEndOfATierOfAnotherLine(t *testing.T) {
+	w := newTieredRig(t)
+	c := tieredConfig()
+	c.Segment.Bytes = 1 << 10
+	r := w.open(testTP, c)
+	lead := func(r *Replica, epoch int32, records int) {
+		t.Helper()
+		if err := r.BecomeLeader(alone(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range records {
+			appendOK(t, r, idempotent(t, int64(epoch), 0, int32(i), 1, name2(i)))
+		}
+	}
+	lead(r, 1, 20)
+	lead(r, 2, 20)
+	w.archive(r)
+	head := r.head.Load()
+	w.close(false)
+	for _, line := range []struct {
+		led []struct{ epoch, records int }
+		end int64
+	}{
+		{[]struct{ epoch, records int }{{1, 60}}, 40},
+		{[]struct{ epoch, records int }{{1, 30}, {3, 30}}, 40},
+		{[]struct{ epoch, records int }{{1, 20}, {2, 40}}, 60}, // the same line
+	} {
+		other := newTieredRigOn(t, w.bucket, w.anchor)
+		r = other.open(testTP, c)
+		for _, l := range line.led {
+			lead(r, int32(l.epoch), l.records)
+		}
+		r.SetTierHead(head)
+		lead(r, 4, 0)
+		if o := r.Offsets(); o.LogEnd != line.end {
+			t.Errorf("%v: %+v, want the end at %d", line.led, o, line.end)
+		}
+		other.close(false)
+	}
+}
+
 func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
 	w := newTieredRig(t)
 	c := tieredConfig()
