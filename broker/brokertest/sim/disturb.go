@@ -90,10 +90,10 @@ func draw(rng *rand.Rand) fault {
 // heal puts all replicas back where they belong, and waits until the cluster is well. All faults have ended.
 func (s *sim) heal() error {
 	began := time.Now()
-	if err := s.eventually("who was to leave has left, and another has come", s.allStay); err != nil {
+	if err := s.eventually("every topic that may lose something has leaders", s.electAnyone); err != nil {
 		return err
 	}
-	if err := s.eventually("every topic that may lose something has leaders", s.electAnyone); err != nil {
+	if err := s.eventually("who was to leave has left, and another has come", s.allStay); err != nil {
 		return err
 	}
 	err := s.eventually("every partition has all its replicas", func() error {
