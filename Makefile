@@ -60,7 +60,7 @@ cross: ## compile for each machine that Firn runs on; for laptops the tests, too
 test: ## all Go tests, those against real MinIO, etcd and versitygw and the pure Go clients included
 	@$(INSTALL) minio etcd versitygw
 	$(GO) test $(TIMEOUT) ./...
-	FIRN_SIM_FROM=1 FIRN_SIM_SEEDS=50 $(SIMULATE) -timeout 20m ./broker/brokertest/sim
+	FIRN_SIM_FROM=1 FIRN_SIM_SEEDS=300 $(SIMULATE) -timeout 20m ./broker/brokertest/sim
 	cd broker/compat && $(GO) test $(TIMEOUT) ./...
 
 test-clients: ## librdkafka, kcat, Java, Python and Node clients (needs gcc, kcat, Java, Maven, Python, Node)
