@@ -204,7 +204,7 @@ func TestNothingIsConfirmedThatIsStillHeld(t *testing.T) {
 	eventually(t, "it hosts the topic", func() bool { return h.b.set.Get(tp) != nil })
 	h.b.applier.rec.settle()
 	tried := make(chan struct{}, 100)
-	h.faults.Add(faultfs.Rule{Op: faultfs.Rename, Glob: "*-0", Times: 2, Err: syscall.ENOSPC, Do: func(faultfs.Op, string) { tried <- struct{}{} }})
+	full := h.faults.Add(faultfs.Rule{Op: faultfs.Rename, Glob: "*-0", Times: -1, Err: syscall.ENOSPC, Do: func(faultfs.Op, string) { tried <- struct{}{} }})
 	record.State = metadata.TopicDeleting
 	h.write(keys.PutTopic(&record))
 	for range 2 {
@@ -216,6 +216,8 @@ func TestNothingIsConfirmedThatIsStillHeld(t *testing.T) {
 		}
 		h.b.applier.releases.mark(tp.ID) // as after a while
 	}
+	full.Remove()
+	h.b.applier.releases.mark(tp.ID)
 	eventually(t, "it has confirmed", func() bool { return slices.Equal(released(h, tp.ID), []int32{1}) })
 }
 
