@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -257,15 +258,19 @@ func (b *Broker) metadataDial(ctx context.Context) (func() (metadata.KV, error),
 // etcdRetry is the pause before etcd is asked again while the broker starts.
 const etcdRetry = 500 * time.Millisecond
 
+// passing are the errors of etcd that a broker does not end for while it starts: etcd is away, or so slow that a registration
+// was over before it was complete.
+var passing = []error{metadata.ErrUnavailable, metadata.ErrUnknown, metadata.ErrFenced, metadata.ErrConflict, metadata.ErrLeaseNotFound}
+
 // onceReached has try, which needs etcd, tried again while that is away, as brokers and etcd may be started in any order.
 func (b *Broker) onceReached(ctx context.Context, try func() error) error {
 	for {
 		err := try()
-		away := errors.Is(err, metadata.ErrUnavailable) || errors.Is(err, metadata.ErrUnknown)
+		away := slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) })
 		if !away || time.Since(b.began) > b.cfg.StartTimeout {
 			return err
 		}
-		b.log.Warn("etcd is away, will try again", "error", err)
+		b.log.Warn("etcd is away or slow, will try again", "error", err)
 		select {
 		case <-time.After(etcdRetry):
 		case <-ctx.Done():

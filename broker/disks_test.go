@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"log/slog"
 	"syscall"
 	"testing"
 	"time"
@@ -59,4 +60,35 @@ func TestBrokerRegistersAgainWithoutItsFailedDisk(t *testing.T) {
 	if err := keepEpoch(disks, lease.Epoch()+1); err == nil {
 		t.Error("an epoch that no disk keeps")
 	}
+}
+
+// A registration that is over before it is complete, because etcd was slow, is made anew: the broker starts all the same.
+func TestBrokerStartsThoughItsFirstRegistrationExpires(t *testing.T) {
+	kv := memkv.New()
+	defer func() { _ = kv.Close() }()
+	store, err := metadata.Open(t.Context(), kv, metadata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	tries := 0
+	opts := metadata.LeaseOptions{TTL: time.Hour, KV: kv, OnEpoch: func(ctx context.Context, _ int64) error {
+		if tries++; tries > 1 {
+			return nil
+		}
+		entry, _, err := kv.Get(ctx, store.Keys().Broker(1))
+		if err == nil {
+			kv.Server().ExpireLease(entry[0].Lease)
+		}
+		return err
+	}}
+	b := &Broker{cfg: DefaultConfig(), log: slog.New(slog.DiscardHandler), began: time.Now()}
+	err = b.onceReached(t.Context(), func() (err error) {
+		b.lease, err = store.Register(t.Context(), metadata.Registration{ID: 1}, opts)
+		return err
+	})
+	if err != nil || tries != 2 || !b.lease.Valid() {
+		t.Fatalf("after %d tries: %v", tries, err)
+	}
+	_ = b.lease.Close()
 }
