@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// scrubPause is how long the scrubber rests when it has read everything.
-	scrubPause = time.Second
+	// scrubPause is how long the scrubber rests when it has read everything: where little or nothing is sealed, looking at
+	// thousands of logs is all that it does.
+	scrubPause = 10 * time.Second
 	// scrubBurst is how much it reads at once.
 	scrubBurst = 64 << 10
 )
