@@ -69,20 +69,20 @@ func (g *giver) give(ctx context.Context, moves []controller.ShardMove) error {
 		}
 	}
 	try, cancel := context.WithTimeout(ctx, g.b.cfg.Etcd.RequestTimeout)
-	results, err := g.b.store.KV().TxnMany(try, txns)
+	results, _ := g.b.store.KV().TxnMany(try, txns) // of what has no verdict, settle finds out
 	cancel()
 	var rev int64
+	var errs []error
 	for i, res := range results {
 		if !res.OK {
+			var err error
 			res, err = g.settle(ctx, moves[i], txns[i])
+			errs = append(errs, err)
 		}
 		rev = max(rev, res.Rev)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = g.b.store.WaitRev(ctx, rev)
-	return err
+	_, err := g.b.store.WaitRev(ctx, rev)
+	return errors.Join(append(errs, err)...)
 }
 
 // settle finds out how a move ends that may have been made, and takes the shard back if it was not and will not be. As long
