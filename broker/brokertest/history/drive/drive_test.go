@@ -46,10 +46,10 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.Buffer.Write(p)
 }
 
-func (l *lines) contains(text string) bool {
+func (l *lines) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bytes.Contains(l.Bytes(), []byte(text))
+	return bytes.Count(l.Bytes(), []byte(text))
 }
 
 func newRig(t *testing.T, change func(*Options)) *rig {
@@ -225,7 +225,7 @@ func TestDriveMemberThatBecomesAnother(t *testing.T) {
 		resp.ErrorCode = kerr.UnknownMemberID.Code
 		return resp
 	})
-	r.until("a commit of another member", func() bool { return r.lines.contains(`"err":"another member"`) })
+	r.until("a commit of another member", func() bool { return r.lines.count(`"err":"another member"`) > 0 })
 	if report := r.judge(patience); !report.Valid {
 		t.Error(report)
 	}
@@ -296,9 +296,7 @@ func TestDriveForgottenCommits(t *testing.T) {
 	for name, offset := range map[string]int64{"nothing": -1, "zero": 0} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
-			r.work(200)
-			forgot := make(chan struct{})
-			once := sync.OnceFunc(func() { close(forgot) })
+			r.until("commits", func() bool { return r.lines.count(`"type":"ok","f":"commit",`) > 1 })
 			r.lie(kmsg.OffsetFetch, func(req kmsg.Request) kmsg.Response {
 				ask := req.(*kmsg.OffsetFetchRequest)
 				resp := ask.ResponseKind().(*kmsg.OffsetFetchResponse)
@@ -313,11 +311,11 @@ func TestDriveForgottenCommits(t *testing.T) {
 				}
 				g.Topics = append(g.Topics, rt)
 				resp.Groups = append(resp.Groups, g)
-				once()
 				return resp
 			})
-			<-forgot
-			r.work(50)
+			const look = `"type":"ok","f":"committed",`
+			before := r.lines.count(look)
+			r.until("a look that begins after the commits", func() bool { return r.lines.count(look) > before+1 })
 			if report := r.judge(patience); report.Found(history.CommittedReset) == 0 {
 				t.Error(report)
 			}
