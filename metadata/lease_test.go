@@ -265,6 +265,23 @@ func TestSecondBrokerWithOneNodeID(t *testing.T) {
 	})
 }
 
+// While the key space is away no lease ends, so that a broker is there after the wait says nothing.
+func TestNodeIDIsNotTakenBecauseTheKeySpaceIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newLeaseRig(t)
+		defer a.close()
+		la := a.register(registration(1, metadata.DiskFacts{ID: metadata.UUID{1}}))
+		defer la.Close()
+		b := a.again()
+		defer b.close()
+		time.AfterFunc(time.Second, func() { b.own.SetFaults(only("get", memkv.Fault{Refuse: true})) })
+		_, err := b.store.Register(t.Context(), registration(1, metadata.DiskFacts{ID: metadata.UUID{2}}), b.options())
+		if !errors.Is(err, metadata.ErrUnavailable) || errors.Is(err, metadata.ErrNodeIDTaken) {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestSameDiskRestartsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newLeaseRig(t)

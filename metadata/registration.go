@@ -186,27 +186,28 @@ func (l *Lease) clearWay(ctx context.Context) (*Node, error) {
 			l.opts.Logger.Info("node.id is registered by another broker, waiting for it to go", "broker", reg.ID, "holder", holder.Listeners)
 			fallthrough
 		default:
-			if now >= deadline || !awaitGone(ctx, kv, b, rev, deadline-now) {
+			if now >= deadline {
 				return nil, fmt.Errorf("register broker %d: it is live at %v since %v, with other disks: %w",
 					reg.ID, holder.Listeners, holder.Started.Format(time.RFC3339), ErrNodeIDTaken)
 			}
+			awaitChange(ctx, kv, b, rev, deadline-now) // and look again in any case: while etcd is away no lease ends
 		}
 	}
 }
 
-// awaitGone waits until key has changed since rev, and reports whether it did within d.
-func awaitGone(ctx context.Context, kv KV, key string, rev int64, d time.Duration) bool {
+// awaitChange waits until key has changed since rev, or for d.
+func awaitChange(ctx context.Context, kv KV, key string, rev int64, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	for batch := range kv.Watch(ctx, key, key+"\x00", rev+1) {
 		if batch.Err != nil {
-			return sleep(ctx, minSettle)
+			sleep(ctx, minSettle)
+			return
 		}
 		if len(batch.Events) > 0 {
-			return true
+			return
 		}
 	}
-	return false
 }
 
 // confirmEpoch records that the broker's disks hold its epoch, so that an older copy of them is known for one.

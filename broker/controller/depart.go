@@ -118,12 +118,10 @@ func (e *elector) depart(leaving []int32) (moves []metadata.PartitionState, busy
 			}
 		}
 		switch stay := without(p.Replicas, in(p.Removing)); {
-		case slices.ContainsFunc(p.Adding, in(leaving)):
-			todo = append(todo, p) // that would never end
+		case slices.ContainsFunc(stay, in(leaving)):
+			todo = append(todo, p) // a reassignment under way to one that leaves would never end: it joins no in-sync set
 		case len(p.Adding)+len(p.Removing) > 0:
 			under++
-		case slices.ContainsFunc(stay, in(leaving)):
-			todo = append(todo, p)
 		}
 	}
 	slices.SortFunc(todo, func(a, b *metadata.PartitionState) int { return comparePartitions(a.Partition, b.Partition) })

@@ -115,6 +115,26 @@ func TestBrokersLeaveForGood(t *testing.T) {
 	}
 }
 
+// A reassignment under way that a broker which leaves was to be part of is not waited for: it joins no in-sync set any more.
+func TestBrokersLeaveFromReassignmentsUnderWay(t *testing.T) {
+	c := newCluster(t)
+	a, _, _ := c.three()
+	tp := a.place("t", 1, 2)
+	if err := a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{2, 3}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	a.sync(a.partition(tp), 1)
+	if err := a.ctl.Unregister(c.ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	a.await("another reassignment", func(img *metadata.Image) bool {
+		p, _ := img.Partition(tp)
+		return slices.Contains(p.Removing, 2) && slices.Contains(p.Adding, 3)
+	})
+	a.sync(a.partition(tp), 1, 3)
+	a.await("the end", func(img *metadata.Image) bool { n, _ := img.Node(2); return n.State == metadata.NodeGone })
+}
+
 // Whatever an old leader has decided to put into the tier fails once another was elected uncleanly: the tier head is
 // written with the election.
 func TestUncleanElectionsFenceTheTier(t *testing.T) {

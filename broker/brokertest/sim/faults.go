@@ -117,9 +117,11 @@ func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	}
 	s.losing(m, unsynced)
 	forgotten := s.forgets(m)
+	ends := m.fails()
 	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: dir + "/*/*", Times: times, Err: syscall.EIO})
 	return func() {
 		armed.Remove()
+		ends()
 		if m.goesDown() {
 			if cut {
 				m.losePower(seed, 0)
@@ -237,8 +239,12 @@ func full(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 		return nil, ""
 	}
 	left := int64(rng.IntN(64 << 10))
+	ends := m.fails() // without a block left no registration can be kept on the disk
 	m.fs.SetCapacity(u.Total - u.Free + left)
-	return func() { m.fs.SetCapacity(0) }, fmt.Sprintf("%d bytes are left", left)
+	return func() {
+		m.fs.SetCapacity(0)
+		ends()
+	}, fmt.Sprintf("%d bytes are left", left)
 }
 
 // shut closes gates until the fault ends.

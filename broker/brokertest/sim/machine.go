@@ -23,13 +23,15 @@ import (
 
 // machine is what a broker runs on: a host, its disks, and how it reaches the key space and the bucket.
 type machine struct {
-	s     *sim
-	id    int32
-	host  string
-	dirs  []string
-	fs    *vfs.Mem
-	disks faultfs.Injector // what is wrong with them
-	boot  int              // how often it has been switched on
+	s       *sim
+	id      int32
+	host    string
+	dirs    []string
+	fs      *vfs.Mem
+	disks   faultfs.Injector // what is wrong with them
+	failing int              // how many of their faults go on
+	hurt    bool             // one went on in the life of this process
+	boot    int              // how often it has been switched on
 
 	kvWeather, bucketWeather *weather
 	kvCalls                  atomic.Pointer[func(memkv.Call) memkv.Fault] // what becomes of its calls of the key space; the weather says if nil
@@ -115,6 +117,13 @@ func (m *machine) config() (broker.Config, error) {
 	return c, nil
 }
 
+// fails says that a fault of the disks begins, as part of which the process may end by itself. The func returned ends it.
+func (m *machine) fails() func() {
+	m.failing++
+	m.hurt = true
+	return func() { m.failing-- }
+}
+
 // start begins a process.
 func (m *machine) start() error {
 	cfg, err := m.config()
@@ -132,6 +141,7 @@ func (m *machine) start() error {
 	var running context.Context
 	running, l.stop = context.WithCancel(context.Background())
 	l.ready, m.life = b.Ready(), l
+	m.hurt = m.failing > 0
 	m.s.log("broker %d begins life %d", m.id, l.n)
 	go func() {
 		defer close(l.done)

@@ -323,7 +323,7 @@ func (s *sim) allInSync() error {
 	return nil
 }
 
-// supervise starts processes again that have ended by themselves.
+// supervise starts processes again that have ended by themselves, as they may if a disk has failed.
 func (s *sim) supervise() {
 	for _, m := range s.machines {
 		l := m.life
@@ -333,6 +333,9 @@ func (s *sim) supervise() {
 		select {
 		case <-l.done:
 			s.log("broker %d ended by itself: %v", m.id, l.err)
+			if !m.hurt {
+				s.violation("broker %d ended by itself: %v", m.id, l.err)
+			}
 			s.net.exit(m.host)
 			if err := m.start(); err != nil {
 				s.violation("broker %d: %v", m.id, err)
