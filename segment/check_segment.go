@@ -144,7 +144,7 @@ func (w *segmentCheck) run(name string) error {
 	r := newFrames(log, 0, size, w.base, &scanBuffers)
 	defer r.close()
 	w.info = Info{Base: w.base, End: w.base, MaxTime: math.MinInt64}
-	err = w.walk(r)
+	err = w.walk(&r)
 	if errors.Is(err, ErrCorrupt) {
 		w.bad = true
 		return w.found(name, err, w.torn(r.pos))

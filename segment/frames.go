@@ -17,6 +17,8 @@ const (
 	// scanWindow is what a scan over many batches reads at a time. Batches larger than it cost one
 	// window each when only headers are wanted.
 	scanWindow = 64 << 10
+	// headStep is what is read of batches of which only the header is wanted.
+	headStep = 256
 
 	crcStart = 21 // a batch's CRC covers everything from here
 )
@@ -44,12 +46,15 @@ type frames struct {
 
 	pool *sync.Pool
 	buf  *[]byte
+	step int64 // how much of buf is read at a time
 	at   int64 // file position of the window
 	n    int   // bytes in it
 }
 
-func newFrames(f vfs.File, pos, end, next int64, pool *sync.Pool) *frames {
-	return &frames{f: f, path: f.Name(), pos: pos, end: end, next: next, pool: pool, buf: pool.Get().(*[]byte)}
+// newFrames returns a value so that a read needs no allocation.
+func newFrames(f vfs.File, pos, end, next int64, pool *sync.Pool) frames {
+	buf := pool.Get().(*[]byte)
+	return frames{f: f, path: f.Name(), pos: pos, end: end, next: next, pool: pool, buf: buf, step: int64(len(*buf))}
 }
 
 func (r *frames) close() { r.pool.Put(r.buf) }
@@ -126,7 +131,7 @@ func (r *frames) verify(h batch.Batch, size int64) error {
 // window returns bytes of the file from at on, at least want and as many as the window has.
 func (r *frames) window(at, want int64) ([]byte, error) {
 	if at < r.at || at+want > r.at+int64(r.n) {
-		n := min(int64(len(*r.buf)), r.end-at)
+		n := min(max(r.step, want), r.end-at)
 		got, err := r.f.ReadAt((*r.buf)[:n], at)
 		r.at, r.n = at, got
 		if int64(got) < want {

@@ -15,8 +15,19 @@ import (
 // at or above limit or the first batch does not fit. ErrOutOfRange if offset is below Start or above
 // Next. CRCs are not checked. The caller releases the extent.
 func (l *Log) Read(offset, limit int64, maxBytes int, atLeastOne bool) (Extent, error) {
+	for {
+		v := l.view.Load()
+		e, err := l.readView(v, offset, limit, int64(maxBytes), atLeastOne)
+		if !errors.Is(err, ErrCorrupt) || l.view.Load() == v {
+			return e, err
+		}
+		// The log may have been cut while it was read, and other batches be where some were.
+	}
+}
+
+// readView is Read in the segments of v.
+func (l *Log) readView(v *view, offset, limit, maxBytes int64, atLeastOne bool) (Extent, error) {
 	start, durable := l.Start(), l.Durable()
-	v := l.view.Load()
 	if v == nil {
 		return Extent{}, ErrClosed
 	}
@@ -40,7 +51,7 @@ func (l *Log) Read(offset, limit int64, maxBytes int, atLeastOne bool) (Extent, 
 	if err != nil {
 		return Extent{}, err
 	}
-	e, err := s.extent(h, offset, limit, int64(maxBytes), atLeastOne)
+	e, err := s.extent(h, offset, limit, maxBytes, atLeastOne)
 	if err != nil || e.size == 0 {
 		h.unref()
 		e.h = nil
@@ -77,7 +88,33 @@ func (s *segment) extent(h *handle, offset, limit, maxBytes int64, atLeastOne bo
 			return Extent{}, err
 		}
 	}
+	if err := s.chain(h, from, to, first, next); err != nil {
+		return Extent{}, err
+	}
 	return Extent{h: h, pos: from, size: int(to - from), first: first, next: next, cut: cut}, nil
+}
+
+// chain checks that the batches in bytes [from, to) have the offsets [first, next) one after the other.
+func (s *segment) chain(h *handle, from, to, first, next int64) error {
+	r := newFrames(h.log, from, to, first, &scanBuffers)
+	defer r.close()
+	for r.step = lookupWindow; ; {
+		b, n, err := r.head()
+		switch {
+		case errors.Is(err, io.EOF) && r.next == next:
+			return nil
+		case errors.Is(err, io.EOF):
+			return r.bad(fmt.Errorf("%w: offset %d follows, want %d", errChain, r.next, next))
+		case err != nil:
+			return err
+		}
+		if n > r.step { // only headers are wanted, of however many batches
+			r.step = max(r.step/2, headStep)
+		} else if n < r.step/4 {
+			r.step = min(2*r.step, scanWindow)
+		}
+		r.skip(b, n)
+	}
 }
 
 // locate returns where the batch that holds offset begins, in the file and in offsets. It must lie in

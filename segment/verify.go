@@ -171,7 +171,7 @@ func (r *recovery) walk(at position, size int64) (good position, err error) {
 		var head [batch.HeaderLen]byte // verify overwrites the window
 		if err == nil {
 			h = head[:copy(head[:], h)]
-			err = r.check(f, h, n)
+			err = r.check(&f, h, n)
 		}
 		if errors.Is(err, ErrCorrupt) && f.pos >= r.from.size && r.vouched {
 			break
