@@ -57,10 +57,24 @@ func (l saramaLibrary) connect(ctx context.Context) sarama.Client {
 		cl, err = sarama.NewClient(l.bootstrap, l.config())
 		return err
 	})
-	if cl != nil {
-		context.AfterFunc(ctx, func() { _ = cl.Close() }) // which is its crash: what it waits for never comes
+	if cl == nil {
+		return nil
 	}
+	cl = &saramaClosedOnce{Client: cl}
+	context.AfterFunc(ctx, func() { _ = cl.Close() }) // which is its crash: what it waits for never comes
 	return cl
+}
+
+// saramaClosedOnce is a client that several may close at a time, which sarama's own panics at.
+type saramaClosedOnce struct {
+	sarama.Client
+	once sync.Once
+}
+
+// Close implements sarama.Client.
+func (c *saramaClosedOnce) Close() (err error) {
+	c.once.Do(func() { err = c.Client.Close() })
+	return err
 }
 
 // persist does something until it succeeds or ctx ends, and says which.
