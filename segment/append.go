@@ -136,7 +136,7 @@ func (l *Log) write(bs []batch.Batch, a appended) error {
 	}
 	s.tail.Load().add(a.base, pos)
 	s.publish(a.next, pos+a.size)
-	l.mu.unmarked += a.size
+	l.mu.unmarked, l.mu.marked = l.mu.unmarked+a.size, false
 	if l.mu.unflushed += a.size; l.mu.unflushed >= indexFlushBytes {
 		l.flushIndex(s)
 	}

@@ -40,6 +40,7 @@ type Log struct {
 		writeBack int64 // the active segment's bytes below are being written to disk
 		unflushed int64 // bytes appended since the index was flushed
 		unmarked  int64 // bytes appended since the last mark
+		marked    bool  // what a mark at the log's end would make durable is
 		dirty     int64 // bytes appended since the last Commit that Append asked for
 		records   int64 // offsets likewise
 		timer     *time.Timer
@@ -214,7 +215,9 @@ func (l *Log) Close() error {
 	l.stopTimer()
 	err := l.disk.Offline()
 	if err == nil {
-		l.stashMark()
+		if !l.mu.marked {
+			l.stashMark()
+		}
 		err = l.closeDurably()
 	}
 	l.mu.Unlock()
@@ -222,7 +225,7 @@ func (l *Log) Close() error {
 	return err
 }
 
-// closeDurably syncs everything and writes a last mark, so that the next Open has nothing to replay.
+// closeDurably syncs everything and writes the mark that was stashed, so that the next Open has nothing to replay.
 func (l *Log) closeDurably() error {
 	if err := l.sync(); err != nil {
 		return err

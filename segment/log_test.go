@@ -1,9 +1,11 @@
 package segment
 
 import (
+	"bytes"
 	"testing"
 
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 func TestAppendReadRoll(t *testing.T) {
@@ -20,5 +22,60 @@ func TestAppendReadRoll(t *testing.T) {
 	}
 	if err := d.Close(true); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A log that was not written to since it was opened has nothing to say when it is closed: a broker has thousands of them.
+func TestIdleLogsCloseWithoutWriting(t *testing.T) {
+	var inject faultfs.Injector
+	fsys := faultfs.Wrap(vfs.NewMem(), &inject)
+	changes := 0
+	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, _ string) {
+		if op.Changes() {
+			changes++
+		}
+	}})
+	close := func(l *Log) int {
+		t.Helper()
+		changes = 0
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return changes
+	}
+	for life, c := range []struct{ appends, truncateTo int64 }{{}, {}, {appends: 40}, {}, {truncateTo: 30}, {}, {appends: 2}, {}} {
+		d := openDisk(t, fsys)
+		state := newCounter()
+		l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 4 << 10, IndexInterval: 512}, Producers: state})
+		for range c.appends {
+			b := makeBatch(t, l.Next(), 1, 100, 0)
+			mustAppend(t, l, b)
+			state.Apply(b)
+		}
+		if c.truncateTo > 0 {
+			if err := l.TruncateTo(c.truncateTo); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, end := state.Snapshot(), l.Next()
+		if n := close(l); c.appends+c.truncateTo > 0 != (n > 0) {
+			t.Errorf("life %d, %+v: %d changes", life, c, n)
+		}
+		if _, err := l.readSnapshot(end); c.appends > 0 && err != nil {
+			t.Errorf("life %d, %+v: %v", life, c, err)
+		}
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		d = openDisk(t, fsys)
+		state = newCounter()
+		l = openLog(t, d, Options{Settings: Settings{SegmentBytes: 4 << 10, IndexInterval: 512}, Producers: state})
+		if got := state.Snapshot(); !bytes.Equal(got, want) {
+			t.Errorf("life %d, %+v: producers are not what they were", life, c)
+		}
+		_ = close(l)
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -173,6 +173,7 @@ func (l *Log) create() error {
 	if l.producers != nil {
 		l.producers.Reset()
 	}
+	l.mu.marked = true
 	return nil
 }
 

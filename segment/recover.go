@@ -56,10 +56,12 @@ func (l *Log) recoverSegments(f files, known *entry, o *Options) (dirty bool, er
 	if err := l.fit(r.epochs, next); err != nil {
 		return false, err
 	}
-	if err := l.loadProducers(snaps, next); err != nil {
+	from, err := l.loadProducers(snaps, next)
+	if err != nil {
 		return false, err
 	}
 	l.mu.unmarked = size // the next append stashes a mark if that is much
+	l.mu.marked = from == next && r.indexed == r.idx.Count()
 	return r.changed || known == nil || known.synced != l.synced(), nil
 }
 

@@ -99,7 +99,7 @@ func (l *Log) install(sealed []*segment, old, fresh *segment) {
 // setActive notes what is known of a segment about to become the active one; mu and syncMu are held.
 func (l *Log) setActive(synced position, indexed int64, since time.Time) {
 	l.mark.Store(nil)
-	l.mu.unmarked, l.mu.unflushed, l.mu.writeBack = 0, 0, synced.size&^(pageSize-1)
+	l.mu.unmarked, l.mu.unflushed, l.mu.writeBack, l.mu.marked = 0, 0, synced.size&^(pageSize-1), false
 	l.since.Store(0)
 	if !since.IsZero() {
 		l.since.Store(since.UnixMilli())

@@ -120,25 +120,26 @@ func (l *Log) removeSnapshots(match func(at int64) bool) error {
 }
 
 // loadProducers brings the producers' state to offset end: the newest of the snapshots that is at or
-// below it, then the headers of what follows. Snapshots missing at segment ends on the way are written.
-func (l *Log) loadProducers(snaps []int64, end int64) error {
+// below it, then the headers of what follows from its offset, which is returned. Snapshots missing at segment ends on the way are
+// written.
+func (l *Log) loadProducers(snaps []int64, end int64) (from int64, err error) {
 	if l.producers == nil {
-		return nil
+		return end, nil
 	}
-	from := l.loadSnapshot(snaps, end)
+	from = l.loadSnapshot(snaps, end)
 	v := l.view.Load()
 	for i := max(v.index(from), 0); i < v.len() && v.at(i).base < end; i++ {
 		s := v.at(i)
 		if s.base > from {
 			if err := l.writeSnapshot(s.base); err != nil {
-				return err
+				return from, err
 			}
 		}
 		if err := l.replay(s, from, end); err != nil {
-			return err
+			return from, err
 		}
 	}
-	return nil
+	return from, nil
 }
 
 // loadSnapshot loads the newest good snapshot at or below end and returns its offset, or resets the

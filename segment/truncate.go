@@ -99,7 +99,7 @@ func (l *Log) carryOutTruncate(v *view, i int, pos, base int64) error {
 	if err != nil {
 		return err
 	}
-	if err := l.loadProducers(snaps, base); err != nil {
+	if _, err := l.loadProducers(snaps, base); err != nil {
 		return err
 	}
 	// 4. Once the checkpoint no longer vouches for what was cut, the state can forget it.
@@ -274,7 +274,8 @@ func (l *Log) reloadProducers() error {
 	if err != nil {
 		return err
 	}
-	return l.loadProducers(f.snaps, l.Next())
+	_, err = l.loadProducers(f.snaps, l.Next())
+	return err
 }
 
 // carryOutReset does what the state says is pending: no old files, a new empty segment.
