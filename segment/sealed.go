@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 )
 
@@ -90,9 +91,18 @@ func (s *Sealed) ReadAt(p []byte, off int64) (int, error) {
 	return e.ReadAt(p, off)
 }
 
-// Verify reads the segment and checks that its batches abut and that their CRCs are right. After each batch it calls pace
-// with the bytes read since; an error of that ends it. Damage is a *CorruptionError.
+// Verify reads the segment and checks that its batches abut, that their leader epochs are the log's and their CRCs right. After each
+// batch it calls pace with the bytes read since; an error of that ends it. Damage is a *CorruptionError.
 func (s *Sealed) Verify(pace func(bytes int64) error) error {
+	err := s.verify(pace)
+	if v := s.log.view.Load(); errors.Is(err, ErrCorrupt) && (v == nil || !slices.Contains(v.sealed, s.s)) {
+		return ErrClosed // cut off or dropped meanwhile, and other bytes may be where some were
+	}
+	return err
+}
+
+func (s *Sealed) verify(pace func(bytes int64) error) error {
+	epochs := epochList(s.Epochs())
 	h, err := s.acquire()
 	if err != nil {
 		return err
@@ -104,6 +114,9 @@ func (s *Sealed) Verify(pace func(bytes int64) error) error {
 		b, n, err := r.head()
 		if err != nil {
 			return err
+		}
+		if want := epochs.at(b.BaseOffset()); want >= 0 && b.LeaderEpoch() != want { // which no CRC covers
+			return r.bad(fmt.Errorf("%w: leader epoch %d, the state says %d", errChain, b.LeaderEpoch(), want))
 		}
 		next := b.NextOffset() // before its bytes are read, which overwrites the header
 		if err := r.verify(b, n); err != nil {
