@@ -35,6 +35,8 @@ const (
 	maxName = 32767
 	// maxMember bounds what is written down of a member; the store takes 1 MiB with the key.
 	maxMember = 768 << 10
+	// protocolSize is about what a protocol takes there beside its name and metadata, which may be empty.
+	protocolSize = 16
 )
 
 func joinError(memberID string, err *kerr.Error) *kmsg.JoinGroupResponse {
@@ -99,7 +101,7 @@ func (m *Machine) joinCheck(req *kmsg.JoinGroupRequest) *kerr.Error {
 	for _, p := range req.Protocols {
 		names = max(names, len(p.Name))
 		valid = valid && utf8.ValidString(p.Name)
-		size += len(p.Name) + len(p.Metadata)
+		size += len(p.Name) + len(p.Metadata) + protocolSize
 	}
 	if req.InstanceID != nil {
 		names = max(names, len(*req.InstanceID))

@@ -50,6 +50,7 @@ func TestJoinRefusals(t *testing.T) {
 		"no protocols":       {func(r *kmsg.JoinGroupRequest) { r.Protocols = nil }, kerr.InconsistentGroupProtocol},
 		"a member of naught": {func(r *kmsg.JoinGroupRequest) { r.MemberID = "m" }, kerr.UnknownMemberID},
 		"large metadata":     {func(r *kmsg.JoinGroupRequest) { r.Protocols[0].Metadata = make([]byte, maxMember/2) }, kerr.InvalidRequest},
+		"many protocols":     {func(r *kmsg.JoinGroupRequest) { r.Protocols = make([]kmsg.JoinGroupRequestProtocol, maxMember/2) }, kerr.InvalidRequest},
 		"long instance":      {func(r *kmsg.JoinGroupRequest) { r.InstanceID = &long }, kerr.InvalidRequest},
 		"bytes for names":    {func(r *kmsg.JoinGroupRequest) { r.InstanceID = kmsg.StringPtr("\xff") }, kerr.InvalidRequest},
 		"bytes for protocol": {func(r *kmsg.JoinGroupRequest) { r.Protocols[0].Name = "\xff" }, kerr.InvalidRequest},

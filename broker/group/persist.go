@@ -90,7 +90,7 @@ func (m *Machine) writeMember(g *group, mb *member) {
 func (m *member) size() int {
 	n := len(m.id) + len(m.instanceID) + len(m.clientID) + len(m.clientHost) + 64
 	for _, p := range m.protocols {
-		n += len(p.Name) + len(p.Metadata) + 16
+		n += len(p.Name) + len(p.Metadata) + protocolSize
 	}
 	return n
 }
