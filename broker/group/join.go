@@ -286,13 +286,15 @@ func (m *Machine) replaceStatic(g *group, old *member, id string, now time.Time,
 }
 
 // undisturbed says whether the group would choose the same protocol with these of the member's in place,
-// and, as far as can be told, has the same topics to share out.
+// and, as far as can be told, has the same topics to share out. If what there would be to write down of the member
+// is too much with the assignment that it has, the leader has to assign anew.
 func (g *group) undisturbed(mb *member, before []byte, req *kmsg.JoinGroupRequest) bool {
 	was := mb.protocols
 	g.count(mb, -1)
 	mb.protocols = req.Protocols
 	g.count(mb, 1)
-	same := g.vote() == g.protocol && (g.protocolType != consumerProtocol || sameSubscription(before, mb.metadataFor(g.protocol)))
+	same := len(mb.assignment)+mb.size() <= maxMember && g.vote() == g.protocol &&
+		(g.protocolType != consumerProtocol || sameSubscription(before, mb.metadataFor(g.protocol)))
 	g.count(mb, -1)
 	mb.protocols = was
 	g.count(mb, 1)

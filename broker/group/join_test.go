@@ -429,3 +429,31 @@ func TestHeartbeatInEachState(t *testing.T) {
 	r.apply(r.m.Heartbeat(r.now, req, p.done()))
 	want(t, "no group", p.get(t).ErrorCode, kerr.InvalidGroupID)
 }
+
+// What is written down of a static member that returns with more to say of itself does not outgrow the store.
+func TestReturningMemberTooLarge(t *testing.T) {
+	metadata := func(size int) []byte {
+		m := kmsg.NewConsumerMemberMetadata()
+		m.Topics, m.UserData = []string{"t1"}, make([]byte, size)
+		return m.AppendTo(nil)
+	}
+	static := func(size int) *kmsg.JoinGroupRequest {
+		return request(func(r *kmsg.JoinGroupRequest) {
+			r.InstanceID, r.Protocols[0].Metadata = kmsg.StringPtr("i"), metadata(size)
+		})
+	}
+	r := newRig(t)
+	j := r.joinWith(static(1000))
+	r.pass(10 * time.Second)
+	old := j.get(t)
+	_ = r.sync(old.MemberID, old.Generation, map[string]string{old.MemberID: strings.Repeat("x", maxMember-10_000)}).get(t)
+	back := r.joinWith(static(maxMember/2 - 1000)) // the same topics, but much more to say of them
+	for k, v := range r.kept {
+		if len(v) > maxMember {
+			t.Errorf("%d bytes at %q", len(v), k)
+		}
+	}
+	resp := back.get(t)
+	want(t, "back", resp.ErrorCode, nil)
+	want(t, "sync", r.sync(resp.MemberID, resp.Generation, nil).get(t).ErrorCode, nil)
+}
