@@ -156,7 +156,7 @@ func (m *Machine) turnAway(g *group, now time.Time, id string) {
 // joinNew handles a join without a member id. An error answers with the returned id.
 func (m *Machine) joinNew(g *group, now time.Time, c Client, req *kmsg.JoinGroupRequest, done Done[kmsg.JoinGroupResponse]) (string, *kerr.Error) {
 	if req.InstanceID != nil {
-		id := *req.InstanceID + "-" + m.opts.NewID()
+		id := m.newID(*req.InstanceID)
 		if old, ok := g.static[*req.InstanceID]; ok {
 			m.replaceStatic(g, g.members[old], id, now, c, req, done)
 			return id, nil
@@ -164,13 +164,25 @@ func (m *Machine) joinNew(g *group, now time.Time, c Client, req *kmsg.JoinGroup
 		m.addMember(g, id, now, c, req, done)
 		return id, nil
 	}
-	id := clean(c.ID) + "-" + m.opts.NewID()
+	id := m.newID(c.ID)
 	if req.Version >= requiredIDVersion {
 		g.pending[id] = now.Add(ms(req.SessionTimeoutMillis))
 		return id, kerr.MemberIDRequired
 	}
 	m.addMember(g, id, now, c, req, done)
 	return id, nil
+}
+
+// newID makes an id for a member of whom a name is known.
+func (m *Machine) newID(name string) string {
+	id := "-" + m.opts.NewID()
+	return short(name, maxName-len(id)) + id
+}
+
+// short is what is left of a clean name in n bytes.
+func short(name string, n int) string {
+	name = clean(name)
+	return strings.ToValidUTF8(name[:min(n, len(name))], "") // no half characters
 }
 
 // joinKnown handles a join that names its member.
@@ -241,7 +253,7 @@ func (m *Machine) parked(c Client) {
 func (g *group) take(m *member, c Client, req *kmsg.JoinGroupRequest) {
 	g.count(m, -1)
 	defer g.count(m, 1)
-	m.clientID, m.clientHost = clean(c.ID), c.Host
+	m.clientID, m.clientHost = short(c.ID, maxName), c.Host
 	m.sessionTimeout, m.rebalanceTimeout = ms(req.SessionTimeoutMillis), ms(req.RebalanceTimeoutMillis)
 	m.protocols = make([]kmsg.JoinGroupRequestProtocol, len(req.Protocols))
 	for i, p := range req.Protocols {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -456,4 +457,34 @@ func TestReturningMemberTooLarge(t *testing.T) {
 	resp := back.get(t)
 	want(t, "back", resp.ErrorCode, nil)
 	want(t, "sync", r.sync(resp.MemberID, resp.Generation, nil).get(t).ErrorCode, nil)
+}
+
+// Every version can carry what members are called, whatever their clients call themselves.
+func TestNamesOfMembersAreBounded(t *testing.T) {
+	long := strings.Repeat("x", maxName)
+	for name, c := range map[string]struct{ client, instance string }{
+		"client":            {client: long},
+		"bytes as a client": {client: strings.Repeat("\xffé", maxName/3)},
+		"instance":          {client: "c", instance: long},
+	} {
+		r := newRig(t)
+		req := request(func(r *kmsg.JoinGroupRequest) {
+			if r.Version = 3; c.instance != "" {
+				r.Version, r.InstanceID = 5, &c.instance
+			}
+		})
+		j := &pending[kmsg.JoinGroupResponse]{}
+		r.apply(r.m.Join(r.now, Client{ID: c.client, Host: "/h"}, req, j.done()))
+		r.pass(3 * time.Second)
+		id := j.get(t).MemberID
+		p := &pending[kmsg.DescribeGroupsResponseGroup]{}
+		r.apply(r.m.Describe("g", 4, p.done()))
+		m := p.get(t).Members[0]
+		if m.MemberID != id || len(id) > maxName || !strings.HasSuffix(id, "-1") || !utf8.ValidString(id) {
+			t.Errorf("%s: a member id of %d bytes that ends in %q", name, len(id), id[len(id)-8:])
+		}
+		if len(m.ClientID) > maxName || !utf8.ValidString(m.ClientID) {
+			t.Errorf("%s: a client id of %d bytes", name, len(m.ClientID))
+		}
+	}
 }
