@@ -14,11 +14,11 @@ import (
 // Moves the log start of each partition up to the offset given, -1 for the high watermark, and answers with the low
 // watermark once the new start is durable in the metadata. An offset at or below the log start changes nothing; one
 // above the high watermark is OFFSET_OUT_OF_RANGE. A topic that is only compacted refuses with POLICY_VIOLATION. What
-// is not done in timeout_ms is REQUEST_TIMED_OUT and may still happen.
+// is not done in timeout_ms (at least one second) is REQUEST_TIMED_OUT and may still happen.
 func init() { registerBlocking(kmsg.DeleteRecords, 0, 2, (*API).deleteRecords) }
 
 func (a *API) deleteRecords(req *wire.Request, body *kmsg.DeleteRecordsRequest) {
-	ctx, cancel := context.WithTimeout(req.Conn.Context, time.Duration(max(body.TimeoutMillis, 0))*time.Millisecond)
+	ctx, cancel := context.WithTimeout(req.Conn.Context, max(time.Duration(body.TimeoutMillis)*time.Millisecond, minAdminTimeout))
 	defer cancel()
 	dir := a.data.Directory()
 	resp := kmsg.NewPtrDeleteRecordsResponse()

@@ -127,8 +127,8 @@ func (d *dataTest) Broker(id int32) (*metadata.Broker, bool) {
 
 type keptStarts struct{}
 
-func (keptStarts) AdvanceLogStart(_ context.Context, _ topic.Partition, _ int32, start int64) (int64, error) {
-	return start, nil
+func (keptStarts) AdvanceLogStart(ctx context.Context, _ topic.Partition, _ int32, start int64) (int64, error) {
+	return start, ctx.Err()
 }
 
 // fakeIDs hands out blocks of ten producer ids.
@@ -524,6 +524,24 @@ func TestDeleteRecordsVersions(t *testing.T) {
 		}
 		if p := resp.Topics[2].Partitions[0]; p.ErrorCode != kerr.PolicyViolation.Code {
 			t.Errorf("v%d: %+v", v, p)
+		}
+	}
+}
+
+// Clients whose time-out says that they do not wait expect the records to go all the same.
+func TestDeleteRecordsWithoutTimeout(t *testing.T) {
+	d := newDataTest(t)
+	d.fill("a", 0, 3)
+	for i, timeout := range []int32{0, -1} {
+		req := kmsg.NewPtrDeleteRecordsRequest()
+		req.TimeoutMillis = timeout
+		rt := kmsg.NewDeleteRecordsRequestTopic()
+		rt.Topic = "a"
+		rt.Partitions = []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 0, Offset: int64(i) + 1}}
+		req.Topics = append(req.Topics, rt)
+		p := call[*kmsg.DeleteRecordsResponse](t, d.api, req).Topics[0].Partitions[0]
+		if p.ErrorCode != 0 || p.LowWatermark != int64(i)+1 {
+			t.Errorf("time-out %d: %+v", timeout, p)
 		}
 	}
 }
