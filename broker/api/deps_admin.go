@@ -179,6 +179,9 @@ type refused struct {
 func (r *refused) Error() string { return r.text }
 func (r *refused) Unwrap() error { return r.kafka }
 
+// maxMessage bounds a message in bytes. It may quote what the client has sent, and strings of the old versions end at 32 KiB.
+const maxMessage = 4 << 10
+
 // outcome returns the code and message for the outcome of one thing that was asked for.
 func (a *API) outcome(err error, doing string, name string) (int16, *string) {
 	if err == nil {
@@ -189,6 +192,9 @@ func (a *API) outcome(err error, doing string, name string) (int16, *string) {
 	if errors.Is(ke, kerr.UnknownServerError) {
 		a.log.Error("request failed", "doing", doing, "name", name, "error", err)
 		text = ke.Description
+	}
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") // no half characters
 	}
 	return ke.Code, &text
 }

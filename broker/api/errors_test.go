@@ -10,10 +10,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/controller"
 	"firn/broker/partition"
@@ -152,5 +155,23 @@ func TestMessagesAreOneLine(t *testing.T) {
 	code, text := a.outcome(errors.Join(metadata.ErrUnavailable, errors.New("deadline")), "create topic", "x")
 	if code != kerr.RequestTimedOut.Code || text == nil || *text != "metadata: unavailable; deadline" {
 		t.Errorf("code %d, message %v", code, text)
+	}
+}
+
+// A message may quote what the client has sent, which is all that a string of the old versions holds.
+func TestMessagesAreShort(t *testing.T) {
+	c := newWhole(t)
+	for v := int16(0); v <= 1; v++ {
+		req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+		req.Version = v
+		r := kmsg.NewIncrementalAlterConfigsRequestResource()
+		r.ResourceType, r.ResourceName = topicType, "t"
+		r.Configs = []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "retention.ms", Value: ptr(strings.Repeat("é", 1<<14-1))}}
+		req.Resources = append(req.Resources, r)
+		got := call[*kmsg.IncrementalAlterConfigsResponse](t, c.api, req).Resources[0]
+		wantCode(t, "v"+strconv.Itoa(int(v)), got.ErrorCode, kerr.InvalidConfig)
+		if m := *got.ErrorMessage; !strings.Contains(m, "retention.ms") || len(m) > maxMessage || !utf8.ValidString(m) {
+			t.Errorf("v%d: a message of %d bytes", v, len(m))
+		}
 	}
 }
