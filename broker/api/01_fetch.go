@@ -117,13 +117,18 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 // and all it asks for is refused. The metadata may be behind; it tries again soon.
 func (c *fetchCall) beFollower(body *kmsg.FetchRequest) {
 	id, epoch := followerOf(body)
-	b, ok := c.dir.Broker(id)
-	c.stale = !ok || b.Epoch != epoch
+	c.stale = !registered(c.dir, id, epoch)
 	if c.session == nil || c.stale {
 		c.fetch.Follower = &partition.Follower{ID: id, BrokerEpoch: epoch}
 		return
 	}
 	c.fetch.Follower = c.session.followed(id, epoch)
+}
+
+// registered reports whether a broker is registered in the life it says that it lives.
+func registered(dir Directory, id int32, brokerEpoch int64) bool {
+	b, ok := dir.Broker(id)
+	return ok && b.Epoch == brokerEpoch
 }
 
 // near reports whether a broker stands on the client's rack and can be reached from there.

@@ -58,9 +58,11 @@ func newDataState(deps DataDeps) *dataState {
 	if deps.FetchMaxBytes == 0 {
 		deps.FetchMaxBytes = defaultFetchMaxBytes
 	}
+	sessions := newSessionCache(deps.FetchSessions)
+	sessions.registered = func(id int32, brokerEpoch int64) bool { return registered(deps.Directory(), id, brokerEpoch) }
 	return &dataState{
 		DataDeps: deps,
-		sessions: newSessionCache(deps.FetchSessions),
+		sessions: sessions,
 		ids:      &producerIDs{source: deps.ProducerIDs},
 	}
 }

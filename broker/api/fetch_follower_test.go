@@ -165,6 +165,27 @@ func TestFollowersSessionTakesAClientsPlace(t *testing.T) {
 	}
 }
 
+// Anybody may say that it is a broker. Only one that is registered as it says gets a session where no client would.
+func TestSessionsOfStrangersAreBounded(t *testing.T) {
+	d := newDataTest(t, func(deps *DataDeps) { deps.FetchSessions = 2 })
+	ask := func(epoch int64) int32 {
+		req := d.followerRequest(0, 0, 0, "a", 0, 0)
+		req.ReplicaState.Epoch = epoch
+		return call[*kmsg.FetchResponse](t, d.api, req).SessionID
+	}
+	for range 5 {
+		ask(34)
+	}
+	if n := d.api.data.sessions.len(); n > 2 {
+		t.Errorf("%d sessions in 2 slots", n)
+	}
+	for i := range 3 {
+		if ask(33) == 0 {
+			t.Errorf("request %d of a broker: no session", i)
+		}
+	}
+}
+
 // leave appends a record that only the leader need have.
 func (d *dataTest) leave(name string, index int) {
 	d.t.Helper()

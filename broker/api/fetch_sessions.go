@@ -32,8 +32,8 @@ import (
 //
 // One more rule holds for the sessions of followers, which send a request before the last one is answered when they
 // have something to say: what the follower was sent of a partition (records, an error, where the logs part) is not sent again until it names the
-// partition with its new offset: it may know only then, once its disk has it. A follower always gets
-// a session, if need be in a client's place or beyond the slots: of brokers there are few.
+// partition with its new offset: it may know only then, once its disk has it. A follower that is registered as it says always
+// gets a session, if need be in a client's place or beyond the slots: of brokers there are few.
 
 const (
 	defaultFetchSessions = 1000
@@ -54,6 +54,8 @@ const (
 type sessionCache struct {
 	slots int
 	now   func() time.Time
+	// registered reports whether a broker is registered in the life it says that it lives. If nil all are.
+	registered func(id int32, brokerEpoch int64) bool
 
 	mu    sync.Mutex
 	byID  map[int32]*fetchSession
@@ -64,7 +66,8 @@ type sessionCache struct {
 type fetchSession struct {
 	id       int32
 	byTopic  bool // topic ids instead of names
-	follower bool // a broker's that replicates
+	follower bool // of whoever says that it is a broker, and replicates
+	broker   bool // of one that was registered when it began
 	created  time.Time
 	used     atomic.Int64 // Unix nanoseconds
 	size     atomic.Int32 // partitions
@@ -104,6 +107,7 @@ func (c *sessionCache) begin(body *kmsg.FetchRequest) (*fetchSession, *kerr.Erro
 		return nil, nil
 	}
 	s := &fetchSession{byTopic: body.Version >= 13, follower: isFollower(body), created: c.now(), epoch: 1, parts: map[fetchKey]*sessionPart{}}
+	s.broker = s.follower && (c.registered == nil || c.registered(followerOf(body)))
 	s.used.Store(s.created.UnixNano())
 	if _, ok := s.update(body); !ok || len(s.parts) == 0 || !c.insert(s) {
 		return nil, nil
@@ -206,7 +210,7 @@ func (c *sessionCache) insert(s *fetchSession) bool {
 			evicted = append(evicted, victim)
 			continue
 		}
-		if s.follower {
+		if s.broker {
 			break
 		}
 		return false
@@ -226,8 +230,8 @@ func (c *sessionCache) victimLocked(s *fetchSession) *fetchSession {
 	var victim *fetchSession
 	for _, o := range c.byID {
 		unused := now.Sub(time.Unix(0, o.used.Load()))
-		yields := s.follower && !o.follower
-		if unused < sessionStale && !yields && (o.follower || now.Sub(o.created) < sessionStale || o.size.Load() >= s.size.Load()) {
+		yields := s.broker && !o.broker
+		if unused < sessionStale && !yields && (o.broker || now.Sub(o.created) < sessionStale || o.size.Load() >= s.size.Load()) {
 			continue
 		}
 		if victim == nil || o.used.Load() < victim.used.Load() {
