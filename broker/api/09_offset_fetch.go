@@ -20,7 +20,7 @@ import (
 // If it fails it answers with the error and no topics, in version 1 with the error for each partition: some
 // clients look at partitions alone, and would take an offset of -1 beside an error for a group without commits.
 //
-// A group, topic or partition named twice is answered once.
+// A group, topic or partition named twice is answered once, a topic for all partitions that it is named with.
 //
 //   - v2: null topics ask for all that is committed; an error for the whole request.
 //   - v5: leader epochs. v8: many groups. v10: topic ids; an unknown one is UNKNOWN_TOPIC_ID.
@@ -103,9 +103,9 @@ func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetch
 	}
 	var want []topic.Partition
 	var at []*kmsg.OffsetFetchResponseGroupTopicPartition
-	g.Topics = firsts(g.Topics, func(t *kmsg.OffsetFetchRequestGroupTopic) offsetTopic { return offsetTopic{t.Topic, t.TopicID} })
+	g.Topics = folded(g.Topics, func(t *kmsg.OffsetFetchRequestGroupTopic) offsetTopic { return offsetTopic{t.Topic, t.TopicID} },
+		func(t *kmsg.OffsetFetchRequestGroupTopic) *[]int32 { return &t.Partitions })
 	for _, t := range g.Topics {
-		t.Partitions = firsts(t.Partitions, itself)
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		rt.Partitions = make([]kmsg.OffsetFetchResponseGroupTopicPartition, len(t.Partitions))

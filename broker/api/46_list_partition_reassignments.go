@@ -33,8 +33,9 @@ func (a *API) listPartitionReassignments(req *wire.Request, body *kmsg.ListParti
 		}
 		slices.SortFunc(resp.Topics, func(a, b kmsg.ListPartitionReassignmentsResponseTopic) int { return strings.Compare(a.Topic, b.Topic) })
 	}
-	for _, t := range firsts(body.Topics, func(t *kmsg.ListPartitionReassignmentsRequestTopic) string { return t.Topic }) {
-		addReassignments(resp, im, t.Topic, firsts(t.Partitions, itself[int32]))
+	for _, t := range folded(body.Topics, func(t *kmsg.ListPartitionReassignmentsRequestTopic) string { return t.Topic },
+		func(t *kmsg.ListPartitionReassignmentsRequestTopic) *[]int32 { return &t.Partitions }) {
+		addReassignments(resp, im, t.Topic, t.Partitions)
 	}
 	req.Reply(resp)
 }

@@ -21,11 +21,12 @@ func init() { register(kmsg.DescribeProducers, 0, 0, (*API).describeProducers) }
 func (a *API) describeProducers(req *wire.Request, body *kmsg.DescribeProducersRequest) {
 	im := a.admin.Image()
 	resp := kmsg.NewPtrDescribeProducersResponse()
-	body.Topics = firsts(body.Topics, func(t *kmsg.DescribeProducersRequestTopic) string { return t.Topic })
+	body.Topics = folded(body.Topics, func(t *kmsg.DescribeProducersRequestTopic) string { return t.Topic },
+		func(t *kmsg.DescribeProducersRequestTopic) *[]int32 { return &t.Partitions })
 	for i := range body.Topics {
 		rt := kmsg.NewDescribeProducersResponseTopic()
 		rt.Topic = body.Topics[i].Topic
-		for _, index := range firsts(body.Topics[i].Partitions, itself) {
+		for _, index := range body.Topics[i].Partitions {
 			rt.Partitions = append(rt.Partitions, a.describedPartition(im, rt.Topic, index))
 		}
 		resp.Topics = append(resp.Topics, rt)

@@ -20,3 +20,25 @@ func firsts[T any, K comparable](list []T, key func(*T) K) []T {
 
 // itself is the key of what is its own.
 func itself[T comparable](v *T) T { return *v }
+
+// folded is firsts for topics with partitions: what is asked of a topic again is added to what was asked of it first, and each
+// partition is there once. There are clients who of a topic that is twice in an answer only keep the second.
+func folded[T any, K comparable](list []T, key func(*T) K, partitions func(*T) *[]int32) []T {
+	at := make(map[K]int, len(list))
+	kept := list[:0]
+	for i := range list {
+		k := key(&list[i])
+		if first, again := at[k]; again {
+			into := partitions(&kept[first])
+			*into = append(*into, *partitions(&list[i])...)
+			continue
+		}
+		at[k] = len(kept)
+		kept = append(kept, list[i])
+	}
+	for i := range kept {
+		ps := partitions(&kept[i])
+		*ps = firsts(*ps, itself)
+	}
+	return kept
+}

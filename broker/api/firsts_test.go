@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -53,6 +54,39 @@ func TestRepetitionsAreAnsweredOnce(t *testing.T) {
 	r := call[*kmsg.OffsetFetchResponse](t, newGroups(t).api, offsets)
 	if len(r.Groups) != 2 || len(r.Groups[0].Topics) != 1 || len(r.Groups[0].Topics[0].Partitions) != 1 || r.Groups[1].Group != "all" {
 		t.Errorf("offsets: %+v", r.Groups)
+	}
+}
+
+// A topic that is there twice for other partitions is not a repetition: each partition has its answer.
+func TestTopicInTwoPartsIsAnswered(t *testing.T) {
+	c := newWhole(t)
+	producers := kmsg.NewPtrDescribeProducersRequest()
+	offsets := kmsg.NewPtrOffsetFetchRequest()
+	offsets.Version = 8
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = "g"
+	for _, parts := range [][]int32{{0, 1}, {1, 2}} {
+		producers.Topics = append(producers.Topics, kmsg.DescribeProducersRequestTopic{Topic: "t", Partitions: parts})
+		g.Topics = append(g.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: "t", Partitions: parts})
+	}
+	offsets.Groups = append(offsets.Groups, g)
+	var got []int32
+	for _, rt := range call[*kmsg.DescribeProducersResponse](t, c.api, producers).Topics {
+		for _, p := range rt.Partitions {
+			got = append(got, p.Partition)
+		}
+	}
+	if !slices.Equal(got, []int32{0, 1, 2}) {
+		t.Errorf("producers of %v", got)
+	}
+	got = nil
+	for _, rt := range call[*kmsg.OffsetFetchResponse](t, newGroups(t).api, offsets).Groups[0].Topics {
+		for _, p := range rt.Partitions {
+			got = append(got, p.Partition)
+		}
+	}
+	if !slices.Equal(got, []int32{0, 1, 2}) {
+		t.Errorf("offsets of %v", got)
 	}
 }
 
