@@ -9,13 +9,15 @@ import (
 
 // DeleteGroups (key 42), versions 0-2.
 //
-// A group must exist (GROUP_ID_NOT_FOUND) and be empty (NON_EMPTY_GROUP); its offsets go with it.
+// A group must exist (GROUP_ID_NOT_FOUND) and be empty (NON_EMPTY_GROUP); its offsets go with it. One named twice is
+// deleted and answered once.
 //
 // Version 3 of Kafka 4.4 adds nothing but error messages and is left out until clients ask for it.
 func init() { register(kmsg.DeleteGroups, 0, 2, (*API).deleteGroups) }
 
 func (a *API) deleteGroups(req *wire.Request, body *kmsg.DeleteGroupsRequest) {
 	resp := kmsg.NewPtrDeleteGroupsResponse()
+	body.Groups = firsts(body.Groups, itself)
 	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(body.Groups))
 	each(len(body.Groups), func(i int, done func()) {
 		a.groups.Coordinator.Delete(body.Groups[i], func(c *group.Committed, err error) {

@@ -90,6 +90,18 @@ func TestTopicInTwoPartsIsAnswered(t *testing.T) {
 	}
 }
 
+// The second answer would be that there is no such group, of which clients may make the outcome.
+func TestGroupIsDeletedOnce(t *testing.T) {
+	c := newGroups(t)
+	newGroupClient(t, c, 8).commit("", -1, 5)
+	req := kmsg.NewPtrDeleteGroupsRequest()
+	req.Version, req.Groups = 2, []string{"g", "none", "g"}
+	r := call[*kmsg.DeleteGroupsResponse](t, c.api, req)
+	if len(r.Groups) != 2 || r.Groups[0].ErrorCode != 0 || r.Groups[1].ErrorCode != kerr.GroupIDNotFound.Code {
+		t.Errorf("%+v", r.Groups)
+	}
+}
+
 // A broker has one name: "02" and "+2" would be as many answers as there are ways to write a number.
 func TestBrokerResourceHasOneName(t *testing.T) {
 	for name, want := range map[string]int32{"": allBrokers, "0": 0, "2": 2, "2147483647": 1<<31 - 1} {
