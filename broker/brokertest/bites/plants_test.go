@@ -299,7 +299,7 @@ var plants = []plant{
 		breaks: "a retry of a batch that was cut is taken for a duplicate, and the batch is lost",
 		edits: []edit{{
 			"segment/truncate.go",
-			"\tif err := l.loadProducers(snaps, base); err != nil {\n\t\treturn err\n\t}\n\t// 4.",
+			"\tif _, err := l.loadProducers(snaps, base); err != nil {\n\t\treturn err\n\t}\n\t// 4.",
 			"\t_ = snaps\n\t// 4.",
 		}},
 		by:    []judge{tested("./broker/partition", "TestFollowerCutsWhatTheLeaderLacks")},
