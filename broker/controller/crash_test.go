@@ -289,6 +289,37 @@ func TestLossesAreActedOn(t *testing.T) {
 	}
 }
 
+// The last known leader that comes back with a new disk is not elected, also when its loss has been acted on.
+func TestNewDiskOfTheLastKnownLeader(t *testing.T) {
+	c := newCluster(t)
+	a, b := c.start(1), c.start(2)
+	tp := topic.Partition{ID: a.ctl.CreateTopics(c.ctx, []NewTopic{{
+		Name: "t", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {2}}, Settings: map[string]string{"flush.messages": "1000"},
+	}}, false)[0].Topic.ID}
+	b.crash()
+	a.await("no leader", func(img *metadata.Image) bool { p, _ := img.Partition(tp); return p.Leader < 0 })
+	// It has come back after a power cut, and gone before anybody could elect it.
+	n, _ := a.store.Image().Node(2)
+	next := *n
+	next.Loss = metadata.LossRelaxed
+	if _, err := a.kv.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{a.store.Keys().PutNode(&next)}}); err != nil {
+		t.Fatal(err)
+	}
+	handled := func(img *metadata.Image) bool { n, _ := img.Node(2); return n.Loss == metadata.LossNone }
+	a.await("the power cut to be acted on", func(img *metadata.Image) bool {
+		p, _ := img.Partition(tp)
+		return handled(img) && p.LastKnownLeader == 2
+	})
+	c.start(2, func(r *metadata.Registration, _ *Options) { r.Disks = []metadata.DiskFacts{{ID: disk(7)}} })
+	a.await("the new disk to be acted on", func(img *metadata.Image) bool { _, alive := img.Broker(2); return alive && handled(img) })
+	if err := a.ctl.Elect(c.ctx, []Election{{Topic: "t"}})[0]; !errors.Is(err, ErrPreferredLeader) {
+		t.Error(err) // the controller has looked at the partition once more, too
+	}
+	if p := a.partition(tp); p.Leader >= 0 {
+		t.Errorf("%+v", p)
+	}
+}
+
 // An attempt to make a topic that arrives when a later one has made it, and it has been deleted since, does not make it again.
 func TestLateCreationDoesNotUndoADeletion(t *testing.T) {
 	for _, late := range []time.Duration{time.Second, time.Minute} {

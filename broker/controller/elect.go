@@ -130,7 +130,7 @@ func Next(img *metadata.Image, defaults topic.Defaults, p *metadata.PartitionSta
 // next returns what a partition's record should say, or false if it is right as it is. In this order:
 //
 //  1. Replicas whose disk may lack records leave the ISR and the ELR. The last one to leave stays as last
-//     known leader, if it is the same disk.
+//     known leader, as long as it is the same disk.
 //  2. Dead replicas leave the ISR, as long as a live one stays. While the ISR is smaller than
 //     min.insync.replicas the high watermark stands still, so they still have all that is committed, and go
 //     to the ELR.
@@ -168,6 +168,9 @@ func same(a, b *metadata.PartitionState) bool {
 func (e *elector) strip(n *metadata.PartitionState) {
 	before := *n
 	lost := func(id int32) bool { return e.lacks(&before, id) != metadata.LossNone }
+	if id := n.LastKnownLeader; id >= 0 && e.loss(id) == metadata.LossAll {
+		n.LastKnownLeader = -1 // once the loss has been acted on, nothing else would tell the new disk from the old one
+	}
 	n.ISR = without(n.ISR, lost)
 	n.ELR = without(n.ELR, lost)
 	if len(n.ISR)+len(n.ELR) > 0 || len(before.ISR)+len(before.ELR) == 0 {

@@ -158,7 +158,7 @@ func TestElections(t *testing.T) {
 		{name: "a new disk before it is back", alive: "2", loss: map[int32]metadata.Loss{1: all}, before: "1/12/-/-", want: "2+/2/-/-"},
 		{name: "last known leader away", alive: "2", before: "-/-/-/1"},
 		{name: "last known leader back", alive: "12", before: "-/-/-/1", want: "1+/1/-/-"},
-		{name: "last known leader back with a new disk", alive: "12", loss: map[int32]metadata.Loss{1: all}, before: "-/-/-/1"},
+		{name: "last known leader back with a new disk", alive: "12", loss: map[int32]metadata.Loss{1: all}, before: "-/-/-/1", want: "-/-/-/-"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tp := topic.Partition{ID: topic.NewID()}
