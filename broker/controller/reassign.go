@@ -113,15 +113,18 @@ func (e *elector) reassign(p *metadata.PartitionState, r Reassignment) (metadata
 	return n, nil
 }
 
-// drop takes replicas that were being added out of a partition. False if none of the others could lead then.
+// drop takes replicas that were being added out of a partition, under a new leader epoch: they throw their logs away, and what
+// they have told the leader of them must not make them in sync if they are added once more. False if none of the others
+// could lead then.
 func (e *elector) drop(n *metadata.PartitionState, dropped []int32) bool {
 	isr := without(n.ISR, in(dropped))
 	n.ELR = without(n.ELR, in(dropped))
 	if slices.Contains(dropped, n.LastKnownLeader) {
 		n.LastKnownLeader = -1
 	}
-	if len(isr) == len(n.ISR) {
-		return true // they had no say yet
+	if len(isr) == len(n.ISR) { // they had no say yet
+		n.LeaderEpoch++
+		return true
 	}
 	n.ISR = isr
 	switch id := e.pick(n.Replicas, isr); {

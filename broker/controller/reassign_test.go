@@ -51,10 +51,10 @@ func TestReassign(t *testing.T) {
 		{name: "fewer, too few of them in sync", replicas: ids{1, 2, 3}, isr: ids{1, 2}, target: ids{2, 3}, want: "[2 3 1]+[]-[1] isr [1 2] leader 1@7"},
 		{name: "the same", replicas: ids{1, 2, 3}, isr: ids{1, 2, 3}, target: ids{1, 2, 3}, want: "[1 2 3]+[]-[] isr [1 2 3] leader 1@7"},
 		{name: "the one under way", replicas: ids{4, 2, 3, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2, 3}, target: ids{4, 2, 3}, want: "[4 2 3 1]+[4]-[1] isr [1 2 3] leader 1@7"},
-		{name: "cancelled", replicas: ids{4, 2, 3, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2, 3}, want: "[2 3 1]+[]-[] isr [1 2 3] leader 1@7"},
+		{name: "cancelled", replicas: ids{4, 2, 3, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2, 3}, want: "[2 3 1]+[]-[] isr [1 2 3] leader 1@8"},
 		{name: "cancelled when one added leads", replicas: ids{4, 3, 2, 1}, adding: ids{4, 3}, removing: ids{2, 1}, isr: ids{4, 1}, want: "[2 1]+[]-[] isr [1] leader 1@8"},
 		{name: "cancelled with nobody else in sync", replicas: ids{4, 3, 2, 1}, adding: ids{4, 3}, removing: ids{2, 1}, isr: ids{4}, err: ErrAssignment},
-		{name: "changed", replicas: ids{4, 2, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2}, target: ids{3, 2}, want: "[3 2 1]+[3]-[1] isr [1 2] leader 1@7"},
+		{name: "changed", replicas: ids{4, 2, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2}, target: ids{3, 2}, want: "[3 2 1]+[3]-[1] isr [1 2] leader 1@8"},
 		{name: "nothing to cancel", replicas: ids{1, 2}, isr: ids{1, 2}, err: ErrNoReassignment},
 		{name: "to nobody", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{}, err: ErrAssignment},
 		{name: "twice to one", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 1}, err: ErrAssignment},
@@ -63,7 +63,7 @@ func TestReassign(t *testing.T) {
 		{name: "to one who leaves", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 5}, err: ErrAssignment},
 		{name: "to one who is away", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 6}, want: "[1 6 2]+[6]-[2] isr [1 2] leader 1@7"},
 		{name: "another factor", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{1, 2, 3}, keep: true, err: ErrReplicationFactor},
-		{name: "the factor there was", replicas: ids{3, 2, 1}, adding: ids{3}, removing: ids{1}, isr: ids{1, 2}, target: ids{4, 1}, keep: true, want: "[4 1 2]+[4]-[2] isr [1 2] leader 1@7"},
+		{name: "the factor there was", replicas: ids{3, 2, 1}, adding: ids{3}, removing: ids{1}, isr: ids{1, 2}, target: ids{4, 1}, keep: true, want: "[4 1 2]+[4]-[2] isr [1 2] leader 1@8"},
 	} {
 		e := newElector(img, topic.Defaults{})
 		p := moving(img, tp, c.replicas, c.adding, c.removing, c.isr)

@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -203,5 +204,29 @@ func TestLoweredMinISRStrikesTheEligibleFirst(t *testing.T) {
 	}
 	if p, ok := q.propose(120, 120, lowered, time.Second, now, func(Joiner) bool { return true }); ok {
 		t.Errorf("proposed once more: %+v", p)
+	}
+}
+
+// A replica that was taken away and added once more has thrown its log away meanwhile. The leader, which may see both as one
+// change, does not know of that, and a fetch from before may still come: only the new leader epoch tells.
+func TestReplicaThatIsAddedOnceMoreProvesItselfAnew(t *testing.T) {
+	all := newMembers(t, 2, durableConfig())
+	st := State{Leader: 1, LeaderEpoch: 1, Rev: 100, Replicas: []int32{1, 2}, ISR: []int32{1}}
+	elect(t, all, st)
+	appendOK(t, all[0].r, records(t, 1, "v"))
+	any := func(Joiner) bool { return true }
+	catchUp(t, all[1], all[0])
+	st.LeaderEpoch, st.Rev = 2, 200 // without 2, and with it again
+	if err := all[0].r.BecomeLeader(st); err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := all[0].r.Propose(any); ok {
+		t.Fatalf("in sync by what it has said before: %+v", p)
+	}
+	if p, _ := ask(t, all[1], all[0]); !errors.Is(p.Err, ErrFencedEpoch) {
+		t.Fatalf("a fetch from before: %+v", p)
+	}
+	if p, ok := all[0].r.Propose(any); ok {
+		t.Fatalf("in sync by a fetch from before: %+v", p)
 	}
 }
