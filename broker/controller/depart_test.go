@@ -158,3 +158,21 @@ func TestUncleanElectionsFenceTheTier(t *testing.T) {
 		t.Errorf("%s, tier head %v of revision %d, the record's is %d", show(p), head.Value, head.Rev, p.Rev)
 	}
 }
+
+// A reassignment that has nothing to wait for may elect uncleanly, too: the image may be newer than what the controller has acted on.
+func TestReassignmentsThatElectUncleanlyFenceTheTier(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	w := newWorld(t).alive(2).node(1, metadata.NodeLive, metadata.LossNone).node(2, metadata.NodeLive, metadata.LossNone)
+	img := w.settings(tp.ID, map[string]string{"unclean.leader.election.enable": "true"}).image()
+	ctl := &Controller{keys: w.keys, term: &term{epoch: 1}, opts: Options{
+		FenceTier: func(_ []byte, epoch int32) ([]byte, error) { return []byte{byte(epoch)}, nil },
+	}}
+	p := moving(img, tp, ids{1, 2}, nil, nil, ids{1}) // 1 has just died
+	txn, err := ctl.planReassign(newElector(img, topic.Defaults{}), p, Reassignment{Topic: "t", Replicas: ids{2, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(txn.Then, func(op metadata.Op) bool { return op.Key == w.keys.TierHead(tp) }) {
+		t.Errorf("%+v", txn.Then)
+	}
+}

@@ -41,13 +41,21 @@ func (c *Controller) Reassign(ctx context.Context, list []Reassignment) []error 
 				continue
 			}
 			seen[p.Partition] = true
-			var next metadata.PartitionState
-			if next, errs[i] = e.reassign(p, r); errs[i] == nil {
-				txns[i] = c.replace(p, &next)
-			}
+			txns[i], errs[i] = c.planReassign(e, p, r)
 		}
 		c.commitEach(ctx, txns, errs, conflict)
 	})
+}
+
+// planReassign returns the transaction of one reassignment. It may elect, as the image may be newer than what has been acted on.
+func (c *Controller) planReassign(e *elector, p *metadata.PartitionState, r Reassignment) (metadata.Txn, error) {
+	next, err := e.reassign(p, r)
+	if err != nil {
+		return metadata.Txn{}, err
+	}
+	txn := c.replace(p, &next)
+	err = c.fence(e, p, &next, &txn)
+	return txn, err
 }
 
 // partitionOf returns a partition's record by its topic's name.
