@@ -176,3 +176,27 @@ func TestReassignmentsThatElectUncleanlyFenceTheTier(t *testing.T) {
 		t.Errorf("%+v", txn.Then)
 	}
 }
+
+// A tier head that cannot be read keeps a partition without a leader, and not only until losses count as acted on.
+func TestTierThatCannotBeFenced(t *testing.T) {
+	c := newCluster(t)
+	a, b, _ := c.three(func(_ *metadata.Registration, o *Options) {
+		o.FenceTier = func([]byte, int32) ([]byte, error) { return nil, errors.New("written by a later version") }
+	})
+	tp := a.place("t", 2)
+	if err := a.ctl.AlterSettings(c.ctx, []AlterSettings{{Topic: "t", Changes: []SettingChange{{Name: "unclean.leader.election.enable", Value: "true"}}}}, false)[0]; err != nil {
+		t.Fatal(err)
+	}
+	b.crash()
+	c.start(2, func(r *metadata.Registration, _ *Options) { r.Disks = []metadata.DiskFacts{{ID: disk(7)}} })
+	a.await("the new disk to be acted on", func(img *metadata.Image) bool {
+		n, _ := img.Node(2)
+		return slices.Equal(n.Disks, []metadata.UUID{disk(7)}) && n.Loss == metadata.LossNone
+	})
+	if err := a.ctl.Elect(c.ctx, []Election{{Topic: "t"}})[0]; !errors.Is(err, ErrPreferredLeader) {
+		t.Error(err) // the controller has looked at the partition once more, too
+	}
+	if p := a.partition(tp); p.Leader >= 0 || len(p.ISR) > 0 {
+		t.Errorf("%s", show(p))
+	}
+}

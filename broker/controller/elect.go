@@ -16,6 +16,7 @@ type elector struct {
 	defaults topic.Defaults
 	configs  map[topic.ID]topicFacts
 	flushes  map[replicaOf]bool
+	clean    bool // nobody is elected who may lack records
 }
 
 // topicFacts is what elections need of a topic's settings.
@@ -158,6 +159,13 @@ func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, boo
 	return n, !same(p, &n)
 }
 
+// nextClean is next, but that nobody is elected who may lack records.
+func (e *elector) nextClean(p *metadata.PartitionState) (metadata.PartitionState, bool) {
+	e.clean = true
+	defer func() { e.clean = false }()
+	return e.next(p)
+}
+
 func same(a, b *metadata.PartitionState) bool {
 	return a.Leader == b.Leader && a.LeaderBrokerEpoch == b.LeaderBrokerEpoch && a.LeaderEpoch == b.LeaderEpoch &&
 		a.LastKnownLeader == b.LastKnownLeader && slices.Equal(a.ISR, b.ISR) && slices.Equal(a.ELR, b.ELR) &&
@@ -212,12 +220,12 @@ func (e *elector) elect(n *metadata.PartitionState) {
 		e.crown(n, id)
 		return
 	}
-	if id := n.LastKnownLeader; len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
+	if id := n.LastKnownLeader; !e.clean && len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
 		n.ISR = []int32{id}
 		e.crown(n, id)
 		return
 	}
-	if e.facts(n.Partition.ID).unclean && e.electUnclean(n) {
+	if !e.clean && e.facts(n.Partition.ID).unclean && e.electUnclean(n) {
 		return
 	}
 	if n.Leader >= 0 {

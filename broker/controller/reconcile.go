@@ -66,6 +66,12 @@ func (c *Controller) planPartitions(img *metadata.Image, todo iter.Seq[*metadata
 	e := newElector(img, c.opts.Defaults)
 	for p := range todo {
 		next, change := e.next(p)
+		var fenced metadata.Txn
+		if err := c.fence(e, p, &next, &fenced); err != nil {
+			// It stays without a leader, but all else is written: losses count as acted on when this is done.
+			c.log.Error("unclean election", "error", err)
+			next, change = e.nextClean(p)
+		}
 		if !change {
 			continue
 		}
@@ -78,12 +84,7 @@ func (c *Controller) planPartitions(img *metadata.Image, todo iter.Seq[*metadata
 				guards = append(guards, metadata.CreatedAt(c.keys.Broker(next.Leader), next.LeaderBrokerEpoch))
 			}
 		}
-		txn := metadata.Txn{If: guards, Then: []metadata.Op{c.keys.PutPartition(&next)}}
-		if err := c.fence(e, p, &next, &txn); err != nil {
-			c.log.Error("unclean election", "error", err) // it stays without a leader
-			continue
-		}
-		txns = append(txns, txn)
+		txns = append(txns, metadata.Txn{If: append(guards, fenced.If...), Then: append(fenced.Then, c.keys.PutPartition(&next))})
 	}
 	return txns, elected
 }
