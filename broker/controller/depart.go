@@ -43,12 +43,7 @@ func (c *Controller) Unregister(ctx context.Context, id int32) error {
 
 // checkDeparture reports whether the brokers that stay are enough for what there is.
 func checkDeparture(img *metadata.Image, id int32) error {
-	staying := 0
-	for _, n := range img.Nodes() {
-		if n.ID != id && n.State == metadata.NodeLive {
-			staying++
-		}
-	}
+	staying := staying(img, id)
 	if staying == 0 {
 		return fmt.Errorf("%w: no other broker would be left", ErrReplicationFactor)
 	}
@@ -65,6 +60,17 @@ func checkDeparture(img *metadata.Image, id int32) error {
 		}
 	}
 	return nil
+}
+
+// staying is how many brokers are not about to leave, but for one.
+func staying(img *metadata.Image, but int32) int {
+	n := 0
+	for _, b := range img.Nodes() {
+		if b.ID != but && b.State == metadata.NodeLive {
+			n++
+		}
+	}
+	return n
 }
 
 // planDeparture returns the transactions that bring brokers that leave nearer to it: reassignments of some of their

@@ -115,6 +115,28 @@ func TestBrokersLeaveForGood(t *testing.T) {
 	}
 }
 
+// A broker that is about to leave is given nothing more, and nothing that it has becomes more than the others can take.
+func TestBrokersThatLeaveAreGivenNothing(t *testing.T) {
+	c := newCluster(t)
+	a, _, d := c.three()
+	tp := a.place("t", 3)
+	d.crash()
+	a.place("big", 1)
+	if err := a.ctl.Unregister(c.ctx, 3); err != nil {
+		t.Fatal(err)
+	}
+	got := a.ctl.CreateTopics(c.ctx, []NewTopic{{Name: "new", Partitions: -1, ReplicationFactor: -1, Assignment: map[int32][]int32{0: {1, 2, 3}}}}, false)[0]
+	if !errors.Is(got.Err, ErrAssignment) {
+		t.Errorf("a topic: %v", got.Err)
+	}
+	if err := a.ctl.CreatePartitions(c.ctx, []MorePartitions{{Name: "big", Total: 2, Assignment: [][]int32{{3}}}}, false)[0]; !errors.Is(err, ErrAssignment) {
+		t.Errorf("a partition: %v", err)
+	}
+	if err := a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{1, 2, 3}}})[0]; !errors.Is(err, ErrReplicationFactor) {
+		t.Errorf("a replica that nobody could take: %v, %s", err, show(a.partition(tp)))
+	}
+}
+
 // A reassignment under way that a broker which leaves was to be part of is not waited for: it joins no in-sync set any more.
 func TestBrokersLeaveFromReassignmentsUnderWay(t *testing.T) {
 	c := newCluster(t)

@@ -171,6 +171,7 @@ func checkTarget(img *metadata.Image, settled []int32, r Reassignment) error {
 	if len(r.Replicas) == 0 {
 		return fmt.Errorf("%w: %s has no replicas", ErrAssignment, at)
 	}
+	leaving := false
 	for i, id := range r.Replicas {
 		if slices.Contains(r.Replicas[:i], id) {
 			return fmt.Errorf("%w: %s has broker %d twice", ErrAssignment, at, id)
@@ -182,6 +183,10 @@ func checkTarget(img *metadata.Image, settled []int32, r Reassignment) error {
 		case node.State != metadata.NodeLive && !slices.Contains(settled, id):
 			return fmt.Errorf("%w: %s is to be on broker %d, which is about to leave", ErrAssignment, at, id)
 		}
+		leaving = leaving || node.State != metadata.NodeLive
+	}
+	if staying := staying(img, -1); leaving && len(r.Replicas) > staying {
+		return fmt.Errorf("%w: %s is to have %d replicas, and %d brokers will be left", ErrReplicationFactor, at, len(r.Replicas), staying)
 	}
 	if r.KeepFactor && len(r.Replicas) != len(settled) {
 		return fmt.Errorf("%w: %s has %d replicas, not %d", ErrReplicationFactor, at, len(settled), len(r.Replicas))

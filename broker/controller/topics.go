@@ -120,8 +120,11 @@ func checkAssignment(img *metadata.Image, list [][]int32, factor int) error {
 			if slices.Contains(replicas[:j], id) {
 				return fmt.Errorf("%w: partition %d has broker %d twice", ErrAssignment, i, id)
 			}
-			if n, ok := img.Node(id); !ok || n.State == metadata.NodeGone {
+			switch n, ok := img.Node(id); {
+			case !ok || n.State == metadata.NodeGone:
 				return fmt.Errorf("%w: partition %d is to be on broker %d, which is not registered", ErrAssignment, i, id)
+			case n.State != metadata.NodeLive:
+				return fmt.Errorf("%w: partition %d is to be on broker %d, which is about to leave", ErrAssignment, i, id)
 			}
 		}
 	}
