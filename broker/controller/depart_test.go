@@ -157,6 +157,32 @@ func TestBrokersLeaveFromReassignmentsUnderWay(t *testing.T) {
 	a.await("the end", func(img *metadata.Image) bool { n, _ := img.Node(2); return n.State == metadata.NodeGone })
 }
 
+// Brokers leave though one that was being added is the only one in sync by now: it stays until another is.
+func TestTheOnlyOneInSyncLeavesWhileItIsAdded(t *testing.T) {
+	c := newCluster(t)
+	a, _, _ := c.three()
+	d := c.start(4)
+	tp := a.place("t", 4)
+	if err := a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{2, 3}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	a.sync(a.partition(tp), 2, 4)
+	d.crash()
+	a.await("another leader", func(img *metadata.Image) bool { p, _ := img.Partition(tp); return p.Leader == 2 && len(p.ISR) == 1 })
+	if err := a.ctl.Unregister(c.ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	a.await("another reassignment", func(img *metadata.Image) bool {
+		p, _ := img.Partition(tp)
+		return slices.Contains(p.Removing, 2) && slices.Contains(p.Adding, 1)
+	})
+	a.sync(a.partition(tp), 1, 2, 3)
+	a.await("the end", func(img *metadata.Image) bool { n, _ := img.Node(2); return n.State == metadata.NodeGone })
+	if got := show(a.partition(tp)); got != "[1 3]+[]-[] isr [1 3] leader 1@2" {
+		t.Error(got)
+	}
+}
+
 // Whatever an old leader has decided to put into the tier fails once another was elected uncleanly: the tier head is
 // written with the election.
 func TestUncleanElectionsFenceTheTier(t *testing.T) {

@@ -110,8 +110,13 @@ func (e *elector) reassign(p *metadata.PartitionState, r Reassignment) (metadata
 	n.Adding, n.Removing = without(target, in(settled)), without(settled, in(target))
 	n.Replicas = slices.Concat(target, n.Removing)
 	if dropped := without(p.Adding, in(target)); len(dropped) > 0 {
-		if !e.drop(&n, dropped) {
+		switch {
+		case e.drop(&n, dropped):
+		case r.Replicas == nil:
 			return *p, fmt.Errorf("%w: no other replica of %s-%d could lead it", ErrAssignment, r.Topic, r.Partition)
+		default: // they go when others are in sync, like those that were there before
+			n.Removing = slices.Concat(n.Removing, dropped)
+			n.Replicas = slices.Concat(target, n.Removing)
 		}
 	}
 	if final, changed := e.next(&n); changed && len(final.Adding)+len(final.Removing) == 0 {
@@ -125,22 +130,18 @@ func (e *elector) reassign(p *metadata.PartitionState, r Reassignment) (metadata
 // they have told the leader of them must not make them in sync if they are added once more. False if none of the others
 // could lead then.
 func (e *elector) drop(n *metadata.PartitionState, dropped []int32) bool {
-	isr := without(n.ISR, in(dropped))
-	n.ELR = without(n.ELR, in(dropped))
+	isr, elr := without(n.ISR, in(dropped)), without(n.ELR, in(dropped))
+	id := e.pick(n.Replicas, isr)
+	if len(isr) < len(n.ISR) && id < 0 || len(elr) < len(n.ELR) && len(isr)+len(elr) == 0 {
+		return false
+	}
+	n.ISR, n.ELR = isr, elr
 	if slices.Contains(dropped, n.LastKnownLeader) {
 		n.LastKnownLeader = -1
 	}
-	if len(isr) == len(n.ISR) { // they had no say yet
-		n.LeaderEpoch++
-		return true
-	}
-	n.ISR = isr
-	switch id := e.pick(n.Replicas, isr); {
-	case id < 0:
-		return false
-	case slices.Contains(dropped, n.Leader):
+	if slices.Contains(dropped, n.Leader) {
 		e.crown(n, id)
-	default:
+	} else {
 		n.LeaderEpoch++
 	}
 	return true

@@ -54,6 +54,7 @@ func TestReassign(t *testing.T) {
 		{name: "cancelled", replicas: ids{4, 2, 3, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2, 3}, want: "[2 3 1]+[]-[] isr [1 2 3] leader 1@8"},
 		{name: "cancelled when one added leads", replicas: ids{4, 3, 2, 1}, adding: ids{4, 3}, removing: ids{2, 1}, isr: ids{4, 1}, want: "[2 1]+[]-[] isr [1] leader 1@8"},
 		{name: "cancelled with nobody else in sync", replicas: ids{4, 3, 2, 1}, adding: ids{4, 3}, removing: ids{2, 1}, isr: ids{4}, err: ErrAssignment},
+		{name: "changed with nobody else in sync", replicas: ids{4, 3, 1}, adding: ids{4, 3}, removing: ids{1}, isr: ids{4}, target: ids{2, 3}, want: "[2 3 1 4]+[2 3]-[1 4] isr [4] leader 4@7"},
 		{name: "changed", replicas: ids{4, 2, 1}, adding: ids{4}, removing: ids{1}, isr: ids{1, 2}, target: ids{3, 2}, want: "[3 2 1]+[3]-[1] isr [1 2] leader 1@8"},
 		{name: "nothing to cancel", replicas: ids{1, 2}, isr: ids{1, 2}, err: ErrNoReassignment},
 		{name: "to nobody", replicas: ids{1, 2}, isr: ids{1, 2}, target: ids{}, err: ErrAssignment},
@@ -75,6 +76,19 @@ func TestReassign(t *testing.T) {
 		if show(p) != before {
 			t.Errorf("%s: the image's record has become %s", c.name, show(p))
 		}
+	}
+}
+
+// A replica that is being added and is the only one that could lead is not taken away.
+func TestTheOnlyEligibleOneIsKept(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	w := newWorld(t).alive(1).node(1, metadata.NodeLive, metadata.LossNone).node(2, metadata.NodeLive, metadata.LossNone)
+	p := &metadata.PartitionState{
+		Partition: tp, Leader: -1, LastKnownLeader: -1, ELR: ids{2}, Replicas: ids{2, 1}, Adding: ids{2}, Removing: ids{1},
+	}
+	n, err := newElector(w.image(), topic.Defaults{}).reassign(p, Reassignment{Topic: "t"})
+	if !errors.Is(err, ErrAssignment) {
+		t.Errorf("%s, %v", show(&n), err)
 	}
 }
 
