@@ -33,6 +33,7 @@ type follower struct {
 	fetched     time.Time // when it last asked
 	leaderEnd   int64     // where our log ended then
 	caughtUp    time.Time // the last time of which it is known to have had all that there was then
+	left        bool      // the in-sync set without asking since
 	serves      bool      // clients were sent to it
 	by          *Follower // whose every fetch asks for this partition too, without naming it; nil for none
 }
@@ -60,7 +61,7 @@ func (q *quorum) adopt(st State) {
 		f.refresh()
 		counted := slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) && st.Rev > q.rev
 		if counted && !slices.Contains(st.ISR, f.id) {
-			f.caughtUp = time.Time{} // dead, perhaps: it must not hold the high watermark back
+			f.caughtUp, f.left = time.Time{}, true // dead, perhaps: it must not hold the high watermark back
 		}
 	}
 	if st.Rev > q.rev {
@@ -118,7 +119,7 @@ func (f *follower) refresh() {
 	if !at.After(f.fetched) {
 		return
 	}
-	f.fetched = at
+	f.fetched, f.left = at, false
 	if f.end >= f.leaderEnd {
 		f.caughtUp = later(f.caughtUp, at)
 	}
@@ -146,7 +147,7 @@ func (q *quorum) fetched(id int32, brokerEpoch, end, leaderEnd, hw int64, now ti
 	case !f.fetched.IsZero() && end >= f.leaderEnd:
 		f.caughtUp = later(f.caughtUp, f.fetched) // it has all that there was when it asked before
 	}
-	f.end, f.leaderEnd, f.fetched = end, leaderEnd, now
+	f.end, f.leaderEnd, f.fetched, f.left = end, leaderEnd, now, false
 	return moved, q.joins(f, hw)
 }
 
@@ -158,9 +159,10 @@ func later(a, b time.Time) time.Time {
 }
 
 // joins reports whether a follower that is not in sync has all that is committed, and all that earlier leaders have
-// left, of which we do not know whether it was.
+// left, of which we do not know whether it was. One that was in sync has to ask again first: while nothing is committed it
+// lacks nothing, however long it is silent.
 func (q *quorum) joins(f *follower, hw int64) bool {
-	return f.brokerEpoch > 0 && f.end >= max(hw, q.epochStart) && !slices.Contains(q.isr, f.id) && !slices.Contains(q.proposed, f.id)
+	return f.brokerEpoch > 0 && !f.left && f.end >= max(hw, q.epochStart) && !slices.Contains(q.isr, f.id) && !slices.Contains(q.proposed, f.id)
 }
 
 // highWatermark returns the offset below which every record is on all replicas that count, at least hw, where it stood.

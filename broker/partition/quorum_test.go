@@ -230,3 +230,35 @@ func TestReplicaThatIsAddedOnceMoreProvesItselfAnew(t *testing.T) {
 		t.Fatalf("in sync by a fetch from before: %+v", p)
 	}
 }
+
+// A follower that has left the in-sync set comes back by a fetch, not by what it has said before: below the minimum, and on an
+// idle partition, it lacks nothing for as long as it is silent.
+func TestSilentFollowerDoesNotComeBack(t *testing.T) {
+	any := func(Joiner) bool { return true }
+	st := State{Leader: 1, LeaderEpoch: 4, Rev: 10, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}
+	q := newQuorum(1, st, 5, testNow)
+	q.fetched(2, 20, 5, 5, 5, testNow)
+	at := testNow.Add(testLag + 1)
+	p, ok := q.propose(5, 9, 2, testLag, at, any)
+	if !ok || !slices.Equal(p.ISR, []int32{1}) || !slices.Equal(p.ELR, []int32{2}) {
+		t.Fatalf("%+v", p)
+	}
+	st.ISR, st.ELR, st.Rev = p.ISR, p.ELR, 11
+	q.adopt(st)
+	if p, ok := q.propose(5, 9, 2, testLag, at, any); ok {
+		t.Errorf("it lags, and comes back: %+v", p)
+	}
+	q.fetched(2, 20, 5, 9, 5, at)
+	if p, ok := q.propose(5, 9, 2, testLag, at, any); !ok || !slices.Equal(p.ISR, []int32{1, 2}) {
+		t.Errorf("it asks again: %+v, %v", p, ok)
+	}
+	// Its disk has failed: it has resigned while there was nothing to fetch.
+	st = State{Leader: 1, LeaderEpoch: 4, Rev: 10, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}
+	q = newQuorum(1, st, 5, testNow)
+	q.fetched(2, 20, 5, 5, 5, testNow)
+	st.ISR, st.Rev = []int32{1}, 11
+	q.adopt(st)
+	if p, ok := q.propose(5, 5, 1, testLag, testNow.Add(testLag/2), any); ok {
+		t.Errorf("it has resigned, and comes back: %+v", p)
+	}
+}

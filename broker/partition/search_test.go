@@ -320,6 +320,7 @@ func (w *smallWorld) encode(b []byte) []byte {
 				for _, n := range []int64{f.brokerEpoch, f.end, f.leaderEnd} {
 					num(n)
 				}
+				yes(f.left)
 				age(f.fetched)
 				age(f.caughtUp)
 			}
