@@ -265,6 +265,25 @@ func (r *Replica) StartAnew(leaderEpoch int32, logStart int64) error {
 	return r.startAnewLocked(logStart, nil, nil)
 }
 
+// StartOver begins a follower's log, which has nothing, anew where the leader's begins, at logStart, or at the tier's end: the
+// leader's ends below it. An unclean election has brought back less than the log was begun for.
+func (r *Replica) StartOver(leaderEpoch int32, logStart int64) error {
+	r.leadership.Lock()
+	defer r.leadership.Unlock()
+	if err := r.following(leaderEpoch); err != nil || !r.empty() {
+		return err
+	}
+	if archived(r.head.Load()) {
+		return r.adoptTier(true)
+	}
+	r.append.Lock()
+	defer r.append.Unlock()
+	if err := r.following(leaderEpoch); err != nil {
+		return err
+	}
+	return r.startAnewLocked(logStart, nil, nil)
+}
+
 // Outdated reports whether err says that the replica does not follow at the leader epoch in question any more.
 func Outdated(err error) bool {
 	return errors.Is(err, ErrFencedEpoch) || errors.Is(err, ErrUnknownEpoch)

@@ -95,6 +95,8 @@ func pull(t *testing.T, m, leader *member) (moved bool) {
 	switch {
 	case Outdated(p.Err), errors.Is(p.Err, ErrNotLeader):
 		return false
+	case errors.Is(p.Err, ErrOffsetOutOfRange) && p.LogStart <= at.Offset:
+		err = m.r.StartOver(at.Epoch, p.LogStart)
 	case errors.Is(p.Err, ErrOffsetTiered), errors.Is(p.Err, ErrOffsetOutOfRange):
 		err = m.r.StartAnew(at.Epoch, p.LogStart)
 	case p.Err != nil:
@@ -316,6 +318,37 @@ func TestFollowerBelowTheLeadersStart(t *testing.T) {
 		if got, want := logOf(t, m, 99), logOf(t, all[0], 99); !bytes.HasSuffix(want, got) || m.r.log.Next() != all[0].r.log.Next() {
 			t.Errorf("broker %d has %d bytes up to %d, the leader %d", m.id, len(got), m.r.log.Next(), len(want))
 		}
+	}
+}
+
+// A replica that has begun where its leader's log began, and has nothing yet, may find that the next leader, elected uncleanly,
+// ends before that.
+func TestEmptyFollowerBeyondTheLeadersEnd(t *testing.T) {
+	c := durableConfig()
+	c.Segment.Bytes = 200
+	all := newMembers(t, 3, c)
+	elect(t, all, three(1, 1))
+	start(all[0].r, AcksLeader, records(t, 2, "old"))
+	catchUp(t, all[1], all[0])
+	for range 5 {
+		start(all[0].r, AcksLeader, records(t, 3, strings.Repeat("x", 200)))
+	}
+	if err := all[0].r.log.SetStart(8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all[0].r.log.DropBefore(8, 8); err != nil {
+		t.Fatal(err)
+	}
+	pull(t, all[2], all[0]) // which only tells it where to begin
+	if at, _ := all[2].r.Place(); at.Offset != 8 || at.LastEpoch != -1 {
+		t.Fatalf("%+v", at)
+	}
+	unclean := three(2, 2)
+	unclean.ISR = []int32{2}
+	elect(t, all[1:], unclean)
+	catchUp(t, all[2], all[1])
+	if got, want := logOf(t, all[2], 99), logOf(t, all[1], 99); !bytes.Equal(got, want) || all[2].r.log.Next() != 2 {
+		t.Errorf("%d bytes up to %d, the leader has %d", len(got), all[2].r.log.Next(), len(want))
 	}
 }
 

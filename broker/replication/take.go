@@ -101,8 +101,13 @@ func (s *session) failed(p *follow, rp *kmsg.FetchResponseTopicPartition) error 
 		s.startAnew(p, p.place.Epoch, rp.LogStartOffset)
 		return nil
 	case kerr.OffsetOutOfRange.Code:
-		if at := p.place; rp.LogStartOffset > at.Offset || at.LastEpoch < 0 && at.Offset > 0 {
-			s.startAnew(p, p.place.Epoch, rp.LogStartOffset)
+		switch at, start := p.place, rp.LogStartOffset; {
+		case start > at.Offset:
+			s.startAnew(p, at.Epoch, start)
+			return nil
+		case at.LastEpoch < 0 && at.Offset > 0: // a log that has anything would be told where it parts from the leader's
+			s.f.all.met.anew.Inc()
+			s.aside(p, s.f.all.anew, "begin over", func() error { return p.replica.StartOver(at.Epoch, start) })
 			return nil
 		}
 	}
