@@ -210,6 +210,9 @@ func truncation(leader EpochEnd, next int64, endFor func(int32) (int32, int64)) 
 func (r *Replica) cutLocked() {
 	next := r.log.Next()
 	r.append.active, _, _ = r.log.Active()
+	if r.floor.Load() > next {
+		r.floor.Store(next) // it has been taken back; or the tier head, which keeps those that have not, is about to say so again
+	}
 	w := &r.waiters
 	w.Lock()
 	defer w.Unlock()

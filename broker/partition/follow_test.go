@@ -352,6 +352,45 @@ func TestEmptyFollowerBeyondTheLeadersEnd(t *testing.T) {
 	}
 }
 
+// A log start that an unclean election has taken back, with all that was above it, does not hide what is written there since.
+func TestLogStartBeyondTheLeadersEnd(t *testing.T) {
+	c := durableConfig()
+	c.Segment.Bytes = 200
+	all := newMembers(t, 3, c)
+	elect(t, all, three(1, 1))
+	start(all[0].r, AcksLeader, records(t, 2, "old"))
+	catchUp(t, all[1], all[0])
+	for range 5 {
+		start(all[0].r, AcksLeader, records(t, 3, strings.Repeat("x", 200)))
+	}
+	catchUp(t, all[2], all[0])
+	if err := all[0].r.log.SetStart(8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all[0].r.log.DropBefore(8, 8); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, all[2], all[0])
+	unclean := State{Leader: 2, LeaderEpoch: 2, Rev: 200, Replicas: []int32{2, 3}, ISR: []int32{2}}
+	elect(t, all[1:], unclean)
+	catchUp(t, all[2], all[1])
+	if start, end := all[2].r.Offsets().LogStart, all[2].r.log.Next(); start > end {
+		t.Errorf("it ends at %d and begins at %d", end, start)
+	}
+	unclean.ISR, unclean.Rev = []int32{2, 3}, 201
+	elect(t, all[1:], unclean)
+	a := start(all[1].r, AcksAll, records(t, 1, "new"))
+	catchUp(t, all[2], all[1])
+	if a.wait(t); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	elect(t, all[1:], State{Leader: 3, LeaderEpoch: 3, Rev: 300, Replicas: []int32{2, 3}, ISR: []int32{2, 3}})
+	catchUp(t, all[1], all[2])
+	if got := values(t, all[2].rig, all[2].r, 2); got[2] != "new" {
+		t.Errorf("%v", got)
+	}
+}
+
 // TestRandomElections lets three replicas elect each other over and over while they are fed, follow by halves, lose power,
 // and have leaders that are gone before anyone has followed: what was committed is in the log of every later leader, at
 // its place, and in the end all logs are the same.
