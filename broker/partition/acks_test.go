@@ -229,6 +229,28 @@ func TestNoAcknowledgementAfterTheLease(t *testing.T) {
 	}
 }
 
+// A leader that was alone proposes another, and its lease ends before it hears whether that is committed: the other may lead.
+func TestNoAcknowledgementBesideWhoMayHaveJoined(t *testing.T) {
+	lease := &flag{}
+	lease.ok.Store(true)
+	all := newMembers(t, 2, durableConfig(), func(o *Options) { o.Lease, o.HoldOver = lease, 1 })
+	elect(t, all, State{Leader: 1, LeaderEpoch: 1, Rev: 100, Replicas: []int32{1, 2}, ISR: []int32{1}})
+	leader := all[0].r
+	appendOK(t, leader, records(t, 1, "a"))
+	catchUp(t, all[1], all[0])
+	lease.ok.Store(false)
+	if a := start(leader, AcksLeader, records(t, 1, "b")).wait(t); a.Err != nil {
+		t.Fatal(a.Err) // it is alone
+	}
+	catchUp(t, all[1], all[0])
+	if p, ok := leader.Propose(func(Joiner) bool { return true }); !ok || len(p.ISR) != 2 {
+		t.Fatalf("%+v, %v", p, ok)
+	}
+	if a := start(leader, AcksLeader, records(t, 1, "c")).wait(t); !errors.Is(a.Err, ErrNotLeader) {
+		t.Errorf("acknowledged: %v", a.Err)
+	}
+}
+
 // The disk fails under another log while a sync is under way that succeeds: what that one made durable is acknowledged.
 func TestWhatAFailingDiskTookIsAcknowledged(t *testing.T) {
 	var inject faultfs.Injector

@@ -505,7 +505,9 @@ func TestWhoMayServe(t *testing.T) {
 		want    bool
 	}{
 		{true, 2, true, 1, false, true},
-		{false, 0, false, 1, false, true},
+		{false, 0, false, 1, true, true},
+		{false, 0, false, 1, false, false}, // one may have joined
+		{false, 0, false, -1, false, true},
 		{false, 0, true, -1, false, false},
 		{false, 1, false, -1, false, true},
 		{false, 1, false, 1, false, false},

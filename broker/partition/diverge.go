@@ -38,7 +38,7 @@ func (r *Replica) beyondEnd(ro *role) error {
 	}
 	r.waiters.Lock()
 	defer r.waiters.Unlock()
-	if ro.others > 0 && ro.leads && !ro.quorum.held(time.Now(), stillFollowing) {
+	if ro.leads && !ro.quorum.held(time.Now(), stillFollowing) {
 		return ErrNotLeader
 	}
 	return ErrOffsetOutOfRange

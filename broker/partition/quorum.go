@@ -275,13 +275,14 @@ func (q *quorum) lag(end int64) int64 {
 	return n
 }
 
-// held reports whether every other replica that could be elected has fetched from us lately: then it follows nobody
-// else, so nobody else leads.
+// held reports whether every other replica that could be elected, also by a proposal under way, has fetched from us lately:
+// then it follows nobody else, so nobody else leads.
 func (q *quorum) held(now time.Time, within time.Duration) bool {
 	for i := range q.followers {
 		f := &q.followers[i]
 		f.refresh()
-		if (slices.Contains(q.isr, f.id) || slices.Contains(q.elr, f.id)) && (f.fetched.IsZero() || now.Sub(f.fetched) > within) {
+		could := slices.Contains(q.isr, f.id) || slices.Contains(q.elr, f.id) || slices.Contains(q.proposed, f.id)
+		if could && (f.fetched.IsZero() || now.Sub(f.fetched) > within) {
 			return false
 		}
 	}
