@@ -34,6 +34,7 @@ type follower struct {
 	leaderEnd   int64     // where our log ended then
 	caughtUp    time.Time // the last time of which it is known to have had all that there was then
 	left        bool      // the in-sync set without asking since
+	barred      bool      // from joining, when it was last looked at
 	serves      bool      // clients were sent to it
 	by          *Follower // whose every fetch asks for this partition too, without naming it; nil for none
 }
@@ -126,8 +127,8 @@ func (f *follower) refresh() {
 }
 
 // fetched takes in that a follower has asked for what comes after end, while our log ended at leaderEnd. It reports
-// whether that may raise the high watermark, and whether it may let the follower join the in-sync set. What an earlier
-// life of a follower has sent is ignored.
+// whether that may raise the high watermark, and whether it may let the follower join the in-sync set: one that was barred may
+// not be any more, and is not waited for before that is seen. What an earlier life of a follower has sent is ignored.
 func (q *quorum) fetched(id int32, brokerEpoch, end, leaderEnd, hw int64, now time.Time) (moved, joins bool) {
 	f := q.follower(id)
 	if f == nil || brokerEpoch < f.brokerEpoch {
@@ -148,7 +149,7 @@ func (q *quorum) fetched(id int32, brokerEpoch, end, leaderEnd, hw int64, now ti
 		f.caughtUp = later(f.caughtUp, f.fetched) // it has all that there was when it asked before
 	}
 	f.end, f.leaderEnd, f.fetched, f.left = end, leaderEnd, now, false
-	return moved, q.joins(f, hw)
+	return moved, f.barred || q.joins(f, hw)
 }
 
 func later(a, b time.Time) time.Time {
@@ -187,7 +188,7 @@ func (q *quorum) highWatermark(hw, own int64, minISR int, maxLag time.Duration, 
 
 // counts reports whether the high watermark waits for a follower: it is in sync, or may be so any moment.
 func (q *quorum) counts(f *follower, maxLag time.Duration, now time.Time) bool {
-	about := f.end >= 0 && f.brokerEpoch > 0 && now.Sub(f.caughtUp) <= maxLag
+	about := f.end >= 0 && f.brokerEpoch > 0 && !f.barred && now.Sub(f.caughtUp) <= maxLag
 	return about || slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id)
 }
 
@@ -226,12 +227,13 @@ func (q *quorum) propose(hw, leaderEnd int64, minISR int, maxLag time.Duration, 
 	}
 	for i := range q.followers {
 		f := &q.followers[i]
-		if !q.joins(f, hw) {
+		joins := q.joins(f, hw)
+		if !joins && !f.barred {
 			continue
 		}
 		j := Joiner{ID: f.id, BrokerEpoch: f.brokerEpoch}
-		if !eligible(j) {
-			f.caughtUp = time.Time{} // nor may it hold the high watermark back
+		f.barred = !eligible(j) // nor may it hold the high watermark back, however often it asks
+		if f.barred || !joins {
 			continue
 		}
 		p.ISR, p.Joiners = append(p.ISR, f.id), append(p.Joiners, j)

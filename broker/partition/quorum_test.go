@@ -262,3 +262,34 @@ func TestSilentFollowerDoesNotComeBack(t *testing.T) {
 		t.Errorf("it has resigned, and comes back: %+v", p)
 	}
 }
+
+// A follower that may not join, as its broker is about to leave, does not hold the high watermark back by asking on.
+func TestWhoMayNotJoinIsNotWaitedFor(t *testing.T) {
+	st := State{Leader: 1, LeaderEpoch: 4, Rev: 10, Replicas: []int32{1, 2}, ISR: []int32{1}}
+	q := newQuorum(1, st, 5, testNow)
+	q.fetched(2, 20, 5, 5, 5, testNow)
+	if p, ok := q.propose(5, 5, 1, testLag, testNow, func(Joiner) bool { return false }); ok {
+		t.Fatalf("%+v", p)
+	}
+	q.fetched(2, 20, 5, 5, 5, testNow)
+	if hw := q.highWatermark(5, 9, 1, testLag, testNow); hw != 9 {
+		t.Errorf("high watermark %d, want 9", hw)
+	}
+	// Once it may, it is waited for again, or under load it would never get there.
+	if _, asks := q.fetched(2, 20, 8, 9, 9, testNow); !asks {
+		t.Error("nobody looks whether it may join by now")
+	}
+	if p, ok := q.propose(9, 9, 1, testLag, testNow, func(Joiner) bool { return true }); ok {
+		t.Fatalf("it lacks what was committed without it: %+v", p)
+	}
+	if hw := q.highWatermark(9, 12, 1, testLag, testNow); hw != 9 {
+		t.Errorf("high watermark %d, though it may join", hw)
+	}
+	q.fetched(2, 20, 9, 9, 9, testNow)
+	if p, ok := q.propose(9, 9, 1, testLag, testNow, func(Joiner) bool { return true }); !ok || !slices.Equal(p.ISR, []int32{1, 2}) {
+		t.Errorf("%+v, %v", p, ok)
+	}
+	if hw := q.highWatermark(9, 12, 1, testLag, testNow); hw != 9 {
+		t.Errorf("high watermark %d before that is committed", hw)
+	}
+}

@@ -321,6 +321,7 @@ func (w *smallWorld) encode(b []byte) []byte {
 					num(n)
 				}
 				yes(f.left)
+				yes(f.barred)
 				age(f.fetched)
 				age(f.caughtUp)
 			}
