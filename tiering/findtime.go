@@ -3,6 +3,7 @@ package tiering
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"firn/metadata/topic"
 	"firn/segment/batch"
@@ -158,32 +159,44 @@ func (r *Reader) maxTime(ctx context.Context, tp topic.Partition, head *manifest
 	if ok || err != nil {
 		return s, ok, err
 	}
-	return r.maxTimeByBlocks(ctx, tp, head)
+	return r.maxTimeBySegments(ctx, tp, head, root)
 }
 
-// maxTimeByBlocks finds the greatest timestamp by footers, where the manifest's is not to be had because it
-// lies below the log start: only the first object can be of that kind, so it is taken by its blocks and all
-// others by their greatest.
-func (r *Reader) maxTimeByBlocks(ctx context.Context, tp topic.Partition, head *manifest.Head) (Stamp, bool, error) {
-	obj, err := r.resolve(ctx, tp, head, head.LogStart)
-	if err != nil {
-		return Stamp{}, false, err
-	}
-	best, found, err := r.maxTimeOf(ctx, obj, head.LogStart)
-	if err != nil {
-		return Stamp{}, false, err
-	}
-	next := obj.segment.Next()
-	rest := *head
-	rest.LogStart = next
-	root, err := r.tree.root(ctx, tp, head)
-	if err != nil {
-		return Stamp{}, false, err
-	}
-	if ts, ok := manifest.MaxTime(rest, root); ok && (!found || ts > best.Timestamp) {
-		s, ok, err := r.findTime(ctx, tp, &rest, ts, next)
-		if ok || err != nil {
-			return s, ok, err
+// maxTimeBySegments looks into pages and segments by the greatest timestamp that each claims, of equal ones into
+// the first, until none is left that claims more than was found. A page may claim that of a segment below the log
+// start.
+func (r *Reader) maxTimeBySegments(ctx context.Context, tp topic.Partition, head *manifest.Head, root *manifest.Root) (best Stamp, found bool, err error) {
+	places := manifest.Places(*head, root)
+	for len(places) > 0 {
+		next := 0
+		for i, p := range places {
+			if p.MaxTime() > places[next].MaxTime() {
+				next = i
+			}
+		}
+		p := places[next]
+		if found && (p.MaxTime() < best.Timestamp || p.MaxTime() == best.Timestamp && p.Base() > best.Offset) {
+			break
+		}
+		if p.InPage {
+			page, err := r.tree.page(ctx, tp, p.Page)
+			if err != nil {
+				return Stamp{}, false, err
+			}
+			places = slices.Replace(places, next, next+1, page.Places(*head)...)
+			continue
+		}
+		places = slices.Delete(places, next, next+1)
+		obj, err := r.remotes.get(ctx, remoteKey{tp, p.Segment})
+		if err != nil {
+			return Stamp{}, false, err
+		}
+		s, ok, err := r.maxTimeOf(ctx, obj, head.LogStart)
+		if err != nil {
+			return Stamp{}, false, err
+		}
+		if ok && (!found || s.Timestamp > best.Timestamp || s.Timestamp == best.Timestamp && s.Offset < best.Offset) {
+			best, found = s, true
 		}
 	}
 	return best, found, nil

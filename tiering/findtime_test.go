@@ -1,11 +1,18 @@
 package tiering_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"hash/crc32"
 	"math/rand/v2"
 	"testing"
 
+	"firn/metadata/topic"
 	"firn/segment/batch"
+	"firn/tiering"
+	"firn/tiering/manifest"
+	"firn/tiering/objstore"
 	"firn/tiering/tiertest"
 )
 
@@ -104,6 +111,90 @@ func TestMaxTimeWhenTheNewestRecordsAreDeleted(t *testing.T) {
 				t.Errorf("%+v %v %v, want %d", got, ok, err, want)
 			}
 		})
+	}
+}
+
+// What a batch claims and its records do not hold hides nothing that stands behind it.
+func TestMaxTimeBehindABatchThatClaimsTooMuch(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	w := newWorld(t)
+	log := tiertest.NewLog(23, 0)
+	add := func() {
+		log.Append(2, 10, 100)
+		log.Commit()
+		_ = log.Roll()
+	}
+	add()
+	log.Change = func(b batch.Batch) {
+		binary.BigEndian.PutUint64(b[35:], 5000) // the greatest timestamp
+		binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
+	}
+	add()
+	log.Change = nil
+	add()
+	head := w.archive(tp, log)
+	got, ok, err := w.reader().MaxTime(context.Background(), tp, head)
+	if err != nil || !ok || got.Offset != 59 || got.Timestamp != 59 {
+		t.Errorf("%+v %v %v, want 59", got, ok, err)
+	}
+}
+
+// A page tells the greatest timestamp of all its segments, those below the log start too.
+func TestMaxTimeOfAPageThatIsPartlyDeleted(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	ctx := context.Background()
+	w := newWorld(t)
+	log := tiertest.NewLog(24, 0)
+	log.Now = func(offset int64) int64 {
+		if offset == 0 {
+			return 1 << 40
+		}
+		return offset
+	}
+	for range 6 {
+		log.Append(1, 1, 10)
+		log.Commit()
+		_ = log.Roll()
+	}
+	w.archive(tp, log)
+	w.asOnePage(tp)
+	if _, err := w.archives().Archive(tp, 1).SetLogStart(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	got, ok, err := w.reader().MaxTime(ctx, tp, w.head(tp))
+	if err != nil || !ok || got.Offset != 5 {
+		t.Errorf("%+v %v %v, want 5", got, ok, err)
+	}
+}
+
+// asOnePage puts the segments of a head that has no root yet into a page, though they do not fill it.
+func (w *world) asOnePage(tp topic.Partition) {
+	w.t.Helper()
+	ctx := context.Background()
+	keys := tiering.Keys{Cluster: cluster}
+	raw, rev, err := w.anchor.Load(ctx, tp)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	h, err := manifest.DecodeHead(raw)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	page := manifest.Page{Segments: h.Tail}
+	object := page.Encode()
+	root := manifest.Root{Seq: 1}
+	root.AddPage(page, 1, object)
+	top := root.Encode()
+	h.Tail, h.Root = nil, manifest.RootRef{Seq: 1, LeaderEpoch: 1, Rand: 1, Size: uint32(len(top)), CRC: manifest.Checksum(top)}
+	for key, b := range map[string][]byte{keys.Page(tp, root.Pages[0]): object, keys.Root(tp, h.Root): top} {
+		if _, err := w.raw.Put(ctx, key, bytes.NewReader(b), objstore.Condition{}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if _, ok, err := w.anchor.Swap(ctx, tp, rev, 1, h.Encode()); err != nil || !ok {
+		w.t.Fatal(ok, err)
 	}
 }
 

@@ -103,6 +103,49 @@ func MaxTime(h Head, r *Root) (ts int64, ok bool) {
 	return ts, ok
 }
 
+// Base is the first offset of the place.
+func (p Place) Base() int64 {
+	if p.InPage {
+		return p.Page.Base
+	}
+	return p.Segment.Base
+}
+
+// MaxTime is the greatest timestamp that the place claims to hold.
+func (p Place) MaxTime() int64 {
+	if p.InPage {
+		return p.Page.MaxTime
+	}
+	return p.Segment.MaxTime
+}
+
+// Places returns the pages, and the segments that are in none, that reach beyond the log start, in order; r is
+// the head's root. A page may hold segments that do not.
+func Places(h Head, r *Root) []Place {
+	var places []Place
+	if r != nil {
+		for _, p := range r.Pages {
+			if p.End >= h.LogStart {
+				places = append(places, Place{Page: p, InPage: true})
+			}
+		}
+		places = appendPlaces(places, h, r.Open)
+	}
+	return appendPlaces(places, h, h.Tail)
+}
+
+// Places returns the segments of the page that reach beyond the log start.
+func (p Page) Places(h Head) []Place { return appendPlaces(nil, h, p.Segments) }
+
+func appendPlaces(places []Place, h Head, ss []Segment) []Place {
+	for _, s := range ss {
+		if s.End >= h.LogStart {
+			places = append(places, Place{Segment: s})
+		}
+	}
+	return places
+}
+
 // Last returns the newest segment; ok is false if there is none outside of the trash. r is the head's
 // root. If the newest is in a page, the place names the page.
 func Last(h Head, r *Root) (p Place, ok bool) {
