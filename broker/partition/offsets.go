@@ -71,12 +71,23 @@ func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32) 
 	switch {
 	case ts == Latest:
 		return TimedOffset{Offset: hw, Timestamp: -1, Epoch: ro.epoch}, nil
-	case ts == MaxTimestamp:
-		return r.maxTime(ctx, start, local, hw)
-	case ts < 0:
+	case ts < 0 && ts != MaxTimestamp:
 		return nowhere, nil
 	}
-	return r.findTime(ctx, ts, start, local, hw)
+	for {
+		var t TimedOffset
+		if ts == MaxTimestamp {
+			t, err = r.maxTime(ctx, start, local, hw)
+		} else {
+			t, err = r.findTime(ctx, ts, start, local, hw)
+		}
+		// What was archived and dropped from the disk meanwhile may have been looked for in neither place.
+		now := r.log.Start()
+		if err != nil || now == local {
+			return t, err
+		}
+		local, start = now, r.startAbove(now)
+	}
 }
 
 // at is offset with the epoch of the record there, as far as the local log knows it.

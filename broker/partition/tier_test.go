@@ -585,6 +585,69 @@ func (m *timeModel) checkSpecial(r *Replica, start int64) bool {
 	return true
 }
 
+// midway is a tier where something happens while it looks for a time.
+type midway struct {
+	Tier
+	then func()
+}
+
+func (m *midway) FindTime(ctx context.Context, tp topic.Partition, head *manifest.Head, ts, from int64) (tiering.Stamp, bool, error) {
+	s, ok, err := m.Tier.FindTime(ctx, tp, head, ts, from)
+	m.then()
+	return s, ok, err
+}
+
+func (m *midway) MaxTime(ctx context.Context, tp topic.Partition, head *manifest.Head) (tiering.Stamp, bool, error) {
+	s, ok, err := m.Tier.MaxTime(ctx, tp, head)
+	m.then()
+	return s, ok, err
+}
+
+// What is archived and dropped from the disk while the tier is searched lies in neither search.
+func TestTimesOfWhatIsDroppedDuringTheSearch(t *testing.T) {
+	var tier *midway
+	w := newTieredRigOn(t, mem.New(), tiertest.NewAnchor(1), func(_ *tiering.ReaderOptions, o *Options) {
+		if o.Tier != nil {
+			tier = &midway{Tier: o.Tier}
+			o.Tier = tier
+		}
+	})
+	r := w.open(testTP, tieredConfig())
+	if err := r.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	at := func(ts int64) {
+		b := batch.Builder{}
+		b.Add(ts, nil, []byte("v"))
+		out, err := b.Build(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendOK(t, r, out)
+	}
+	tier.then = func() {}
+	at(1000)
+	w.archive(r)
+	dropLocal(t, r)
+	for _, ts := range []int64{2000, MaxTimestamp} {
+		want := r.Offsets().LogEnd
+		at(2000 + want)
+		at(1500)
+		tier.then = func() {
+			tier.then = func() {}
+			if err := r.Roll(); err != nil {
+				t.Error(err)
+			}
+			w.uploaded(r)
+			dropLocal(t, r)
+			at(1600)
+		}
+		if got, err := r.ListOffset(context.Background(), ts, -1); err != nil || got.Offset != want {
+			t.Errorf("time %d: %+v %v, want %d", ts, got, err, want)
+		}
+	}
+}
+
 func TestEpochEndOverBothTiers(t *testing.T) {
 	w := newTieredRig(t)
 	c := tieredConfig()
