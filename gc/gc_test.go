@@ -297,6 +297,26 @@ func TestScrubBesideACommit(t *testing.T) {
 	}
 }
 
+// Orphans do not stay for ever where a broker is restarted more often than it is to scrub.
+func TestScrubberRunsThoughBrokersAreRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 3)
+		orphan := tiering.Keys{Cluster: cluster}.Segment(tp, manifest.Segment{Base: 30, End: 39, LeaderEpoch: 1, BrokerEpoch: 3, Attempt: 5})
+		w.put(orphan)
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+			s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster, Targets: func() []gc.Target { return []gc.Target{{Archive: w.archive}} }})
+			if err := s.Run(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+			cancel()
+		}
+		if w.keys("")[orphan] {
+			t.Error("the orphan is still there")
+		}
+	})
+}
+
 // A commit that was sent, was not answered and arrives after the scrubber has looked finds that it is too late, not that
 // its object is gone.
 func TestScrubBesideACommitOnItsWay(t *testing.T) {

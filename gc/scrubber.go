@@ -61,14 +61,19 @@ func NewScrubber(o ScrubberOptions) *Scrubber {
 	return &Scrubber{o: o, keys: tiering.Keys{Cluster: o.Cluster}, log: o.Logger, metrics: newScrubMetrics(o.Registerer)}
 }
 
-// Run scrubs every interval until ctx is done, for the first time after one interval.
+// firstPass is how long after its start a Scrubber begins at the latest: brokers may be restarted more often than
+// they are to scrub, and what no run comes to would stay for ever.
+const firstPass = time.Hour
+
+// Run scrubs every interval until ctx is done, for the first time soon.
 func (s *Scrubber) Run(ctx context.Context) error {
-	t := time.NewTicker(s.o.Interval)
+	t := time.NewTimer(min(s.o.Interval, firstPass))
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
 			s.pass(ctx)
+			t.Reset(s.o.Interval)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
