@@ -196,9 +196,10 @@ func (c *Catalog) Mark(ctx context.Context, l Lifecycle) error {
 	return nil
 }
 
-// Marks returns the markers of all deleted topics.
+// Marks returns the markers of all deleted topics. With an ErrDamaged come those that can be read.
 func (c *Catalog) Marks(ctx context.Context) ([]Lifecycle, error) {
 	var out []Lifecycle
+	var damaged error
 	prefix := c.prefix() + "lifecycle/"
 	err := c.bucket.List(ctx, prefix, "", func(i objstore.Info) error {
 		id, err := topic.ParseHex(i.Key[len(prefix):])
@@ -206,7 +207,13 @@ func (c *Catalog) Marks(ctx context.Context) ([]Lifecycle, error) {
 			return nil // not ours
 		}
 		l, err := read[Lifecycle](ctx, c.bucket, i.Key, id)
-		if err != nil {
+		switch {
+		case errors.Is(err, objstore.ErrNotFound):
+			return nil // another broker has just dropped it
+		case errors.Is(err, ErrDamaged):
+			damaged = errors.Join(damaged, err)
+			return nil
+		case err != nil:
 			return err
 		}
 		l.ID = id
@@ -216,7 +223,7 @@ func (c *Catalog) Marks(ctx context.Context) ([]Lifecycle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list deleted topics: %w", err)
 	}
-	return out, nil
+	return out, damaged
 }
 
 // Forget removes a topic's states, and with marker its marker too.

@@ -455,6 +455,29 @@ func TestUploadAfterPurge(t *testing.T) {
 	})
 }
 
+// One marker that is damaged, or dropped by another broker in between, keeps no other topic's left-overs.
+func TestPurgedBesideADamagedMarker(t *testing.T) {
+	w := newTier(t, tp, 0)
+	ctx := context.Background()
+	cat := gc.NewCatalog(w.bucket, cluster)
+	gone := topic.ID{14: 1}
+	for _, id := range []topic.ID{tp.ID, gone} {
+		if err := cat.Mark(ctx, gc.Lifecycle{ID: id, Partitions: tp.Index + 1, State: gc.Purged, At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lifecycle := "_catalog/" + cluster + "/lifecycle/"
+	w.put(lifecycle + topic.ID{15: 1}.Hex())
+	w.faults.Add(faulty.Rule{Ops: faulty.Get, Match: func(key string) bool { return key == lifecycle+gone.Hex() }, Fault: faulty.Missing()})
+	late := tiering.Keys{Cluster: cluster}.Partition(tp) + "s/late"
+	w.put(late)
+	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster, Catalog: cat})
+	n, err := s.Purged(ctx, time.Now())
+	if n != 1 || !errors.Is(err, gc.ErrDamaged) || w.keys("")[late] {
+		t.Errorf("%d %v", n, err)
+	}
+}
+
 func TestCatalog(t *testing.T) {
 	w := newTier(t, tp, 0)
 	ctx := context.Background()

@@ -193,9 +193,9 @@ func (s *Scrubber) Purged(ctx context.Context, now time.Time) (deleted int, err 
 	if s.o.Catalog == nil {
 		return 0, nil
 	}
-	marks, err := s.o.Catalog.Marks(ctx)
-	if err != nil {
-		return 0, err
+	marks, damaged := s.o.Catalog.Marks(ctx)
+	if damaged != nil && !errors.Is(damaged, ErrDamaged) {
+		return 0, damaged
 	}
 	for _, m := range marks {
 		if m.State != Purged {
@@ -215,5 +215,5 @@ func (s *Scrubber) Purged(ctx context.Context, now time.Time) (deleted int, err 
 		}
 	}
 	s.metrics.orphans.Add(float64(deleted))
-	return deleted, nil
+	return deleted, damaged
 }
