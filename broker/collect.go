@@ -103,6 +103,10 @@ func (k *topicKeeper) tidy(ctx context.Context, id topic.ID) {
 		return
 	}
 	if im.Controller().ID != k.b.cfg.NodeID {
+		// The controller writes the catalog now: what it says of the topic is not known here any more.
+		k.mu.Lock()
+		delete(k.known, id)
+		k.mu.Unlock()
 		return
 	}
 	try, cancel := context.WithTimeout(ctx, keeperTimeout)
