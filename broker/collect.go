@@ -46,7 +46,8 @@ func (b *Broker) collectTargets() []gc.Target {
 			continue
 		}
 		list = append(list, gc.Target{
-			Archive: u.Archive(), Policy: gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes}, Untiered: u.Status().Untiered,
+			Archive: u.Archive(), Policy: gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes},
+			Untiered: func() int64 { return u.Status().Untiered },
 		})
 	}
 	return list

@@ -18,8 +18,9 @@ import (
 type Target struct {
 	Archive *tiering.Archive
 	Policy  Policy
-	// Untiered is the number of local bytes beyond the tier's end.
-	Untiered int64
+	// Untiered returns the number of local bytes beyond the tier's end; nil is none. It is asked after the manifest was
+	// read: what is archived between the two is not counted, or else it would count twice, and too much would expire.
+	Untiered func() int64
 }
 
 // CollectorOptions configures a Collector.
@@ -152,7 +153,11 @@ func (c *Collector) Collect(ctx context.Context, t Target, now time.Time) (r Rep
 			}
 			continue
 		}
-		start := Plan(v.Head, v.Oldest, t.Untiered, t.Policy, now)
+		untiered := int64(0)
+		if t.Untiered != nil {
+			untiered = t.Untiered()
+		}
+		start := Plan(v.Head, v.Oldest, untiered, t.Policy, now)
 		if start <= v.Head.LogStart {
 			break
 		}

@@ -88,18 +88,23 @@ func newTier(t *testing.T, tp topic.Partition, segments int) *tier {
 	archives := tiering.NewArchives(tiering.ArchiveOptions{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Grace: grace})
 	t.Cleanup(archives.Close)
 	w.archive = archives.Archive(tp, 1)
-	ctx := context.Background()
 	for i := range int64(segments) {
-		s := manifest.Segment{
-			Base: i * 10, End: i*10 + 9, LeaderEpoch: 1, LastEpoch: 1, BrokerEpoch: 3, Attempt: uint32(i), Size: 500, FooterLen: 100,
-			RawBytes: 1000, MinTime: i * 1000, MaxTime: i*1000 + 999, MaxTimeBase: i * 10,
-		}
-		w.put(tiering.Keys{Cluster: cluster}.Segment(tp, s))
-		if err := w.archive.Commit(ctx, s); err != nil {
-			t.Fatal(err)
-		}
+		w.commit(i)
 	}
 	return w
+}
+
+// commit archives the segment with a number.
+func (w *tier) commit(i int64) {
+	w.t.Helper()
+	s := manifest.Segment{
+		Base: i * 10, End: i*10 + 9, LeaderEpoch: 1, LastEpoch: 1, BrokerEpoch: 3, Attempt: uint32(i), Size: 500, FooterLen: 100,
+		RawBytes: 1000, MinTime: i * 1000, MaxTime: i*1000 + 999, MaxTimeBase: i * 10,
+	}
+	w.put(tiering.Keys{Cluster: cluster}.Segment(w.archive.Partition(), s))
+	if err := w.archive.Commit(context.Background(), s); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *tier) put(key string) {
@@ -166,9 +171,24 @@ func TestCollectOverPages(t *testing.T) {
 func TestCollectByBytesWithLocalData(t *testing.T) {
 	w := newTier(t, tp, 40)
 	c := gc.NewCollector(gc.CollectorOptions{})
-	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 30_000}, Untiered: 5000}
+	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 30_000}, Untiered: func() int64 { return 5000 }}
 	r, err := c.Collect(context.Background(), target, time.Now())
 	if err != nil || r.LogStart != 150 || r.Segments != 15 || r.Bytes != 15_000 {
+		t.Fatalf("%+v %v", r, err)
+	}
+}
+
+// What is archived while others are looked after counts once, in the tier.
+func TestCollectByBytesBesideAnUpload(t *testing.T) {
+	w := newTier(t, tp, 30)
+	local := int64(10_000)
+	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 40_000}, Untiered: func() int64 { return local }}
+	for i := range int64(10) {
+		w.commit(30 + i)
+		local -= 1000
+	}
+	r, err := gc.NewCollector(gc.CollectorOptions{}).Collect(context.Background(), target, time.Now())
+	if err != nil || r.LogStart != 0 {
 		t.Fatalf("%+v %v", r, err)
 	}
 }
