@@ -1,6 +1,7 @@
 package tiering
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -84,30 +85,41 @@ func (r *Reader) searchObject(ctx context.Context, obj *remote, ts, from int64) 
 }
 
 func (r *Reader) searchBlock(ctx context.Context, obj *remote, block int, ts, from int64) (s Stamp, ok bool, err error) {
-	c, err := r.chunkFor(obj, block, firstRead)
+	err = r.eachBatch(ctx, obj, block, func(b batch.Batch) bool {
+		if b.LastOffset() >= from && b.MaxTimestamp() >= ts {
+			s, ok = searchBatch(b, ts, from)
+		}
+		return !ok
+	})
 	if err != nil {
 		return Stamp{}, false, err
+	}
+	return s, ok, nil
+}
+
+// eachBatch calls fn for the batches of a block while it returns true.
+func (r *Reader) eachBatch(ctx context.Context, obj *remote, block int, fn func(b batch.Batch) bool) error {
+	c, err := r.chunkFor(obj, block, firstRead)
+	if err != nil {
+		return err
 	}
 	defer c.release()
 	_, slab, err := c.wait(ctx, block)
 	if err != nil {
-		return Stamp{}, false, err
+		return err
 	}
 	p := slab[c.at(block) : c.at(block)+int(obj.footer.Blocks[block].RawLen)]
 	for pos := 0; pos < len(p); {
 		b, err := c.parse(p[pos:], block, pos)
 		if err != nil {
-			return Stamp{}, false, err
+			return err
 		}
 		pos += b.Size()
-		if b.LastOffset() < from || b.MaxTimestamp() < ts {
-			continue
-		}
-		if s, ok := searchBatch(b, ts, from); ok {
-			return s, true, nil
+		if !fn(b) {
+			return nil
 		}
 	}
-	return Stamp{}, false, nil
+	return nil
 }
 
 // searchBatch returns the first record of a batch at or beyond from with a timestamp of at least ts. The batch's CRC
@@ -202,26 +214,49 @@ func (r *Reader) maxTimeBySegments(ctx context.Context, tp topic.Partition, head
 	return best, found, nil
 }
 
-// maxTimeOf returns the first record with the greatest timestamp at or beyond from in one object.
+// maxTimeOf returns the first record with the greatest timestamp at or beyond from in one object. It looks into
+// blocks by the greatest timestamp that each claims, and at each record once.
 func (r *Reader) maxTimeOf(ctx context.Context, obj *remote, from int64) (best Stamp, found bool, err error) {
-	block, _ := obj.footer.blockAt(from)
-	for ; block < len(obj.footer.Blocks); block++ {
-		if found && obj.footer.Blocks[block].MaxTime <= best.Timestamp {
+	first, _ := obj.footer.blockAt(from)
+	blocks := obj.footer.Blocks
+	order := make([]int, 0, len(blocks)-first)
+	for i := first; i < len(blocks); i++ {
+		order = append(order, i)
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(blocks[b].MaxTime, blocks[a].MaxTime) })
+	for _, i := range order {
+		if found && (blocks[i].MaxTime < best.Timestamp || blocks[i].MaxTime == best.Timestamp && obj.footer.Base+int64(blocks[i].First) > best.Offset) {
 			continue
 		}
-		for ts := int64(-1 << 62); ; ts = best.Timestamp + 1 {
-			if found {
-				ts = max(ts, best.Timestamp+1)
+		err := r.eachBatch(ctx, obj, i, func(b batch.Batch) bool {
+			if b.LastOffset() < from || found && b.MaxTimestamp() < best.Timestamp {
+				return true
 			}
-			s, ok, err := r.searchBlock(ctx, obj, block, ts, from)
-			if err != nil {
-				return Stamp{}, false, err
+			if s, ok := newestOf(b, from); ok && (!found || s.Timestamp > best.Timestamp || s.Timestamp == best.Timestamp && s.Offset < best.Offset) {
+				best, found = s, true
 			}
-			if !ok {
-				break
-			}
-			best, found = s, true
+			return true
+		})
+		if err != nil {
+			return Stamp{}, false, err
 		}
 	}
 	return best, found, nil
+}
+
+// newestOf returns the first record of a batch with the greatest timestamp at or beyond from. What does not decode
+// counts as for searchBatch.
+func newestOf(b batch.Batch, from int64) (s Stamp, ok bool) {
+	defer batch.Turn()()
+	err := b.Each(nil, batch.LookBytes(len(b)), func(rec batch.Record) error {
+		offset, t := b.BaseOffset()+int64(rec.OffsetDelta), b.Timestamp(rec)
+		if offset >= from && (!ok || t > s.Timestamp) {
+			s, ok = Stamp{Offset: offset, Timestamp: t, Epoch: b.LeaderEpoch()}, true
+		}
+		return nil
+	})
+	if err != nil {
+		return Stamp{Offset: max(b.BaseOffset(), from), Timestamp: b.MaxTimestamp(), Epoch: b.LeaderEpoch()}, true
+	}
+	return s, ok
 }

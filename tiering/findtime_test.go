@@ -13,6 +13,7 @@ import (
 	"firn/tiering"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
+	"firn/tiering/objstore/faulty"
 	"firn/tiering/tiertest"
 )
 
@@ -126,10 +127,7 @@ func TestMaxTimeBehindABatchThatClaimsTooMuch(t *testing.T) {
 		_ = log.Roll()
 	}
 	add()
-	log.Change = func(b batch.Batch) {
-		binary.BigEndian.PutUint64(b[35:], 5000) // the greatest timestamp
-		binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
-	}
+	log.Change = func(b batch.Batch) { claim(b, 5000) }
 	add()
 	log.Change = nil
 	add()
@@ -138,6 +136,37 @@ func TestMaxTimeBehindABatchThatClaimsTooMuch(t *testing.T) {
 	if err != nil || !ok || got.Offset != 59 || got.Timestamp != 59 {
 		t.Errorf("%+v %v %v, want 59", got, ok, err)
 	}
+}
+
+// Where a batch claims too much, not all that stands beside it is read.
+func TestMaxTimeReadsLittleOfALargeObject(t *testing.T) {
+	t.Parallel()
+	tp := partition(0)
+	w := newWorld(t)
+	log := tiertest.NewLog(25, 0)
+	log.Random = true
+	log.Append(10, 10, 10_000)
+	log.Change = func(b batch.Batch) { claim(b, 1<<40) }
+	log.Append(1, 10, 10_000)
+	log.Change = nil
+	end := log.Append(60, 10, 10_000) // 6 MB
+	log.Commit()
+	_ = log.Roll()
+	head := w.archive(tp, log)
+	before := w.faults.Calls(faulty.Get)
+	got, ok, err := w.reader().MaxTime(context.Background(), tp, head)
+	if err != nil || !ok || got.Offset != end-1 {
+		t.Errorf("%+v %v %v, want %d", got, ok, err, end-1)
+	}
+	if n := w.faults.Calls(faulty.Get) - before; n > 3 { // the footer, the batch and the last block
+		t.Errorf("%d requests", n)
+	}
+}
+
+// claim makes a batch say that its greatest timestamp is ts.
+func claim(b batch.Batch, ts int64) {
+	binary.BigEndian.PutUint64(b[35:], uint64(ts))
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // A page tells the greatest timestamp of all its segments, those below the log start too.
