@@ -92,6 +92,9 @@ func (p *Upload) age(limits Limits) (more bool, err error) {
 	}
 	p.armed.Store(true)
 	age := time.Since(since)
+	if age < -limits.MaxLag { // the clock has been set back, and by it the segment would wait for as long again
+		age = smallLag
+	}
 	if age >= smallLag || age >= limits.MaxLag && size >= limits.MinBytes {
 		if err := p.src.Roll(); err != nil {
 			return false, fmt.Errorf("seal %s for upload: %w", p.tp, err)

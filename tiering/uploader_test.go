@@ -102,6 +102,33 @@ func TestActiveSegmentIsSealedByAge(t *testing.T) {
 }
 
 // The bucket is away for an hour: the lag shows, the pauses grow, and then everything goes up.
+// A segment that was begun while the clock was far ahead is archived no later than others.
+func TestActiveSegmentOfAClockThatWasAhead(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		log := ahead{tiertest.NewLog(1, 0)}
+		log.Append(2, 1, 100)
+		end := log.Commit()
+		p := w.uploader().Register(partition(0), 1, log, tiering.Limits{MaxLag: 10 * time.Minute})
+		defer p.Close()
+		log.OnRoll(p.Sealed)
+		time.Sleep(21 * time.Minute)
+		synctest.Wait()
+		if h := w.head(partition(0)); h.TierEnd != end {
+			t.Errorf("tier ends at %d, want %d", h.TierEnd, end)
+		}
+	})
+}
+
+// ahead is a log whose records came a year before the clock was set right.
+type ahead struct{ *tiertest.Log }
+
+func (l ahead) Active() (base, size int64, since time.Time) {
+	if base, size, since = l.Log.Active(); !since.IsZero() {
+		since = since.Round(0).AddDate(1, 0, 0)
+	}
+	return base, size, since
+}
+
 func TestBucketAway(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		tp := partition(0)
