@@ -308,6 +308,27 @@ func TestUntieredLogFollowsTheHead(t *testing.T) {
 	}
 }
 
+// A broker without object storage may lead what another has archived, and is asked for what lies there alone.
+func TestTimesWithoutObjectStorage(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	c := tieredConfig()
+	c.Segment.Bytes, c.Tier.LocalBytes = 1<<10, 0
+	r := g.lead(c)
+	for i := range 50 {
+		appendOK(t, r, records(t, 1, name2(i)))
+	}
+	r.SetTierHead(&manifest.Head{TierEnd: r.log.Segments()[0].End})
+	r.maintain(time.Now())
+	if o := r.Offsets(); o.LocalStart == 0 || o.LogStart != 0 {
+		t.Fatalf("%+v", o)
+	}
+	for _, ts := range []int64{0, MaxTimestamp} {
+		if got, err := r.ListOffset(context.Background(), ts, -1); !errors.Is(err, ErrTierUnavailable) || got != nowhere {
+			t.Errorf("time %d: %+v %v", ts, got, err)
+		}
+	}
+}
+
 func TestRunMaintainsWhatIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newRig(t, vfs.NewMem(), func(o *Options) { o.MaintenanceInterval = 10 * time.Minute })

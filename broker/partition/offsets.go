@@ -75,6 +75,9 @@ func (r *Replica) ListOffset(ctx context.Context, ts int64, currentEpoch int32) 
 		return nowhere, nil
 	}
 	for {
+		if start < local && r.set.opts.Tier == nil {
+			return nowhere, fmt.Errorf("find time of %s below offset %d: %w: this broker has no object storage", r.tp, local, ErrTierUnavailable)
+		}
 		var t TimedOffset
 		if ts == MaxTimestamp {
 			t, err = r.maxTime(ctx, start, local, hw)
