@@ -13,6 +13,7 @@ import (
 	"firn/gc"
 	"firn/metadata"
 	"firn/metadata/topic"
+	"firn/tiering/manifest"
 )
 
 // startCollector starts what deletes from the bucket: total retention and the trash, and, unless turned off,
@@ -210,7 +211,7 @@ func (k *topicKeeper) purge(ctx context.Context, im *metadata.Image, t *metadata
 	if slices.Contains(holders, k.b.cfg.NodeID) {
 		return nil
 	}
-	if err := k.purgeObjects(ctx, t); err != nil {
+	if err := k.purgeObjects(ctx, im, t); err != nil {
 		return err
 	}
 	// The record is what tells a broker that was away to delete its copy.
@@ -221,12 +222,28 @@ func (k *topicKeeper) purge(ctx context.Context, im *metadata.Image, t *metadata
 	return k.b.store.PurgeTopic(ctx, t.ID)
 }
 
+// errNoBucket keeps the records of a deleted topic whose objects are in a bucket that this broker does not know: nothing
+// else would name them any more. A controller that does will come, while object storage is rolled out.
+var errNoBucket = errors.New("the topic has objects, and this broker no object storage")
+
 // purgeObjects deletes a deleted topic's objects, once in a run.
-func (k *topicKeeper) purgeObjects(ctx context.Context, t *metadata.Topic) error {
+func (k *topicKeeper) purgeObjects(ctx context.Context, im *metadata.Image, t *metadata.Topic) error {
 	k.mu.Lock()
 	_, done := k.purged[t.ID]
 	k.mu.Unlock()
-	if done || k.catalog == nil {
+	if done {
+		return nil
+	}
+	if k.catalog == nil {
+		for n := range t.Partitions {
+			head, ok := im.TierHead(topic.Partition{ID: t.ID, Index: n})
+			if !ok {
+				continue
+			}
+			if h, err := manifest.DecodeHead(head.Value); err != nil || hasObjects(&h) {
+				return errors.Join(errNoBucket, err)
+			}
+		}
 		return nil
 	}
 	purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.b.partitionLogger()}

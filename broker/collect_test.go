@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"firn/gc"
@@ -8,6 +11,9 @@ import (
 	"firn/metadata/memkv"
 	"firn/metadata/topic"
 	"firn/segment/vfs"
+	"firn/tiering"
+	"firn/tiering/manifest"
+	"firn/tiering/objstore"
 	"firn/tiering/objstore/mem"
 )
 
@@ -41,5 +47,48 @@ func TestCatalogIsRightAfterControllersChange(t *testing.T) {
 			eventually(t, "all know", func() bool { return h.b.store.Image().TopicOverrides(id)["retention.ms"] == turn.retention })
 			h.b.keeper.rec.settle()
 		}
+	}
+}
+
+// A controller without object storage does not forget a topic that has objects, which nothing would name any more; one
+// with it deletes them first.
+func TestObjectsAreNotForgotten(t *testing.T) {
+	h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+	defer h.stop()
+	keys, tp := h.b.store.Keys(), topic.Partition{ID: topic.NewID()}
+	seg := manifest.Segment{End: 9, LeaderEpoch: 1, Size: 500, FooterLen: 100}
+	head, err := manifest.Apply(manifest.Head{}, 1, manifest.Append{Segment: seg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bucket := mem.New()
+	object := tiering.Keys{Cluster: h.b.clusterID()}.Segment(tp, seg)
+	if _, err := bucket.Put(t.Context(), object, strings.NewReader("x"), objstore.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.b.lease.Campaign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	record := &metadata.Topic{ID: tp.ID, Name: "t", Partitions: 1, ReplicationFactor: 1, State: metadata.TopicDeleting}
+	h.write(metadata.Put(keys.TierHead(tp), head.Encode()), keys.PutTopic(record))
+	eventually(t, "it has released the topic", func() bool { return len(released(h, tp.ID)) > 0 })
+	h.b.keeper.rec.settle()
+	im := h.b.store.Image()
+	known, ok := im.TopicByID(tp.ID)
+	if !ok {
+		t.Fatal("the record is gone, the object is not")
+	}
+	k := newTopicKeeper(h.b)
+	defer k.stop()
+	if err := k.purge(t.Context(), im, known); !errors.Is(err, errNoBucket) {
+		t.Error(err)
+	}
+	h.b.bucket = bucket
+	k.catalog = gc.NewCatalog(bucket, h.b.clusterID())
+	if err := k.purge(context.Background(), im, known); err != nil {
+		t.Error(err)
+	}
+	if _, err := bucket.Head(t.Context(), object); !errors.Is(err, objstore.ErrNotFound) {
+		t.Errorf("the object: %v", err)
 	}
 }
