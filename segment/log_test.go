@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"sync/atomic"
 	"testing"
 
 	"firn/segment/vfs"
@@ -29,19 +30,19 @@ func TestAppendReadRoll(t *testing.T) {
 func TestIdleLogsCloseWithoutWriting(t *testing.T) {
 	var inject faultfs.Injector
 	fsys := faultfs.Wrap(vfs.NewMem(), &inject)
-	changes := 0
+	var changes atomic.Int64
 	inject.Add(faultfs.Rule{Times: -1, Do: func(op faultfs.Op, _ string) {
 		if op.Changes() {
-			changes++
+			changes.Add(1)
 		}
 	}})
-	close := func(l *Log) int {
+	close := func(l *Log) int64 {
 		t.Helper()
-		changes = 0
+		changes.Store(0)
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		return changes
+		return changes.Load()
 	}
 	for life, c := range []struct{ appends, truncateTo int64 }{{}, {}, {appends: 40}, {}, {truncateTo: 30}, {}, {appends: 2}, {}} {
 		d := openDisk(t, fsys)
