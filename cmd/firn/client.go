@@ -19,6 +19,8 @@ const (
 	defaultBootstrap = "127.0.0.1:9092"
 	// reachTimeout bounds how long a command looks for a broker before it gives up.
 	reachTimeout = 10 * time.Second
+	// metadataAge is how soon a command asks again who leads: somebody waits for it.
+	metadataAge = 250 * time.Millisecond
 )
 
 // client is how a client command finds its cluster.
@@ -45,7 +47,8 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 			return nil, usagef("--bootstrap-server %q: want HOST:PORT", c.bootstrap)
 		}
 	}
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("firn"), kgo.WithHooks(c.waiting)}, opts...)...)
+	all := append([]kgo.Opt{kgo.SeedBrokers(seeds...), kgo.ClientID("firn"), kgo.WithHooks(c.waiting), kgo.MetadataMinAge(metadataAge)}, opts...)
+	cl, err := kgo.NewClient(all...)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -336,6 +338,41 @@ func TestConsumeWaitsForNewLeader(t *testing.T) {
 			}
 			resp.Topics = append(resp.Topics, rt)
 		}
+		return resp, nil, true
+	})
+	if out := firn(t, addr, "", "consume", "t", "--from", "earliest", "--count", "1").ok(t); out != "a\n" || asked < 3 {
+		t.Errorf("got %q after %d questions", out, asked)
+	}
+}
+
+// Nor is it one that a partition has no leader yet, as after the start of a whole cluster.
+func TestConsumeWaitsForALeader(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	firn(t, addr, "a\n", "produce", "t").ok(t)
+	asked := 0
+	c.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		r := req.(*kmsg.MetadataRequest)
+		if len(r.Topics) == 0 {
+			c.KeepControl()
+			return nil, nil, false
+		}
+		if asked++; asked > 3 {
+			return nil, nil, false
+		}
+		c.KeepControl()
+		resp := r.ResponseKind().(*kmsg.MetadataResponse)
+		host, port, _ := net.SplitHostPort(addr)
+		b := kmsg.NewMetadataResponseBroker()
+		b.Host = host
+		n, _ := strconv.Atoi(port)
+		b.Port = int32(n)
+		resp.Brokers = append(resp.Brokers, b)
+		rt := kmsg.NewMetadataResponseTopic()
+		rt.Topic, rt.TopicID = kmsg.StringPtr("t"), c.TopicInfo("t").TopicID
+		rp := kmsg.NewMetadataResponseTopicPartition()
+		rp.Leader, rp.ErrorCode, rp.Replicas = -1, kerr.LeaderNotAvailable.Code, []int32{0}
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
 		return resp, nil, true
 	})
 	if out := firn(t, addr, "", "consume", "t", "--from", "earliest", "--count", "1").ok(t); out != "a\n" || asked < 3 {

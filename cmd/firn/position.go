@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,12 +109,14 @@ func listOffsets(name string, list kadm.ListedOffsets, err error) (offsets, erro
 
 // resolve returns the offset that pos means in each partition of a topic, not bounded by where the
 // partitions begin and end. A time is the first record of that time or later, or the end. For a moment
-// after its election a leader does not know how far its partition can be read: then it is asked again.
+// after a cluster has started a partition may have no leader, and a leader not know how far its partition can be read: then
+// it is asked again.
 func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (offsets, error) {
 	deadline := time.Now().Add(reachTimeout)
 	for {
 		out, err := resolveOnce(ctx, adm, name, pos)
-		if !errors.Is(err, kerr.OffsetNotAvailable) || time.Now().After(deadline) {
+		passes := func(e *kerr.Error) bool { return errors.Is(err, e) }
+		if !slices.ContainsFunc(leaderless, passes) || time.Now().After(deadline) {
 			return out, err
 		}
 		select {
@@ -123,6 +126,9 @@ func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (
 		}
 	}
 }
+
+// leaderless are the errors of partitions whose leaders are about to change, or have just.
+var leaderless = []*kerr.Error{kerr.OffsetNotAvailable, kerr.LeaderNotAvailable, kerr.NotLeaderForPartition}
 
 // askAgain is how long a leader that needs a moment is given.
 const askAgain = 100 * time.Millisecond
