@@ -85,7 +85,7 @@ type Lease struct {
 
 // Register makes the broker known, in the store's image, too, and starts to renew its lease. If an earlier life of the same broker
 // (one of the same disks) is still registered, its lease is revoked; if another broker holds the id,
-// Register waits a little more than one TTL for it to go and then returns ErrNodeIDTaken. ErrWentBack if the key space
+// Register waits a TTL and some seconds for it to go and then returns ErrNodeIDTaken. ErrWentBack if the key space
 // is older than an epoch that one of the disks has.
 func (s *Store) Register(ctx context.Context, reg Registration, opts LeaseOptions) (*Lease, error) {
 	if err := opts.ensureDefaults(); err != nil {

@@ -150,6 +150,10 @@ func (r *Registration) checkPast(rev int64) error {
 	return nil
 }
 
+// takenWait is how long after a TTL a registration that nobody renews is gone at the latest, also if etcd changes its leader
+// meanwhile: that takes seconds, and a new leader prolongs all leases.
+const takenWait = 5 * time.Second
+
 // clearWay returns the broker's lasting record (nil: none) once no registration under its id is left.
 func (l *Lease) clearWay(ctx context.Context) (*Node, error) {
 	kv, keys, reg := l.opts.KV, l.store.keys, &l.reg
@@ -182,7 +186,7 @@ func (l *Lease) clearWay(ctx context.Context) (*Node, error) {
 			}
 		case deadline == 0:
 			// The TTL is ours; the holder's may be longer, which an operator who changes it must mind.
-			deadline = now + l.opts.TTL + time.Second
+			deadline = now + l.opts.TTL + takenWait
 			l.opts.Logger.Info("node.id is registered by another broker, waiting for it to go", "broker", reg.ID, "holder", holder.Listeners)
 			fallthrough
 		default:
