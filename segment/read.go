@@ -13,7 +13,8 @@ import (
 // below limit, in at most maxBytes. With atLeastOne the first batch is returned even if it is larger
 // than maxBytes. It returns what one segment has; there may be more. The extent is empty if offset is
 // at or above limit or the first batch does not fit. ErrOutOfRange if offset is below Start or above
-// Next. CRCs are not checked. The caller releases the extent.
+// Next, a *CorruptionError if the batches do not follow each other, which no CRC covers; CRCs are for readers to check. The caller
+// releases the extent.
 func (l *Log) Read(offset, limit int64, maxBytes int, atLeastOne bool) (Extent, error) {
 	for {
 		v := l.view.Load()

@@ -207,7 +207,7 @@ func (r *Reader) maxTimeBySegments(ctx context.Context, tp topic.Partition, head
 		if err != nil {
 			return Stamp{}, false, err
 		}
-		if ok && (!found || s.Timestamp > best.Timestamp || s.Timestamp == best.Timestamp && s.Offset < best.Offset) {
+		if ok && (!found || s.after(best)) {
 			best, found = s, true
 		}
 	}
@@ -232,7 +232,7 @@ func (r *Reader) maxTimeOf(ctx context.Context, obj *remote, from int64) (best S
 			if b.LastOffset() < from || found && b.MaxTimestamp() < best.Timestamp {
 				return true
 			}
-			if s, ok := newestOf(b, from); ok && (!found || s.Timestamp > best.Timestamp || s.Timestamp == best.Timestamp && s.Offset < best.Offset) {
+			if s, ok := newestOf(b, from); ok && (!found || s.after(best)) {
 				best, found = s, true
 			}
 			return true
@@ -242,6 +242,11 @@ func (r *Reader) maxTimeOf(ctx context.Context, obj *remote, from int64) (best S
 		}
 	}
 	return best, found, nil
+}
+
+// after reports whether s is the newer of two records, of equally new ones the first.
+func (s Stamp) after(o Stamp) bool {
+	return s.Timestamp > o.Timestamp || s.Timestamp == o.Timestamp && s.Offset < o.Offset
 }
 
 // newestOf returns the first record of a batch with the greatest timestamp at or beyond from. What does not decode

@@ -115,8 +115,7 @@ func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (
 	deadline := time.Now().Add(reachTimeout)
 	for {
 		out, err := resolveOnce(ctx, adm, name, pos)
-		passes := func(e *kerr.Error) bool { return errors.Is(err, e) }
-		if !slices.ContainsFunc(leaderless, passes) || time.Now().After(deadline) {
+		if !slices.ContainsFunc(leaderless, func(e *kerr.Error) bool { return errors.Is(err, e) }) || time.Now().After(deadline) {
 			return out, err
 		}
 		select {
