@@ -101,7 +101,6 @@ func TestActiveSegmentIsSealedByAge(t *testing.T) {
 	})
 }
 
-// The bucket is away for an hour: the lag shows, the pauses grow, and then everything goes up.
 // A segment that was begun while the clock was far ahead is archived no later than others.
 func TestActiveSegmentOfAClockThatWasAhead(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
@@ -129,6 +128,7 @@ func (l ahead) Active() (base, size int64, since time.Time) {
 	return base, size, since
 }
 
+// The bucket is away for an hour: the lag shows, the pauses grow, and then everything goes up.
 func TestBucketAway(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		tp := partition(0)
