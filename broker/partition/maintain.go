@@ -75,6 +75,10 @@ func (r *Replica) tiered(conf *topic.Config) bool {
 	return conf.Tier.Enabled && !conf.Tier.CopyDisabled || archived(r.head.Load())
 }
 
+// expires reports whether the total retention of an untiered log is this replica's to apply. Followers let go what their leader
+// has: the next leader's log must begin where the tier ends at the latest, if object storage is switched on.
+func (r *Replica) expires(conf *topic.Config) bool { return conf.Cleanup.Delete && r.role.Load().leads }
+
 // expiry is when a segment expires, in ms since 1970. Records without timestamps never do.
 func expiry(maxTime, retentionMs int64) int64 {
 	if maxTime < 0 || retentionMs < 0 || maxTime > math.MaxInt64-retentionMs {
@@ -125,7 +129,7 @@ func (r *Replica) localView(conf *topic.Config, all []segment.Info) tiering.Loca
 		if u, err := r.disk.Usage(); err == nil {
 			v.DiskLow = u.Fullness >= segment.Low
 		}
-	case conf.Cleanup.Delete:
+	case r.expires(conf):
 		v.RetentionMs, v.RetentionBytes = conf.Retention.Ms, conf.Retention.Bytes
 	}
 	for _, s := range all[:len(all)-1] {
@@ -162,7 +166,7 @@ func (r *Replica) untilExpiry(conf *topic.Config, now time.Time) time.Duration {
 		if h := r.head.Load(); h == nil || h.TierEnd < all[0].End {
 			return math.MaxInt64 // SetTierHead kicks
 		}
-	case !conf.Cleanup.Delete:
+	case !r.expires(conf):
 		return math.MaxInt64
 	}
 	at := expiry(all[0].MaxTime, limit)

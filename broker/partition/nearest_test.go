@@ -387,6 +387,7 @@ func TestFollowerSaysWhereItsLogStarts(t *testing.T) {
 		start(all[0].r, AcksLeader, records(t, 1, name2(i))).wait(t)
 		catchUp(t, all[1], all[0])
 	}
+	all[0].r.maintain(time.Now())
 	pull(t, all[1], all[0])
 	h := hear(all[1], 0)
 	before := h.moved.Load()

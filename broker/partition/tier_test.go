@@ -841,3 +841,70 @@ func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
 		t.Errorf("%v", a.Err)
 	}
 }
+
+// Where object storage is switched on for a topic that had none, another leader may take over while the first one archives what
+// it had: the new one must go on where that one ended. Logs of different replicas are cut into different segments, so that what
+// each would let go by itself is not the same.
+func TestTieringSwitchedOnGoesOnUnderTheNextLeader(t *testing.T) {
+	w := newTieredRig(t)
+	other := newTieredRigOn(t, w.bucket, w.anchor, func(_ *tiering.ReaderOptions, o *Options) { o.BrokerID = 2 })
+	c := durableConfig()
+	c.Segment.Bytes, c.Retention.Bytes = 1<<10, 2<<10
+	a, b := &member{rig: w.rig, id: 1, r: w.open(testTP, c)}, &member{rig: other.rig, id: 2, r: other.open(testTP, c)}
+	st := State{Leader: 1, LeaderEpoch: 1, Rev: 1, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}
+	elect(t, []*member{a, b}, st)
+	for i := range 100 {
+		start(a.r, AcksLeader, records(t, 1, name2(i)))
+		catchUp(t, b, a)
+	}
+	b.r.maintain(time.Now()) // the leader's turn has not come
+
+	c.Retention.Bytes, c.Tier = -1, tieredConfig().Tier
+	a.r.SetConfig(c)
+	b.r.SetConfig(c)
+	first := a.r.log.Segments()[0].End
+	up := w.uploader.Register(testTP, 1, source{tiering.NewLogSource(a.r.Log(), func() int64 { return first }), a.r}, tiering.Limits{MaxLag: time.Hour, MinBytes: 1 << 40})
+	t.Cleanup(up.Close)
+	a.r.SetUpload(up)
+	w.archived(a.r, first)
+
+	b.r.SetTierHead(a.r.TierHead())
+	st.Leader, st.LeaderEpoch, st.Rev, st.ISR = 2, 2, 2, []int32{2}
+	elect(t, []*member{a, b}, st)
+	if o := b.r.Offsets(); o.LocalStart > o.TierEnd {
+		t.Fatalf("the tier ends at %d, the log of the next leader begins at %d", o.TierEnd, o.LocalStart)
+	}
+	appendOK(t, b.r, records(t, 1, name2(100)))
+	other.archive(b.r)
+	if got := values(t, other.rig, b.r, 0); len(got) != 101 {
+		t.Errorf("%d of 101 records are left", len(got))
+	}
+}
+
+// Followers let go what their leader has.
+func TestFollowersStartWhereTheLeaderDoes(t *testing.T) {
+	c := durableConfig()
+	c.Segment.Bytes, c.Retention.Ms = 100, 1000
+	all := newMembers(t, 3, c)
+	elect(t, all, three(1, 1))
+	now := time.Now()
+	for range 10 {
+		start(all[0].r, AcksLeader, aged(t, now.UnixMilli()-500, 1000))
+	}
+	for range 2 {
+		catchUp(t, all[1], all[0])
+		catchUp(t, all[2], all[0])
+	}
+	now = now.Add(time.Second)
+	for i, m := range []*member{all[1], all[0]} {
+		if m.r.maintain(now); m.r.Offsets().LogStart != int64(i)*10 {
+			t.Errorf("broker %d: %+v", m.id, m.r.Offsets())
+		}
+	}
+	for _, m := range all[1:] {
+		catchUp(t, m, all[0])
+		if m.r.maintain(now); m.r.Offsets().LocalStart != 10 || m.r.Size() != 0 {
+			t.Errorf("broker %d: %+v, %d bytes", m.id, m.r.Offsets(), m.r.Size())
+		}
+	}
+}
