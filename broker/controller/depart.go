@@ -8,7 +8,7 @@ import (
 	"firn/metadata"
 )
 
-// maxDepartures bounds the partitions that are reassigned at a time for brokers that leave.
+// maxDepartures bounds the partitions that are copied at a time for brokers that leave.
 const maxDepartures = 100
 
 // Unregister has a broker leave for good. It leads nothing any more and joins no in-sync set, its replicas move to
@@ -110,11 +110,11 @@ func (c *Controller) planDeparture(img *metadata.Image) []metadata.Txn {
 	return txns
 }
 
-// depart returns reassignments away from brokers that leave, as many as may be under way at a time, and how many
+// depart returns reassignments away from brokers that leave, as many as may be copied at a time, and how many
 // replicas each of them still has.
 func (e *elector) depart(leaving []int32) (moves []metadata.PartitionState, busy map[int32]int) {
 	load, busy := map[int32]int{}, map[int32]int{}
-	under := 0 // way
+	copied := 0
 	var todo []*metadata.PartitionState
 	for p := range e.img.Partitions() {
 		for _, id := range p.Replicas {
@@ -126,14 +126,14 @@ func (e *elector) depart(leaving []int32) (moves []metadata.PartitionState, busy
 		switch stay := without(p.Replicas, in(p.Removing)); {
 		case slices.ContainsFunc(stay, in(leaving)):
 			todo = append(todo, p) // a reassignment under way to one that leaves would never end: it joins no in-sync set
-		case len(p.Adding)+len(p.Removing) > 0:
-			under++
+		case e.copies(p):
+			copied++
 		}
 	}
 	slices.SortFunc(todo, func(a, b *metadata.PartitionState) int { return comparePartitions(a.Partition, b.Partition) })
 	candidates := placeable(e.img)
 	for _, p := range todo {
-		if under >= maxDepartures {
+		if copied >= maxDepartures {
 			break
 		}
 		target, ok := e.instead(without(p.Replicas, in(p.Removing)), leaving, candidates, load)
@@ -142,10 +142,15 @@ func (e *elector) depart(leaving []int32) (moves []metadata.PartitionState, busy
 		}
 		n, err := e.reassign(p, Reassignment{Replicas: target})
 		if err == nil {
-			moves, under = append(moves, n), under+1
+			moves, copied = append(moves, n), copied+1
 		}
 	}
 	return moves, busy
+}
+
+// copies reports whether a partition is being copied. Other reassignments wait, perhaps for ever: for brokers that are away.
+func (e *elector) copies(p *metadata.PartitionState) bool {
+	return p.Leader >= 0 && slices.ContainsFunc(p.Adding, func(id int32) bool { return e.alive(id) && !slices.Contains(p.ISR, id) })
 }
 
 // instead returns replicas with others in the places of those that leave: on racks that the rest is not on, as far

@@ -248,3 +248,39 @@ func TestTierThatCannotBeFenced(t *testing.T) {
 		t.Errorf("%s", show(p))
 	}
 }
+
+// A broker can leave though reassignments wait for brokers that are away, or for nothing but who was there before: only what is
+// being copied has it wait for its turn.
+func TestReassignmentsThatCopyNothingHoldNobodyUp(t *testing.T) {
+	id := topic.NewID()
+	for name, c := range map[string]struct {
+		leader     int32
+		added, isr ids
+		want       int
+	}{
+		"the added ones are away":                   {1, ids{5}, ids{1}, 1},
+		"the added ones are in sync":                {1, ids{4}, ids{1, 4}, 1},
+		"the added ones are away, and some in sync": {1, ids{4, 5}, ids{1, 4}, 1},
+		"nobody leads":                              {-1, ids{4}, ids{6}, 1},
+		"some of the added ones are being copied":   {1, ids{4, 5}, ids{1}, 0},
+	} {
+		w := newWorld(t).alive(1, 2, 3, 4).settings(id, map[string]string{"min.insync.replicas": "3"})
+		for _, b := range (ids{1, 2, 4, 5, 6}) {
+			w.node(b, metadata.NodeLive, metadata.LossNone)
+		}
+		w.node(3, metadata.NodeDraining, metadata.LossNone)
+		w.ops = append(w.ops, w.keys.PutTopic(&metadata.Topic{ID: id, Name: "t", Partitions: maxDepartures + 1, ReplicationFactor: 2}), w.keys.PutTopicName("t", id))
+		for i := range int32(maxDepartures) {
+			w.ops = append(w.ops, w.keys.PutPartition(&metadata.PartitionState{
+				Partition: topic.Partition{ID: id, Index: i}, Leader: c.leader, LastKnownLeader: -1, ISR: c.isr,
+				Replicas: slices.Concat(c.added, ids{2, 1, 6}), Adding: c.added, Removing: ids{1, 6},
+			}))
+		}
+		w.ops = append(w.ops, w.keys.PutPartition(&metadata.PartitionState{
+			Partition: topic.Partition{ID: id, Index: maxDepartures}, Leader: 1, LastKnownLeader: -1, Replicas: ids{1, 3}, ISR: ids{1, 3},
+		}))
+		if moves, busy := newElector(w.image(), topic.Defaults{}).depart(ids{3}); len(moves) != c.want || busy[3] != 1 {
+			t.Errorf("%s: %d moves, want %d; %v", name, len(moves), c.want, busy)
+		}
+	}
+}
