@@ -85,7 +85,37 @@ func (c *Controller) assign(img *metadata.Image, id topic.ID, t NewTopic) ([][]i
 	if n > maxPartitions {
 		return nil, tooMany(int(n))
 	}
-	return place(placeable(img), int(n), int(factor), topicSeed(id))
+	return spread(img, int(n), int(factor), topicSeed(id))
+}
+
+// spread places replicas of n partitions on brokers that are alive and, only where these are too few, behind them on others that
+// are registered, which copy what there is by the time that they are back.
+func spread(img *metadata.Image, n, factor int, seed uint64) ([][]int32, error) {
+	alive, away := placeable(img), absent(img)
+	if all := len(alive) + len(away); factor > all {
+		return nil, fmt.Errorf("%w: %d, with %d brokers to place replicas on", ErrReplicationFactor, factor, all)
+	}
+	first := min(factor, len(alive))
+	list, err := place(alive, n, first, seed)
+	if err != nil || first == factor {
+		return list, err
+	}
+	rest, err := place(away, n, factor-first, seed)
+	for i := range rest {
+		list[i] = append(list[i], rest[i]...)
+	}
+	return list, err
+}
+
+// absent are the brokers that are to stay but are not alive.
+func absent(img *metadata.Image) []candidate {
+	var out []candidate
+	for _, n := range img.Nodes() {
+		if _, alive := img.Broker(n.ID); !alive && n.State == metadata.NodeLive {
+			out = append(out, candidate{n.ID, n.Rack})
+		}
+	}
+	return out
 }
 
 // topicSeed spreads topics over the brokers at random, and gives a topic that grows the placement that it

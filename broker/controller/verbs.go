@@ -149,7 +149,7 @@ func (c *Controller) planGrowth(img *metadata.Image, m MorePartitions) (metadata
 	}
 	assignment, err := m.Assignment, error(nil)
 	if assignment == nil {
-		all, perr := place(placeable(img), int(m.Total), factor, topicSeed(t.ID))
+		all, perr := spread(img, int(m.Total), factor, topicSeed(t.ID))
 		if perr != nil {
 			return metadata.Txn{}, perr
 		}

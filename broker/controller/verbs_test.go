@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -358,5 +359,38 @@ func TestSettingsThatStayAreNotWaitedFor(t *testing.T) {
 	}
 	if ctx.Err() != nil {
 		t.Error("the controller waited for what was not written")
+	}
+}
+
+// While a broker restarts topics can be made with as many replicas as ever, and grow: it copies what it has of them when it is back.
+func TestTopicsAreMadeWhileABrokerIsAway(t *testing.T) {
+	c := newCluster(t)
+	a, _, d := c.three()
+	d.crash()
+	a.await("its end", func(img *metadata.Image) bool { return len(img.Brokers()) == 2 })
+	if got := a.ctl.CreateTopics(c.ctx, []NewTopic{{Name: "t", Partitions: 4, ReplicationFactor: 3}}, false)[0]; got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	if err := a.ctl.CreatePartitions(c.ctx, []MorePartitions{{Name: "t", Total: 6}}, false)[0]; err != nil {
+		t.Fatal(err)
+	}
+	led := map[int32]int{}
+	for p := range a.store.Image().Partitions() {
+		led[p.Leader]++
+		if len(p.Replicas) != 3 || p.Leader != p.Replicas[0] || p.Replicas[2] != 3 || len(p.ISR) != 2 || slices.Contains(p.ISR, 3) {
+			t.Errorf("%s", show(p))
+		}
+	}
+	if led[1] != 3 || led[2] != 3 {
+		t.Errorf("leaders: %v", led)
+	}
+	got := a.ctl.CreateTopics(c.ctx, []NewTopic{{Name: "wide", Partitions: 1, ReplicationFactor: 4}, {Name: "narrow", Partitions: 9, ReplicationFactor: 2}}, false)
+	if !errors.Is(got[0].Err, ErrReplicationFactor) || !strings.Contains(got[0].Err.Error(), "4, with 3 brokers") {
+		t.Errorf("with more replicas than brokers: %v", got[0].Err)
+	}
+	for p := range a.store.Image().Partitions() {
+		if p.Partition.ID == got[1].Topic.ID && len(p.ISR) != 2 {
+			t.Errorf("a replica on a broker that is away, though others are enough: %s", show(p))
+		}
 	}
 }
