@@ -28,6 +28,8 @@ type inSyncKeeper struct {
 	b   *Broker
 	log *slog.Logger
 
+	yielded map[topic.Partition]time.Time // when the lead was yielded last; run's alone
+
 	wake chan struct{}
 	mu   sync.Mutex
 	due  map[topic.Partition]struct{}
@@ -36,7 +38,7 @@ type inSyncKeeper struct {
 var _ partition.InSync = (*inSyncKeeper)(nil)
 
 func newInSyncKeeper(b *Broker) *inSyncKeeper {
-	return &inSyncKeeper{b: b, log: b.partitionLogger(), wake: make(chan struct{}, 1), due: map[topic.Partition]struct{}{}}
+	return &inSyncKeeper{b: b, log: b.partitionLogger(), wake: make(chan struct{}, 1), due: map[topic.Partition]struct{}{}, yielded: map[topic.Partition]time.Time{}}
 }
 
 // Propose implements partition.InSync.
@@ -114,10 +116,10 @@ type change struct {
 func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 	im, epoch := k.b.store.Image(), k.b.lease.Epoch()
 	var changes []*change
-	var broken []*metadata.PartitionState
+	var broken []metadata.PartitionUpdate
 	for _, tp := range due {
-		if p := k.broken(im, tp); p != nil {
-			broken = append(broken, p)
+		if u, ok := k.broken(im, tp); ok {
+			broken = append(broken, u)
 		} else if c := k.plan(im, tp, epoch); c != nil {
 			changes = append(changes, c)
 		}
@@ -150,34 +152,49 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 	}
 }
 
-// broken returns the state of tp if this broker has a part in it that it cannot play because of its disk; else nil.
-func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition) *metadata.PartitionState {
+// broken returns what is to become of tp if this broker has a part in it that it cannot play because of its disk. The last one
+// that could lead keeps its part, and the lead as long as nobody else may have it.
+func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition) (u metadata.PartitionUpdate, ok bool) {
 	r := k.b.set.Get(tp)
 	if r == nil || !errors.Is(r.Err(), partition.ErrStorage) {
-		return nil
+		return u, false
 	}
-	known, ok := im.Partition(tp)
-	if !ok {
-		return nil
+	if u.Known, ok = im.Partition(tp); !ok {
+		return u, false
 	}
-	if _, ok := known.Resigned(k.b.cfg.NodeID); !ok {
-		return nil
+	if u.Next, ok = u.Known.Resigned(k.b.cfg.NodeID); ok {
+		return u, true
 	}
-	return known
+	if c, err := k.b.topicConfig(im, tp.ID); err != nil || !c.UncleanElection || r.Reopens() {
+		return u, false
+	}
+	if u.Next, ok = u.Known.Yielded(k.b.cfg.NodeID); !ok {
+		return u, false
+	}
+	// Where several cannot serve it, the lead goes round among them, if not without a pause.
+	if wait := k.b.cfg.Replication.MaxLag - time.Since(k.yielded[tp]); wait > 0 {
+		time.AfterFunc(wait, func() { k.mark(tp) })
+		return u, false
+	}
+	return u, true
 }
 
 // resign takes this broker out of partitions, so that others lead and none waits for it.
-func (k *inSyncKeeper) resign(ctx context.Context, epoch int64, broken []*metadata.PartitionState) {
+func (k *inSyncKeeper) resign(ctx context.Context, epoch int64, broken []metadata.PartitionUpdate) {
 	if len(broken) == 0 {
 		return
 	}
 	try, cancel := context.WithTimeout(ctx, inSyncTimeout)
 	defer cancel()
 	done := 0
-	for tp, v := range k.b.store.Resign(try, k.b.cfg.NodeID, epoch, broken) {
-		switch {
+	verdicts := k.b.store.Resign(try, k.b.cfg.NodeID, epoch, broken)
+	for _, u := range broken {
+		tp := u.Known.Partition
+		switch v := verdicts[tp]; {
 		case v.Err == nil:
-			done++
+			if done++; u.Next.Leader < 0 && u.Next.LeaderBrokerEpoch != 0 {
+				k.yielded[tp] = time.Now()
+			}
 		case errors.Is(v.Err, metadata.ErrConflict), errors.Is(v.Err, metadata.ErrFenced):
 			// The image is about to show something newer, and that is looked at.
 		default:

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"firn/broker/controller"
 	"firn/broker/partition"
 	"firn/metadata"
 	"firn/metadata/memkv"
@@ -297,6 +298,58 @@ func TestInSyncSetFollowsTheNewestRecord(t *testing.T) {
 	g.work()
 	if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) || len(ps.ELR) != 0 {
 		t.Fatalf("%+v", ps)
+	}
+}
+
+// Where unclean elections are allowed another leads though the disk of the last one that has all there is has failed, until that
+// one begins another life.
+func TestLastReplicaOnAFailedDiskYieldsToAnUncleanElection(t *testing.T) {
+	g := newInSyncRig(t)
+	keys := g.b.store.Keys()
+	_, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{
+		keys.PutSettings(keys.TopicSettings(g.tp.ID), metadata.Settings{Values: map[string]string{"unclean.leader.election.enable": "true"}}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.adopt()
+	g.faults.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Err: errors.New("i/o error")})
+	g.appendTo()
+	deadline := time.Now().Add(time.Minute)
+	for g.r.Err() == nil && time.Now().Before(deadline) {
+		<-time.After(time.Millisecond)
+	}
+	for range 2 {
+		g.b.inSync.mark(g.tp)
+		g.work()
+	}
+	im, err := g.b.store.WaitRev(t.Context(), g.server.Rev())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ps, _ := im.Partition(g.tp)
+	if ps.Leader != -1 || ps.LeaderEpoch != 5 {
+		t.Fatalf("%+v", ps)
+	}
+	if next, _ := controller.Next(im, g.b.topicDefaults(im), ps); next.Leader != 2 || !slices.Equal(next.ISR, []int32{2}) {
+		t.Errorf("%+v", next)
+	}
+	// If that one cannot serve it either the lead comes back, but does not go round without a pause.
+	next := *ps
+	next.Leader, next.LeaderEpoch = 1, 7
+	if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{keys.PutPartition(&next)}}); err != nil {
+		t.Fatal(err)
+	}
+	if im, err = g.b.store.WaitRev(t.Context(), g.server.Rev()); err != nil {
+		t.Fatal(err)
+	}
+	g.b.inSync.mark(g.tp)
+	g.work()
+	if im, err = g.b.store.WaitRev(t.Context(), g.server.Rev()); err != nil {
+		t.Fatal(err)
+	}
+	if ps, _ = im.Partition(g.tp); ps.LeaderEpoch != 7 {
+		t.Errorf("%+v", ps)
 	}
 }
 

@@ -20,6 +20,19 @@ func (p *PartitionState) Resigned(broker int32) (PartitionState, bool) {
 	return next, true
 }
 
+// Yielded is a partition's state without a leader, which is a broker that cannot serve its replica though it is the last one that
+// could lead cleanly: an unclean election may follow. It stays in sync, and its registration in the record says that it is not to
+// be elected in this life. False if it does not lead.
+func (p *PartitionState) Yielded(broker int32) (PartitionState, bool) {
+	next := *p
+	if p.Leader != broker {
+		return next, false
+	}
+	next.Leader = -1
+	next.LeaderEpoch++
+	return next, true
+}
+
 // Disowned is a partition's state without a broker that is about to throw the log of its replica away. The leader epoch
 // rises in any case: nothing that the replica has said before, be it in a fetch that is still on its way, makes it in
 // sync again. False if the broker is the last one that could lead cleanly.
@@ -44,20 +57,17 @@ func (p *PartitionState) without(broker int32) (PartitionState, bool) {
 	return next, len(next.ISR)+len(next.ELR) > 0
 }
 
-// Resign takes a broker out of partitions that it cannot serve, each of which must have a Resigned state, in few round
-// trips. The guards are each partition's revision and the broker's own epoch; verdicts are those of UpdatePartitions.
-func (s *Store) Resign(ctx context.Context, broker int32, brokerEpoch int64, known []*PartitionState) map[topic.Partition]PartitionVerdict {
-	txns := make([]Txn, len(known))
-	for i, p := range known {
-		next, ok := p.Resigned(broker)
-		if !ok {
-			panic("metadata: a broker resigns that has no part in " + p.Partition.String())
-		}
-		txns[i] = s.leave(broker, brokerEpoch, p, &next)
+// Resign writes that a broker has no part any more in partitions that it cannot serve, of which the next states are Resigned or
+// Yielded ones, in few round trips. The guards are each partition's revision and the broker's own epoch; verdicts are those of
+// UpdatePartitions.
+func (s *Store) Resign(ctx context.Context, broker int32, brokerEpoch int64, updates []PartitionUpdate) map[topic.Partition]PartitionVerdict {
+	txns := make([]Txn, len(updates))
+	for i, u := range updates {
+		txns[i] = s.leave(broker, brokerEpoch, u.Known, &u.Next)
 	}
-	verdicts := make(map[topic.Partition]PartitionVerdict, len(known))
+	verdicts := make(map[topic.Partition]PartitionVerdict, len(updates))
 	for i, v := range s.updatePartitions(ctx, brokerEpoch, txns) {
-		verdicts[known[i].Partition] = v
+		verdicts[updates[i].Known.Partition] = v
 	}
 	return verdicts
 }

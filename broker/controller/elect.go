@@ -139,7 +139,7 @@ func Next(img *metadata.Image, defaults topic.Defaults, p *metadata.PartitionSta
 //  4. If the leader is not leading under its present epoch, the first of the replicas that is alive and in
 //     the ISR leads, or else in the ELR, or else the last known leader, or else, only if the topic allows unclean
 //     elections, anyone who is alive, or else nobody. A leader that is about to leave makes way as soon as
-//     another of the ISR can lead.
+//     another of the ISR can lead. One that has yielded is not elected before it registers anew.
 func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, bool) {
 	n := *p
 	e.strip(&n)
@@ -208,13 +208,14 @@ func (e *elector) bury(n *metadata.PartitionState) {
 
 // elect is step 4 of next.
 func (e *elector) elect(n *metadata.PartitionState) {
-	if id := e.pick(n.Replicas, n.ISR); id >= 0 {
+	able := without(n.Replicas, func(id int32) bool { return e.yielded(n, id) })
+	if id := e.pick(able, n.ISR); id >= 0 {
 		e.crown(n, id)
 		return
 	}
 	// Nobody of the ISR is alive. All of it has what is committed, and so has the ELR.
 	heirs := slices.Concat(n.ISR, n.ELR)
-	if id := e.pick(n.Replicas, n.ELR); id >= 0 {
+	if id := e.pick(able, n.ELR); id >= 0 {
 		n.ELR = without(heirs, func(h int32) bool { return h == id })
 		n.ISR = []int32{id}
 		e.crown(n, id)
@@ -232,6 +233,11 @@ func (e *elector) elect(n *metadata.PartitionState) {
 		n.Leader, n.LeaderBrokerEpoch = -1, 0
 		n.LeaderEpoch++
 	}
+}
+
+// yielded reports whether a broker has given the lead up in its present life: it cannot serve its replica.
+func (e *elector) yielded(n *metadata.PartitionState, id int32) bool {
+	return n.Leader < 0 && n.LeaderBrokerEpoch != 0 && e.epoch(id) == n.LeaderBrokerEpoch
 }
 
 func (e *elector) crown(n *metadata.PartitionState, id int32) {

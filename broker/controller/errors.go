@@ -27,7 +27,7 @@ var (
 	ErrElectionNotNeeded = errors.New("election not needed")
 	// ErrPreferredLeader: the preferred leader is away, not in sync or about to leave.
 	ErrPreferredLeader = errors.New("preferred leader not available")
-	// ErrEligibleLeaders: no replica is alive, not even one that may lack records.
+	// ErrEligibleLeaders: no replica is alive and can serve, not even one that may lack records.
 	ErrEligibleLeaders = errors.New("no eligible leader available")
 	// ErrUnknownBroker: no broker of that id was ever registered, or it has left for good.
 	ErrUnknownBroker = errors.New("broker not registered")

@@ -275,3 +275,47 @@ func TestBalance(t *testing.T) {
 		}
 	}
 }
+
+// A broker that has yielded, as it cannot serve its replica, is not elected in that life, whoever asks for it.
+func TestYieldedLeadersAreNotElectedAgain(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	for _, c := range []struct {
+		name    string
+		alive   ids
+		unclean string
+		again   bool // it has registered anew
+		want    int32
+	}{
+		{"nobody else has all there is", ids{1, 3}, "false", false, -1},
+		{"an unclean election", ids{1, 3}, "true", false, 3},
+		{"nobody else is alive", ids{1}, "true", false, -1},
+		{"in its next life", ids{1, 3}, "true", true, 1},
+	} {
+		w := newWorld(t)
+		for _, id := range c.alive {
+			w.alive(id).image() // each registers by itself
+		}
+		img := w.settings(tp.ID, map[string]string{"unclean.leader.election.enable": c.unclean}).image()
+		e := newElector(img, topic.Defaults{})
+		p, ok := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1}).Yielded(1)
+		if !ok {
+			t.Fatalf("%+v", p)
+		}
+		if c.again {
+			p.LeaderBrokerEpoch--
+		}
+		n, changed := e.next(&p)
+		if n.Leader != c.want || changed != (c.want >= 0) {
+			t.Errorf("%s: %s, changed %v", c.name, show(&n), changed)
+		}
+		if !c.again {
+			if _, err := e.request(&p, Election{Topic: "t"}); !errors.Is(err, ErrPreferredLeader) {
+				t.Errorf("%s: as preferred leader: %v", c.name, err)
+			}
+			n, err := e.request(&p, Election{Topic: "t", Unclean: true})
+			if len(c.alive) == 1 && !errors.Is(err, ErrEligibleLeaders) || len(c.alive) > 1 && n.Leader != 3 {
+				t.Errorf("%s: on request: %s, %v", c.name, show(&n), err)
+			}
+		}
+	}
+}
