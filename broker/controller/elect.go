@@ -16,7 +16,6 @@ type elector struct {
 	defaults topic.Defaults
 	configs  map[topic.ID]topicFacts
 	flushes  map[replicaOf]bool
-	clean    bool // nobody is elected who may lack records
 }
 
 // topicFacts is what elections need of a topic's settings.
@@ -141,13 +140,22 @@ func Next(img *metadata.Image, defaults topic.Defaults, p *metadata.PartitionSta
 //     elections, anyone who is alive, or else nobody. A leader that is about to leave makes way as soon as
 //     another of the ISR can lead. One that has yielded is not elected before it registers anew.
 func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, bool) {
+	return e.decide(p, true)
+}
+
+// nextClean is next, but that nobody is elected who may lack records.
+func (e *elector) nextClean(p *metadata.PartitionState) (metadata.PartitionState, bool) {
+	return e.decide(p, false)
+}
+
+func (e *elector) decide(p *metadata.PartitionState, unclean bool) (metadata.PartitionState, bool) {
 	n := *p
 	e.strip(&n)
 	e.bury(&n)
 	ended := e.endReassignment(&n)
 	switch {
 	case n.Leader < 0 || !slices.Contains(n.ISR, n.Leader) || e.epoch(n.Leader) != n.LeaderBrokerEpoch:
-		e.elect(&n)
+		e.elect(&n, unclean)
 	case e.leaving(n.Leader):
 		if id := e.pick(n.Replicas, n.ISR); id != n.Leader && !e.leaving(id) {
 			e.crown(&n, id)
@@ -157,13 +165,6 @@ func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, boo
 		n.LeaderEpoch++ // so that replicas that have left are fenced
 	}
 	return n, !same(p, &n)
-}
-
-// nextClean is next, but that nobody is elected who may lack records.
-func (e *elector) nextClean(p *metadata.PartitionState) (metadata.PartitionState, bool) {
-	e.clean = true
-	defer func() { e.clean = false }()
-	return e.next(p)
 }
 
 func same(a, b *metadata.PartitionState) bool {
@@ -207,7 +208,7 @@ func (e *elector) bury(n *metadata.PartitionState) {
 }
 
 // elect is step 4 of next.
-func (e *elector) elect(n *metadata.PartitionState) {
+func (e *elector) elect(n *metadata.PartitionState, unclean bool) {
 	able := without(n.Replicas, func(id int32) bool { return e.yielded(n, id) })
 	if id := e.pick(able, n.ISR); id >= 0 {
 		e.crown(n, id)
@@ -221,12 +222,12 @@ func (e *elector) elect(n *metadata.PartitionState) {
 		e.crown(n, id)
 		return
 	}
-	if id := n.LastKnownLeader; !e.clean && len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
+	if id := n.LastKnownLeader; unclean && len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
 		n.ISR = []int32{id}
 		e.crown(n, id)
 		return
 	}
-	if !e.clean && e.facts(n.Partition.ID).unclean && e.electUnclean(n) {
+	if unclean && e.facts(n.Partition.ID).unclean && e.electUnclean(n) {
 		return
 	}
 	if n.Leader >= 0 {
