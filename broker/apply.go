@@ -244,6 +244,7 @@ func (a *applier) reconcile(ctx context.Context, tp topic.Partition) {
 	a.setTierHead(r, im, log)
 	state := partition.State{
 		Leader: ps.Leader, BrokerEpoch: ps.LeaderBrokerEpoch, LeaderEpoch: ps.LeaderEpoch, Rev: ps.Rev, Replicas: ps.Replicas, ISR: ps.ISR, ELR: ps.ELR,
+		Moving: slices.Concat(ps.Adding, ps.Removing),
 	}
 	// A record of this broker's earlier life leads nothing: the controller will write a new epoch.
 	leads := ps.Leader == a.b.cfg.NodeID && ps.LeaderBrokerEpoch == a.b.lease.Epoch()

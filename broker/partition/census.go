@@ -22,7 +22,7 @@ func newCensus(s *Set) *census {
 	return &census{
 		set:             s,
 		leads:           desc("leaders", "Partitions that this broker leads."),
-		underReplicated: desc("under_replicated", "Partitions led here with fewer replicas in sync than they have."),
+		underReplicated: desc("under_replicated", "Partitions led here of which not every replica is in sync, those that are being added or removed aside."),
 		underMinimum:    desc("under_min_insync", "Partitions led here with fewer replicas in sync than min.insync.replicas; nothing is committed there."),
 		lag:             desc("follower_lag_records", "Records of all partitions led here that each follower lacks, added up; those of followers that never asked are not known."),
 	}
@@ -44,7 +44,7 @@ func (c *census) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		leads++
-		if len(ro.isr) < len(ro.replicas) {
+		if ro.short {
 			underReplicated++
 		}
 		if len(ro.isr) < minInSync(r.config.Load().MinInsync, len(ro.replicas)) {

@@ -502,6 +502,35 @@ func TestCensusOfWhatIsLed(t *testing.T) {
 	}
 }
 
+// A partition that is being reassigned has all the replicas that it should have while the added ones are being copied.
+func TestReassignedPartitionsAreNotUnderReplicated(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	r := newRig(t, vfs.NewMem(), func(o *Options) { o.Registerer = reg }).open(testTP, durableConfig())
+	for i, c := range []struct {
+		replicas, isr, moving []int32
+		want                  float64
+	}{
+		{[]int32{3, 1, 2}, []int32{1, 2}, []int32{3, 2}, 0},
+		{[]int32{3, 1, 2}, []int32{1, 3}, []int32{3, 2}, 0},
+		{[]int32{3, 1, 2}, []int32{1, 3}, []int32{3}, 1},
+		{[]int32{1, 2}, []int32{1, 2}, nil, 0},
+	} {
+		st := State{Leader: 1, LeaderEpoch: 1, Rev: int64(i) + 1, Replicas: c.replicas, ISR: c.isr, Moving: c.moving}
+		if err := r.BecomeLeader(st); err != nil {
+			t.Fatal(err)
+		}
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if v := f.GetMetric()[0].GetGauge().GetValue(); f.GetName() == "firn_partition_under_replicated" && v != c.want {
+				t.Errorf("%+v: %v", c, v)
+			}
+		}
+	}
+}
+
 // A new replica, and one whose leader has dropped what it lacks, begin at the tier's end, with the epochs and producers of
 // what lies below; then they copy what is not archived and could lead.
 func TestFollowerBeginsAtTheTiersEnd(t *testing.T) {

@@ -19,6 +19,7 @@ type State struct {
 	Replicas    []int32
 	ISR         []int32
 	ELR         []int32 // eligible to lead though not in sync
+	Moving      []int32 // of Replicas, those that a reassignment adds or takes away
 }
 
 // role is what the replica is at the moment. It never changes; a new one takes its place.
@@ -33,6 +34,7 @@ type role struct {
 	replicas    []int32
 	isr         []int32
 	others      int     // replicas beside this one that could be elected cleanly
+	short       bool    // one is not in sync, those that a reassignment moves aside
 	quorum      *quorum // of a leader; the waiters' lock guards it
 }
 
@@ -43,6 +45,9 @@ func newRole(st State, self int32) *role {
 			ro.others++
 		}
 	}
+	ro.short = slices.ContainsFunc(st.Replicas, func(id int32) bool {
+		return !slices.Contains(st.ISR, id) && !slices.Contains(st.Moving, id)
+	})
 	return ro
 }
 
