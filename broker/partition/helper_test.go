@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -309,6 +311,12 @@ func until(t testing.TB, what string, ok func() bool) {
 		}
 		<-tick.C
 	}
+}
+
+// stacks are those of all goroutines.
+func stacks() []string {
+	b := make([]byte, 1<<20)
+	return strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n")
 }
 
 func name(i int) string { return fmt.Sprintf("v%d", i) }

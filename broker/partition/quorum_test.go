@@ -3,8 +3,11 @@ package partition
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"firn/segment/vfs"
 )
 
 const testLag = 10 * time.Second
@@ -291,5 +294,42 @@ func TestWhoMayNotJoinIsNotWaitedFor(t *testing.T) {
 	}
 	if hw := q.highWatermark(9, 12, 1, testLag, testNow); hw != 9 {
 		t.Errorf("high watermark %d before that is committed", hw)
+	}
+}
+
+// Who was about to raise the high watermark for a leader raises nothing once the replica follows another, whose log its own was cut
+// to fit: what lies beyond is not there any more.
+func TestHighWatermarkOfALeadershipThatIsOver(t *testing.T) {
+	r := newRig(t, vfs.NewMem()).open(testTP, relaxedConfig())
+	st := State{Leader: 1, LeaderEpoch: 1, Rev: 1, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}
+	if err := r.BecomeLeader(st); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		start(r, AcksLeader, records(t, 5, "v")).wait(t)
+	}
+	w := &r.waiters
+	w.Lock()
+	r.role.Load().quorum.fetched(2, 20, 10, 10, 0, time.Now())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var list doneList
+		r.advance(&list)
+	}()
+	until(t, "it waits for its turn", func() bool {
+		return slices.ContainsFunc(stacks(), func(s string) bool {
+			return strings.Contains(s, "(*Replica).advance") && strings.Contains(s, "sync.(*Mutex).Lock")
+		})
+	})
+	st.Leader, st.LeaderEpoch, st.Rev = 2, 2, 2
+	r.role.Store(newRole(st, 1))
+	if err := r.log.TruncateTo(5); err != nil {
+		t.Error(err)
+	}
+	w.Unlock()
+	<-done
+	if o := r.Offsets(); o.HighWatermark > o.LogEnd {
+		t.Errorf("%+v", o)
 	}
 }

@@ -71,26 +71,25 @@ func (c *commitRing) cut(end int64) {
 // advance raises the high watermark as far as it goes, moves the appends that completes to done, and counts waiting
 // fetches down. It may be called with the append lock held.
 func (r *Replica) advance(done *doneList) {
-	ro, conf := r.role.Load(), r.config.Load()
 	if r.log == nil {
 		return
 	}
+	w := &r.waiters
+	w.Lock()
+	defer w.Unlock()
+	// Nothing of this may be older than the lock: once another leads the log may have been cut.
+	ro, conf := r.role.Load(), r.config.Load()
 	if !ro.leads {
-		r.waiters.Lock()
-		defer r.waiters.Unlock()
 		r.followToldLocked()
+		return
+	}
+	if w.failed != nil {
 		return
 	}
 	durable := r.log.Durable()
 	own := durable
 	if !conf.Flush.Durable() {
 		own = r.log.Next()
-	}
-	w := &r.waiters
-	w.Lock()
-	defer w.Unlock()
-	if w.failed != nil {
-		return
 	}
 	var now time.Time
 	if len(ro.isr) < len(ro.replicas) { // else it does not matter
