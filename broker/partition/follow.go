@@ -173,6 +173,8 @@ func (r *Replica) followToldLocked() {
 // at.End. It may take several rounds of fetching and cutting: each leads to an older epoch, until both know it. The high
 // watermark does not matter (it may be behind), but after clean elections the cut is never below it.
 func (r *Replica) Truncate(leaderEpoch int32, at EpochEnd) error {
+	r.leadership.Lock() // whoever is about to lead has looked at where the log ends
+	defer r.leadership.Unlock()
 	r.append.Lock()
 	defer r.append.Unlock()
 	if err := r.following(leaderEpoch); err != nil {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -906,5 +907,42 @@ func TestFollowersStartWhereTheLeaderDoes(t *testing.T) {
 		if m.r.maintain(now); m.r.Offsets().LocalStart != 10 || m.r.Size() != 0 {
 			t.Errorf("broker %d: %+v, %d bytes", m.id, m.r.Offsets(), m.r.Size())
 		}
+	}
+}
+
+// A log that is still being cut to fit a leader of the past, when the replica is elected uncleanly, does not end below the tier:
+// offsets that are there would be given again.
+func TestLeaderElectedWhileItsLogIsCutEndsBehindTheTier(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.open(testTP, tieredConfig())
+	if err := r.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		appendOK(t, r, records(t, 5, "v"))
+	}
+	w.archive(r)
+	st := State{Leader: 2, LeaderEpoch: 2, Rev: 2, Replicas: []int32{1, 2}, ISR: []int32{2}}
+	if err := r.BecomeFollower(st); err != nil {
+		t.Fatal(err)
+	}
+	waits := func(fn, lock string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(stacks(), func(s string) bool { return strings.Contains(s, fn) && strings.Contains(s, lock) })
+		}
+	}
+	cut, led := make(chan error, 1), make(chan error, 1)
+	r.append.Lock()
+	go func() { cut <- r.Truncate(2, EpochEnd{Epoch: 1, End: 5}) }()
+	until(t, "the log is about to be cut", waits("(*Replica).Truncate", "sync.(*Mutex).Lock"))
+	st.Leader, st.LeaderEpoch, st.Rev, st.ISR = 1, 3, 3, []int32{1}
+	go func() { led <- r.BecomeLeader(st) }()
+	until(t, "it is about to lead", waits("(*Replica).BecomeLeader", "Lock"))
+	r.append.Unlock()
+	if err := errors.Join(<-cut, <-led); err != nil {
+		t.Fatal(err)
+	}
+	if o := r.Offsets(); o.LogEnd < o.TierEnd {
+		t.Errorf("%+v", o)
 	}
 }
