@@ -384,3 +384,25 @@ func TestReplicaOnAFailedDiskIsGivenUp(t *testing.T) {
 		}
 	}
 }
+
+// What was moved to other brokers while this one was away stays on its disks, and is reported.
+func TestReplicasMovedWhileTheBrokerWasAwayAreReported(t *testing.T) {
+	g := newInSyncRig(t)
+	var out strings.Builder
+	a := &applier{b: g.b, log: slog.New(slog.NewTextHandler(&out, nil))}
+	g.b.disks = []*segment.Disk{g.r.Disk()}
+	if a.reportStrays(); out.Len() > 0 {
+		t.Errorf("of what is this broker's: %s", &out)
+	}
+	next := *g.adopt()
+	next.Leader, next.ISR, next.Replicas = 2, []int32{2}, []int32{2}
+	if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{g.b.store.Keys().PutPartition(&next)}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.b.store.WaitRev(t.Context(), g.server.Rev()); err != nil {
+		t.Fatal(err)
+	}
+	if a.reportStrays(); !strings.Contains(out.String(), "moved to other brokers") || !strings.Contains(out.String(), "topic=t ") {
+		t.Errorf("%q", out.String())
+	}
+}
