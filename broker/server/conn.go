@@ -101,8 +101,11 @@ func (c *conn) readRequests() (err error) {
 		Max: o.MaxRequestBytes, Budget: c.srv.budget, Stop: c.stopping, Idle: o.IdleTimeout, Stall: o.StallTimeout,
 	})
 	for {
-		if !c.slots.waitRoom(c.stopping) {
+		switch err := c.slots.waitRoom(c.stopping, o.IdleTimeout); {
+		case errors.Is(err, wire.ErrStopped):
 			return nil
+		case err != nil:
+			return err
 		}
 		buf, lease, err := frames.Next()
 		switch {

@@ -38,8 +38,9 @@ type Options struct {
 	MaxConnections int
 	// MaxConnectionsPerIP bounds those of one address (max.connections.per.ip); default no bound.
 	MaxConnectionsPerIP int
-	// IdleTimeout closes a connection without requests (connections.max.idle.ms), and one that does
-	// not take its responses; default 10 min.
+	// IdleTimeout closes a connection without requests (connections.max.idle.ms), one that does not take
+	// its responses, and one that may send no more requests while none of those it sent is answered;
+	// default 10 min.
 	IdleTimeout time.Duration
 	// StallTimeout closes a connection whose frame stands still, or whose responses do while others want
 	// their memory; default 30 s.

@@ -290,6 +290,42 @@ func TestIdleConnectionIsClosedUnlessARequestIsOpen(t *testing.T) {
 	})
 }
 
+// A connection that may not be read, because as many of its requests are open as may be, does not tell that its client has
+// gone. It does not stay for as long as the requests may wait.
+func TestGoneClientWithAllRequestsOpenIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var parked []*wire.Request
+		h := startPipes(t, Options{MaxInFlight: 2, IdleTimeout: time.Minute, Handler: handlerFunc(func(r *wire.Request) { parked = append(parked, r) })})
+		gone, taking := h.dial(), h.dial()
+		for i := range int32(2) {
+			send(t, gone, request(i, 0))
+			synctest.Wait()
+		}
+		gone.Close()
+		for i := range int32(2) {
+			send(t, taking, request(i, 0))
+			synctest.Wait()
+		}
+		// The other is there, and takes a long response bit by bit.
+		go answer(parked[2], newExtent(50))
+		for range 50 {
+			<-time.After(10 * time.Second)
+			if _, err := taking.Read(make([]byte, 1)); err != nil {
+				t.Fatalf("a response that is being taken: %v", err)
+			}
+		}
+		if n := h.srv.Connections(); n != 1 {
+			t.Errorf("%d connections open", n)
+		}
+		taking.Close()
+		synctest.Wait()
+		for _, i := range []int{0, 1, 3} {
+			parked[i].NoReply()
+		}
+		h.stop()
+	})
+}
+
 func TestSlowFrameIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startPipes(t, Options{Handler: handlerFunc(echo)})
