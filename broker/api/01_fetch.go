@@ -172,9 +172,13 @@ type asked struct {
 // addAll adds the partitions of a request without a session, beginning with another one each time: a client that asks
 // in a fixed order must get to its last partition, too. It returns which part is the request's first.
 func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) (first int) {
-	total := 0
-	for i := range body.Topics {
-		total += len(body.Topics[i].Partitions)
+	total := partitionsOf(body)
+	if total > maxPooledParts {
+		// One that is named for as often as a frame has room would be read, and waited for, so many times.
+		body.Topics = folded(body.Topics, func(t *kmsg.FetchRequestTopic) fetchKey { return fetchKey{name: t.Topic, id: t.TopicID} },
+			func(t *kmsg.FetchRequestTopic) *[]kmsg.FetchRequestTopicPartition { return &t.Partitions },
+			func(p *kmsg.FetchRequestTopicPartition) int32 { return p.Partition })
+		total = partitionsOf(body)
 	}
 	if total == 0 {
 		return 0
@@ -193,6 +197,13 @@ func (c *fetchCall) addAll(body *kmsg.FetchRequest, rotation uint32) (first int)
 		}
 	}
 	return (total - start) % total
+}
+
+func partitionsOf(body *kmsg.FetchRequest) (n int) {
+	for i := range body.Topics {
+		n += len(body.Topics[i].Partitions)
+	}
+	return n
 }
 
 func requestKey(version int16, t *kmsg.FetchRequestTopic, j int) fetchKey {

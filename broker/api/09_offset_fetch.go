@@ -104,7 +104,7 @@ func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetch
 	var want []topic.Partition
 	var at []*kmsg.OffsetFetchResponseGroupTopicPartition
 	g.Topics = folded(g.Topics, func(t *kmsg.OffsetFetchRequestGroupTopic) offsetTopic { return offsetTopic{t.Topic, t.TopicID} },
-		func(t *kmsg.OffsetFetchRequestGroupTopic) *[]int32 { return &t.Partitions })
+		func(t *kmsg.OffsetFetchRequestGroupTopic) *[]int32 { return &t.Partitions }, itself)
 	for _, t := range g.Topics {
 		rt := kmsg.NewOffsetFetchResponseGroupTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID

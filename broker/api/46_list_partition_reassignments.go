@@ -34,7 +34,7 @@ func (a *API) listPartitionReassignments(req *wire.Request, body *kmsg.ListParti
 		slices.SortFunc(resp.Topics, func(a, b kmsg.ListPartitionReassignmentsResponseTopic) int { return strings.Compare(a.Topic, b.Topic) })
 	}
 	for _, t := range folded(body.Topics, func(t *kmsg.ListPartitionReassignmentsRequestTopic) string { return t.Topic },
-		func(t *kmsg.ListPartitionReassignmentsRequestTopic) *[]int32 { return &t.Partitions }) {
+		func(t *kmsg.ListPartitionReassignmentsRequestTopic) *[]int32 { return &t.Partitions }, itself) {
 		addReassignments(resp, im, t.Topic, t.Partitions)
 	}
 	req.Reply(resp)

@@ -22,7 +22,7 @@ func (a *API) describeProducers(req *wire.Request, body *kmsg.DescribeProducersR
 	im := a.admin.Image()
 	resp := kmsg.NewPtrDescribeProducersResponse()
 	body.Topics = folded(body.Topics, func(t *kmsg.DescribeProducersRequestTopic) string { return t.Topic },
-		func(t *kmsg.DescribeProducersRequestTopic) *[]int32 { return &t.Partitions })
+		func(t *kmsg.DescribeProducersRequestTopic) *[]int32 { return &t.Partitions }, itself)
 	for i := range body.Topics {
 		rt := kmsg.NewDescribeProducersResponseTopic()
 		rt.Topic = body.Topics[i].Topic

@@ -23,7 +23,7 @@ func itself[T comparable](v *T) T { return *v }
 
 // folded is firsts for topics with partitions: what is asked of a topic again is added to what was asked of it first, and each
 // partition is there once. There are clients who of a topic that is twice in an answer only keep the second.
-func folded[T any, K comparable](list []T, key func(*T) K, partitions func(*T) *[]int32) []T {
+func folded[T, P any, K, I comparable](list []T, key func(*T) K, partitions func(*T) *[]P, index func(*P) I) []T {
 	at := make(map[K]int, len(list))
 	kept := list[:0]
 	for i := range list {
@@ -38,7 +38,7 @@ func folded[T any, K comparable](list []T, key func(*T) K, partitions func(*T) *
 	}
 	for i := range kept {
 		ps := partitions(&kept[i])
-		*ps = firsts(*ps, itself)
+		*ps = firsts(*ps, index)
 	}
 	return kept
 }

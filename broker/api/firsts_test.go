@@ -57,6 +57,23 @@ func TestRepetitionsAreAnsweredOnce(t *testing.T) {
 	}
 }
 
+// A fetch that names one partition for as often as a frame has room waits for it once: what a request that waits takes is not
+// charged to anybody, and all that wait for a partition hear of each batch.
+func TestFetchOfAPartitionNamedOftenWaitsOnce(t *testing.T) {
+	d := newDataTest(t)
+	for _, v := range []int16{12, 13} {
+		req := d.fetchRequest(v, "a", 0, 0, "a", 1, 0, "c", 0, 0)
+		for range maxPooledParts {
+			req.Topics = append(req.Topics, req.Topics[0])
+			req.Topics[1].Partitions = append(req.Topics[1].Partitions, req.Topics[1].Partitions[0])
+		}
+		resp := call[*kmsg.FetchResponse](t, d.api, req)
+		if p := parts(resp); len(resp.Topics) != 2 || len(p) != 3 || p[0].Partition != 0 || p[1].Partition != 1 || p[0].ErrorCode+p[1].ErrorCode+p[2].ErrorCode != 0 {
+			t.Errorf("v%d: %d topics, %d partitions", v, len(resp.Topics), len(p))
+		}
+	}
+}
+
 // A topic that is there twice for other partitions is not a repetition: each partition has its answer.
 func TestTopicInTwoPartsIsAnswered(t *testing.T) {
 	c := newWhole(t)
