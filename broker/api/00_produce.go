@@ -24,7 +24,8 @@ import (
 // The records within a batch are taken on its checksum. They are looked into only where a setting of the topic asks for it:
 // compaction for their keys, message.timestamp.before.max.ms for their times, compression.type for another codec.
 //
-//   - v5: log_start_offset. v7: zstd, before it UNSUPPORTED_COMPRESSION_TYPE. v8: record_errors, error_message.
+//   - v4: KAFKA_STORAGE_ERROR, before it NOT_LEADER_OR_FOLLOWER. v5: log_start_offset. v7: zstd, before it
+//     UNSUPPORTED_COMPRESSION_TYPE. v8: record_errors, error_message.
 //   - v10: current_leader and node_endpoints with NOT_LEADER_OR_FOLLOWER.
 //   - v13: topic ids; an unknown one is UNKNOWN_TOPIC_ID. An invalid name is UNKNOWN_TOPIC_OR_PARTITION.
 //
@@ -164,7 +165,7 @@ func (c *produceCall) reply() {
 	for i := range c.resp.Topics {
 		t := &c.resp.Topics[i]
 		for j := range t.Partitions {
-			fillProduced(&t.Partitions[j], &c.parts.Parts[next].Append)
+			fillProduced(&t.Partitions[j], &c.parts.Parts[next].Append, c.req.Version)
 			next++
 			rp := &t.Partitions[j]
 			if to, ok := h.of(rp.ErrorCode, c.topicIDs[i], rp.Partition); ok {
@@ -180,12 +181,12 @@ func (c *produceCall) reply() {
 	c.req.Reply(&c.resp)
 }
 
-func fillProduced(rp *kmsg.ProduceResponseTopicPartition, ap *partition.Append) {
+func fillProduced(rp *kmsg.ProduceResponseTopicPartition, ap *partition.Append, version int16) {
 	rp.BaseOffset, rp.LogAppendTime, rp.LogStartOffset = ap.BaseOffset, ap.LogAppendTime, ap.LogStart
 	if ap.Err == nil {
 		return
 	}
-	rp.ErrorCode = code(ap.Err)
+	rp.ErrorCode = storageCode(ap.Err, version >= 4)
 	if clientsFault(rp.ErrorCode) {
 		message := ap.Err.Error()
 		rp.ErrorMessage = &message

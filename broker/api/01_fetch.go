@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -320,12 +319,7 @@ func (c *fetchCall) hintID(k fetchKey) topic.ID {
 }
 
 // fetchCode is the error code, as far as the version knows it.
-func (c *fetchCall) fetchCode(err error) int16 {
-	if c.req.Version < 6 && errors.Is(kafkaError(err), kerr.KafkaStorageError) {
-		return kerr.NotLeaderForPartition.Code
-	}
-	return code(err)
-}
+func (c *fetchCall) fetchCode(err error) int16 { return storageCode(err, c.req.Version >= 6) }
 
 // topicFor returns the response's last topic if it is k's, else a new one.
 func (c *fetchCall) topicFor(k fetchKey) *wire.FetchTopic {

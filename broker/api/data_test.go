@@ -267,6 +267,21 @@ func TestProduceErrors(t *testing.T) {
 	}
 }
 
+// Version 4 is there to say that the client knows a storage error; others would take it for final.
+func TestProduceStorageErrorByVersion(t *testing.T) {
+	for v := int16(3); v <= 13; v++ {
+		want := kerr.KafkaStorageError.Code
+		if v < 4 {
+			want = kerr.NotLeaderForPartition.Code
+		}
+		var rp kmsg.ProduceResponseTopicPartition
+		fillProduced(&rp, &partition.Append{Err: partition.ErrDiskFull}, v)
+		if rp.ErrorCode != want || rp.ErrorMessage != nil {
+			t.Errorf("v%d: %+v", v, rp)
+		}
+	}
+}
+
 func TestProduceWithoutAcks(t *testing.T) {
 	d := newDataTest(t)
 	if out := callOutcome(t, d.api, d.produceRequest(9, 0, oneBatch(t, 1, nil), "a", 0)); out.Response != nil || out.Err != nil {

@@ -56,3 +56,12 @@ func code(err error) int16 {
 	}
 	return 0
 }
+
+// storageCode is code for a client that knows KAFKA_STORAGE_ERROR, or does not: that one would take it for final, and hears
+// of another leader instead.
+func storageCode(err error, known bool) int16 {
+	if !known && errors.Is(kafkaError(err), kerr.KafkaStorageError) {
+		return kerr.NotLeaderForPartition.Code
+	}
+	return code(err)
+}
