@@ -47,7 +47,7 @@ func New(deps Deps) *API {
 }
 
 // Serve takes one request over and sees to it that it is finished. It implements server.Handler and
-// is called by a connection's reader in the order of arrival; it does not block.
+// is called by a connection's reader in the order of arrival; only changes of the cluster hold that up.
 func (a *API) Serve(req *wire.Request) {
 	req.Observer = a.met
 	e, ok := entries[req.Key]
@@ -64,7 +64,7 @@ func (a *API) Serve(req *wire.Request) {
 			req.Close(err)
 			return
 		}
-		go a.aside(e, req, a.serveByController)
+		a.change(e, req)
 		return
 	}
 	if err := req.Decode(); err != nil {
@@ -85,6 +85,21 @@ func (a *API) allows(req *wire.Request, e entry) bool {
 
 // errPanic closes the connection of a request that hit a bug of ours.
 var errPanic = errors.New("internal error")
+
+// change serves a request that the controller decides about. What the client sends next comes after it, as the protocol
+// promises: it may be about the same thing. Whoever is stopped does not wait, nor holds the stopping up.
+func (a *API) change(e entry, req *wire.Request) {
+	done := make(chan struct{})
+	stopping := req.Conn.Stopping
+	go func() {
+		defer close(done)
+		a.aside(e, req, a.serveByController)
+	}()
+	select {
+	case <-done:
+	case <-stopping:
+	}
+}
 
 // aside serves a request by fn on a goroutine of its own. As on the reader's, whose server sees to it,
 // a bug ends the connection and not the process.

@@ -65,7 +65,7 @@ func (a *autoCreator) create(conn *wire.Conn, names []string) {
 		call.Deliver(nil, nil)
 		return
 	}
-	a.serve(req)
+	go a.serve(req) // which is done when the topics are made
 }
 
 // autoCreation is one request of an autoCreator and takes what comes of it.

@@ -16,6 +16,6 @@
 // registered by register runs on the connection's reader: it must not wait for a disk, a network or
 // another request, but may keep req and finish it later. One registered by registerBlocking runs on
 // a goroutine of its own and may wait; so does one registered by registerByController, on the broker that
-// is the controller, wherever the request came in. A handler may keep what it likes of body, but for Produce, whose
-// body aliases the frame (see package wire).
+// is the controller, wherever the request came in, and its connection is not read until it is done. A handler may
+// keep what it likes of body, but for Produce, whose body aliases the frame (see package wire).
 package api

@@ -27,7 +27,7 @@ type kind int8
 const (
 	quick        kind = iota // on the connection's reader: it must not block
 	blocking                 // on a goroutine of its own
-	byController             // the same, on the broker that is the controller (forward.go)
+	byController             // the same, on the broker that is the controller (forward.go), before what is sent next
 )
 
 // entries is the version table by key.

@@ -11,8 +11,9 @@ import (
 	"firn/broker/wire"
 )
 
-// Handler serves requests. Serve is called by a connection's reader in the order of arrival, must
-// not block, and sees to it that the request is finished.
+// Handler serves requests. Serve is called by a connection's reader in the order of arrival, and sees to
+// it that the request is finished. It may block for what has to come before the connection's next
+// request, but not once the connection's Stopping is closed.
 type Handler interface {
 	Serve(req *wire.Request)
 }
