@@ -61,7 +61,7 @@ func newRequests(ctx context.Context, o Options) (*requests, error) {
 		if o.Endpoint != "" {
 			so.BaseEndpoint = aws.String(o.Endpoint)
 		}
-		so.HTTPClient = &http.Client{Transport: transport}
+		so.HTTPClient = &http.Client{Transport: transport, CheckRedirect: noRedirect}
 		so.Retryer = aws.NopRetryer{} // s3bucket retries
 		so.DisableLogOutputChecksumValidationSkipped = true
 	})
@@ -118,6 +118,10 @@ func load(ctx context.Context, o Options) (aws.Config, error) {
 	}
 	return cfg, nil
 }
+
+// noRedirect has a redirect be the answer, which is a refusal then. To follow one would turn a PUT into a GET, and what
+// is answered there into the store's word that the object is kept.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // unsigned leaves the body out of a request's signature.
 func unsigned(o *s3.Options) {
