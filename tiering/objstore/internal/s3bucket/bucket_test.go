@@ -205,6 +205,14 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// A clock that is wrong is not looked for among the credentials.
+func TestWrongClockIsSaid(t *testing.T) {
+	err := newBucket(nil).fail(t.Context(), "put", "k", refused(403, "RequestTimeTooSkewed"))
+	if s := err.Error(); !strings.Contains(s, "clocks") || strings.Contains(s, "credentials") {
+		t.Error(err)
+	}
+}
+
 func TestSpanHeader(t *testing.T) {
 	cases := map[span]string{
 		{0, -1}:                         "",

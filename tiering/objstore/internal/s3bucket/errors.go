@@ -36,6 +36,7 @@ const (
 	codeNoSuchKey    = "NoSuchKey"
 	codeNoSuchBucket = "NoSuchBucket"
 	codeNoSuchUpload = "NoSuchUpload"
+	codeClock        = "RequestTimeTooSkewed"
 )
 
 // statusCode returns the HTTP status in err, and whether err is an Error at all.
@@ -131,6 +132,8 @@ func (b *Bucket) fail(ctx context.Context, op, key string, err error) error {
 		return fmt.Errorf("%s: %w", place, objstore.ErrPrecondition)
 	case throttled(err):
 		return fmt.Errorf("%s: %w: %w", place, objstore.ErrThrottled, err)
+	case codeOf(err) == codeClock:
+		return fmt.Errorf("%s: the clocks of this machine and of the store differ too much: %w", place, err)
 	case status == http.StatusForbidden:
 		return fmt.Errorf("%s: the store refuses these credentials: %w", place, err)
 	case status == http.StatusMovedPermanently || status == http.StatusTemporaryRedirect:
