@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"firn/metadata/topic"
 	"firn/tiering"
@@ -91,23 +92,44 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 }
 
+const (
+	// passWorkers is how many partitions are looked at together: one that the bucket is slow about keeps no other
+	// waiting.
+	passWorkers = 4
+	// collectTimeout ends the work on one that the bucket gives no answer about. The next pass goes on with it.
+	collectTimeout = 5 * time.Minute
+)
+
 func (c *Collector) pass(ctx context.Context) {
 	targets := c.o.Targets()
+	var g errgroup.Group
+	g.SetLimit(passWorkers)
 	for _, t := range targets {
-		if ctx.Err() != nil {
-			return
-		}
-		r, err := c.Collect(ctx, t, c.o.Now())
-		if err != nil && ctx.Err() == nil && !errors.Is(err, tiering.ErrFenced) {
-			c.metrics.failures.Inc()
-			c.log.Warn("retention in the tier", "partition", t.Archive.Partition(), "error", err)
-		}
-		if r.Segments > 0 || r.Deleted > 0 {
-			c.log.Info("retention in the tier", "partition", t.Archive.Partition(), "log_start", r.LogStart,
-				"expired_segments", r.Segments, "expired_bytes", r.Bytes, "deleted_objects", r.Deleted)
-		}
+		g.Go(func() error {
+			c.collect(ctx, t)
+			return nil
+		})
 	}
+	_ = g.Wait() // what fails is told and tried again
 	c.forget(targets)
+}
+
+// collect is Collect within a time, with what came of it in the log.
+func (c *Collector) collect(ctx context.Context, t Target) {
+	if ctx.Err() != nil {
+		return
+	}
+	try, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
+	r, err := c.Collect(try, t, c.o.Now())
+	if err != nil && ctx.Err() == nil && !errors.Is(err, tiering.ErrFenced) {
+		c.metrics.failures.Inc()
+		c.log.Warn("retention in the tier", "partition", t.Archive.Partition(), "error", err)
+	}
+	if r.Segments > 0 || r.Deleted > 0 {
+		c.log.Info("retention in the tier", "partition", t.Archive.Partition(), "log_start", r.LogStart,
+			"expired_segments", r.Segments, "expired_bytes", r.Bytes, "deleted_objects", r.Deleted)
+	}
 }
 
 // forget drops the notes about partitions that are no target any more.

@@ -603,3 +603,38 @@ func TestCollectorRuns(t *testing.T) {
 		}
 	})
 }
+
+// A bucket that gives no answer about one partition keeps no other from what its retention says, and the one not for
+// longer than it lasts.
+func TestCollectorRunsBesideAPartitionThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tiers []*tier
+		var targets []gc.Target
+		for i := range int32(2) {
+			w := newTier(t, topic.Partition{ID: tp.ID, Index: i}, 40)
+			tiers = append(tiers, w)
+			targets = append(targets, gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: 1, RetentionBytes: -1}})
+		}
+		release := tiers[0].faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(nil, nil)})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		c := gc.NewCollector(gc.CollectorOptions{Targets: func() []gc.Target { return targets }})
+		go func() { done <- c.Run(ctx) }()
+		time.Sleep(grace + 15*time.Minute)
+		synctest.Wait()
+		left := func(w *tier) int { return len(w.keys(tiering.Keys{Cluster: cluster}.Segments(w.archive.Partition()))) }
+		if n := left(tiers[1]); n != 0 {
+			t.Errorf("%d segments are left of the partition beside it", n)
+		}
+		release()
+		time.Sleep(grace + 15*time.Minute)
+		synctest.Wait()
+		if n := left(tiers[0]); n != 0 {
+			t.Errorf("%d segments are left where the bucket answers again", n)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
