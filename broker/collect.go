@@ -119,7 +119,11 @@ func (k *topicKeeper) tidy(ctx context.Context, id topic.ID) {
 	} else {
 		err = k.purge(try, im, t)
 	}
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case errors.Is(err, errNoBucket): // which no waiting changes
+		k.log.Warn("record of a deleted topic stays", "topic", t.Name, "topic_id", id, "error", err)
+	default:
 		k.log.Warn("will try again", "doing", "keep topic", "topic", t.Name, "topic_id", id, "error", err)
 		k.rec.markAfter(id, keeperRetry)
 	}

@@ -3,8 +3,11 @@ package broker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"firn/gc"
 	"firn/metadata"
@@ -91,4 +94,33 @@ func TestObjectsAreNotForgotten(t *testing.T) {
 	if _, err := bucket.Head(t.Context(), object); !errors.Is(err, objstore.ErrNotFound) {
 		t.Errorf("the object: %v", err)
 	}
+}
+
+// Where object storage is no more, what is left of deleted topics is told of and not tried again and again: nothing of
+// it changes by waiting.
+func TestTopicsWithObjectsDoNotFillTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+		defer h.stop()
+		keys, tp := h.b.store.Keys(), topic.Partition{ID: topic.NewID()}
+		head, err := manifest.Apply(manifest.Head{}, 1, manifest.Append{Segment: manifest.Segment{End: 9, LeaderEpoch: 1, Size: 500, FooterLen: 100}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.b.lease.Campaign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		record := &metadata.Topic{ID: tp.ID, Name: "t", Partitions: 1, ReplicationFactor: 1, State: metadata.TopicDeleting}
+		h.write(metadata.Put(keys.TierHead(tp), head.Encode()), keys.PutTopic(record))
+		synctest.Wait()
+		var log strings.Builder
+		k := newTopicKeeper(h.b)
+		k.log = slog.New(slog.NewTextHandler(&log, nil))
+		k.mark(tp.ID)
+		time.Sleep(10 * time.Minute)
+		k.stop()
+		if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+			t.Errorf("%d warnings:\n%.2000s", n, log.String())
+		}
+	})
 }
