@@ -98,21 +98,19 @@ func (s *slabs) trim() {
 	s.trimLocked(0)
 }
 
-// get returns memory of at least size bytes, first come first served.
+// get returns memory of at least size bytes, first come first served. It is in line before it looks for what others do
+// not need: what is let go of while nobody waits stays where it is.
 func (s *slabs) get(ctx context.Context, size int) ([]byte, error) {
-	for {
-		if b := s.tryGet(size); b != nil {
-			return b, nil
-		}
-		if !s.reclaim() {
-			break
-		}
+	if b := s.tryGet(size); b != nil {
+		return b, nil
 	}
 	w := &slabWaiter{size: size, ready: make(chan []byte, 1)}
 	s.mu.Lock()
 	e := s.mu.waiting.PushBack(w)
 	s.serveLocked()
 	s.mu.Unlock()
+	for s.starving() && s.reclaim() {
+	}
 	select {
 	case b := <-w.ready:
 		return b, nil
