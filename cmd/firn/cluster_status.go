@@ -63,7 +63,9 @@ offline or under-replicated, an upload fails, or a broker does not reach etcd or
 				return fmt.Errorf("cluster status: %w", err)
 			}
 			s := statusOf(&v)
-			s.askConsoles(cmd.Context(), adm)
+			if err := s.askConsoles(cmd.Context(), adm); err != nil {
+				return fmt.Errorf("cluster status: %w", err)
+			}
 			wrong := s.wrong()
 			s.Healthy = len(wrong) == 0
 			if asJSON {
@@ -110,10 +112,10 @@ func statusOf(v *clusterView) *clusterStatus {
 }
 
 // askConsoles adds what only consoles tell. One that does not answer is trouble of its own.
-func (s *clusterStatus) askConsoles(ctx context.Context, adm cluster) {
+func (s *clusterStatus) askConsoles(ctx context.Context, adm cluster) error {
 	brokers, err := adm.ListBrokers(ctx)
 	if err != nil {
-		return // what is asked next says so
+		return fmt.Errorf("list brokers: %w", err)
 	}
 	for _, b := range brokers {
 		addr, err := consoleAt(ctx, adm, b)
@@ -125,6 +127,7 @@ func (s *clusterStatus) askConsoles(ctx context.Context, adm cluster) {
 			s.Etcd[b.NodeID] = err.Error()
 		}
 	}
+	return nil
 }
 
 // consoleAt asks a broker where its console is.

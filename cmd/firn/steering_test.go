@@ -329,3 +329,18 @@ func TestUncleanElectionOnRequest(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 }
+
+// A status for which no console could be asked is not one of a healthy cluster.
+func TestStatusIsNotHealthyUnasked(t *testing.T) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers("127.0.0.1:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	s := statusOf(&clusterView{Controller: 1, Brokers: []brokerLine{{ID: 1, Up: true}}})
+	if err := s.askConsoles(ctx, cluster{kadm.NewClient(cl), cl}); err == nil {
+		t.Errorf("no error, and wrong is %q", s.wrong())
+	}
+}
