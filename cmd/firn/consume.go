@@ -148,7 +148,11 @@ func (a *app) consume(ctx context.Context, c *client, o consumeOptions) error {
 	r.bar = r.progress()
 	err = r.run(ctx)
 	r.bar.stop()
-	return errors.Join(quietly(ctx, err), r.finish(ctx))
+	err = errors.Join(quietly(ctx, err), r.finish(ctx))
+	if full := r.flush(); full != nil {
+		return full // which is why all else failed
+	}
+	return err
 }
 
 // quietly forgets an error that comes of being interrupted.
@@ -260,13 +264,12 @@ func (r *reader) write(fetches kgo.Fetches) error {
 
 // finish writes and commits what is left, even if the command was interrupted.
 func (r *reader) finish(ctx context.Context) error {
-	err := r.flush()
-	if err != nil || r.opts.group == "" {
-		return err
+	if r.opts.group == "" {
+		return r.flush()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reachTimeout)
 	defer cancel()
-	err = r.commit(ctx)
+	err := r.commit(ctx) // having flushed
 	r.cl.AllowRebalance()
 	r.cl.LeaveGroup()
 	return err

@@ -311,7 +311,7 @@ func (r *reader) assigned(ctx context.Context, at map[string]map[int32]kgo.Offse
 // revoked forgets partitions that are no longer ours, after a last commit while they still are.
 func (r *reader) revoked(ctx context.Context, m map[string][]int32, ours bool) {
 	if ours {
-		if err := r.commit(ctx); err != nil {
+		if err := r.commit(ctx); err != nil && r.flush() == nil {
 			r.app.warn("%v", err)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -379,3 +380,33 @@ func TestConsumeWaitsForALeader(t *testing.T) {
 		t.Errorf("got %q after %d questions", out, asked)
 	}
 }
+
+// A member of a group whose output takes no more ends with an error, and its group goes on without it.
+func TestGroupOutputFull(t *testing.T) {
+	_, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	firn(t, addr, "a\nb\nc\n", "produce", "t").ok(t)
+	errOut := newSyncBuffer()
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), testApp(addr, nil, fullWriter{}, errOut), []string{"consume", "t", "--group", "g"})
+	}()
+	select {
+	case got := <-code:
+		if got != exitError || errOut.String() != "firn: write: no space\n" {
+			t.Errorf("exit code %d, %q", got, errOut.String())
+		}
+	case <-time.After(testTimeout):
+		t.Fatalf("it does not end; it wrote %q", errOut.String())
+	}
+	groups, err := kadm.NewClient(plain(t, addr)).DescribeGroups(t.Context(), "g")
+	if err != nil || len(groups["g"].Members) != 0 {
+		t.Errorf("the group still has members: %+v, %v", groups["g"].Members, err)
+	}
+	if out := firn(t, addr, "", "consume", "t", "--group", "g", "-e", "--format", "%v ").ok(t); out != "a b c " {
+		t.Errorf("the next member reads %q", out)
+	}
+}
+
+type fullWriter struct{}
+
+func (fullWriter) Write([]byte) (int, error) { return 0, errors.New("no space") }
