@@ -46,10 +46,13 @@ func toAny(words []string) []any {
 	return out
 }
 
-// row adds a row; empty cells show as '-', so that columns can be counted by programs too.
+// oneCell puts the lines of an error beside each other.
+var oneCell = strings.NewReplacer("\n", "; ", "\t", " ")
+
+// row adds a row; empty cells show as '-', and a row is one line, so that columns can be counted by programs too.
 func (t *table) row(cells ...any) {
 	for i, c := range cells {
-		s := fmt.Sprint(c)
+		s := oneCell.Replace(fmt.Sprint(c))
 		if s == "" {
 			s = "-"
 		}

@@ -82,6 +82,17 @@ plain  1          3      3      -       4    4    10 B        1         -       
 	firn(t, "127.0.0.1:1", "", "tier", "status").fails(t, exitError, "no broker answers at 127.0.0.1:1")
 }
 
+// An error of several lines, as those that join others are, stays in its row and its column.
+func TestErrorInATableIsOneLine(t *testing.T) {
+	var out strings.Builder
+	if err := printTier(&out, []console.TierPartition{{Topic: "t", Error: "commit failed\nread back:\tno answer"}, {Topic: "u"}}); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Split(strings.TrimSpace(out.String()), "\n"); len(lines) != 3 || !strings.HasSuffix(lines[1], "commit failed; read back: no answer") {
+		t.Errorf("got:\n%s", &out)
+	}
+}
+
 func TestConsoleOf(t *testing.T) {
 	for _, tt := range []struct{ host, listen, want string }{
 		{"10.0.0.1", "0.0.0.0:80", "10.0.0.1:80"},
