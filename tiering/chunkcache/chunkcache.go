@@ -118,16 +118,17 @@ func (c *Cache) Read(k Key, p []byte) bool {
 	c.mu.Lock()
 	e := c.mu.entries[k]
 	if e == nil || !e.ready || c.mu.closed {
-		c.mu.stats.Misses++
 		c.mu.Unlock()
-		c.metrics.misses.Inc()
+		c.missed()
 		return false
 	}
 	c.mu.order.MoveToFront(e.elem)
 	c.mu.Unlock()
 	if err := c.read(k, p); err != nil {
-		c.log.Warn("chunk dropped from the cache", "path", c.path(k), "error", err)
-		c.drop(e)
+		c.missed()
+		if c.drop(e) { // else it was evicted meanwhile
+			c.log.Warn("chunk dropped from the cache", "path", c.path(k), "error", err)
+		}
 		return false
 	}
 	c.mu.Lock()
@@ -135,6 +136,13 @@ func (c *Cache) Read(k Key, p []byte) bool {
 	c.mu.Unlock()
 	c.metrics.hits.Inc()
 	return true
+}
+
+func (c *Cache) missed() {
+	c.mu.Lock()
+	c.mu.stats.Misses++
+	c.mu.Unlock()
+	c.metrics.misses.Inc()
 }
 
 // Write keeps a chunk, unless it is there or being written, or larger than the cache.
@@ -179,12 +187,12 @@ func (c *Cache) evictTo(limit int64) {
 	}
 }
 
-// drop forgets a chunk and removes its file.
-func (c *Cache) drop(e *entry) {
+// drop forgets a chunk and removes its file; false if it was dropped before.
+func (c *Cache) drop(e *entry) bool {
 	c.mu.Lock()
 	if c.mu.entries[e.key] != e {
 		c.mu.Unlock()
-		return
+		return false
 	}
 	delete(c.mu.entries, e.key)
 	if e.elem != nil {
@@ -199,6 +207,7 @@ func (c *Cache) drop(e *entry) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.log.Warn("remove chunk", "path", c.path(e.key), "error", err)
 	}
+	return true
 }
 
 // Close ends the use of the cache, after the writes that are under way. Its files stay for the next Open.

@@ -2,9 +2,11 @@ package chunkcache
 
 import (
 	"bytes"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -232,4 +234,41 @@ func TestConcurrently(t *testing.T) {
 	if s := c.Stats(); s.Bytes > 20*5032 {
 		t.Errorf("stats %+v", s)
 	}
+}
+
+// A chunk that makes room for another while it is about to be read is a miss like any other, and no damage to tell of.
+func TestReadBesideAnEviction(t *testing.T) {
+	var log strings.Builder
+	fs := &hookedFS{FS: vfs.NewMem()}
+	c, err := Open(Options{FS: fs, Dir: "/cache", MaxBytes: 1100, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	mustWrite(t, c, 1, 1000)
+	fs.beforeOpen = func() { mustWrite(t, c, 2, 1000) }
+	if has(t, c, 1, 1000) {
+		t.Fatal("the chunk was not evicted")
+	}
+	fs.beforeOpen = func() {}
+	if !has(t, c, 2, 1000) {
+		t.Error("the other is not there")
+	}
+	if s := c.Stats(); s.Hits != 1 || s.Misses != 1 || s.Dropped != 1 {
+		t.Errorf("stats %+v", s)
+	}
+	if log.Len() > 0 {
+		t.Errorf("it says %s", &log)
+	}
+}
+
+// hookedFS lets something happen before a file is opened.
+type hookedFS struct {
+	vfs.FS
+	beforeOpen func()
+}
+
+func (h *hookedFS) Open(name string) (vfs.File, error) {
+	h.beforeOpen()
+	return h.FS.Open(name)
 }
