@@ -170,24 +170,29 @@ func (r *requests) Head(ctx context.Context, key string) (objstore.Info, string,
 }
 
 func (r *requests) List(ctx context.Context, prefix, startAfter string) ([]objstore.Info, bool, error) {
-	out, err := r.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-		Bucket:     &r.bucket,
-		Prefix:     optional(prefix),
-		StartAfter: optional(startAfter),
-	})
-	if err != nil {
-		return nil, false, failure(err)
-	}
-	page := make([]objstore.Info, len(out.Contents))
-	for i, o := range out.Contents {
-		page[i] = objstore.Info{
-			Key:      aws.ToString(o.Key),
-			Size:     aws.ToInt64(o.Size),
-			ETag:     aws.ToString(o.ETag),
-			Modified: aws.ToTime(o.LastModified),
+	in := &s3.ListObjectsV2Input{Bucket: &r.bucket, Prefix: optional(prefix), StartAfter: optional(startAfter)}
+	for {
+		out, err := r.client.ListObjectsV2(ctx, in)
+		if err != nil {
+			return nil, false, failure(err)
 		}
+		// Where all of a page has been deleted nothing tells what to start after, but the store's own token.
+		next := aws.ToString(out.NextContinuationToken)
+		if len(out.Contents) == 0 && aws.ToBool(out.IsTruncated) && next != aws.ToString(in.ContinuationToken) {
+			in.ContinuationToken = &next
+			continue
+		}
+		page := make([]objstore.Info, len(out.Contents))
+		for i, o := range out.Contents {
+			page[i] = objstore.Info{
+				Key:      aws.ToString(o.Key),
+				Size:     aws.ToInt64(o.Size),
+				ETag:     aws.ToString(o.ETag),
+				Modified: aws.ToTime(o.LastModified),
+			}
+		}
+		return page, aws.ToBool(out.IsTruncated), nil
 	}
-	return page, aws.ToBool(out.IsTruncated), nil
 }
 
 func (r *requests) Delete(ctx context.Context, keys []string) (map[string]error, error) {

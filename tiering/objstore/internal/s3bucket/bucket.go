@@ -176,8 +176,11 @@ func (b *Bucket) List(ctx context.Context, prefix, startAfter string, fn func(ob
 				return err
 			}
 		}
-		if !more || len(page) == 0 {
+		if !more {
 			return nil
+		}
+		if len(page) == 0 {
+			return fmt.Errorf("list %q in %s: the store lists nothing after %q, and says that there is more", prefix, b, startAfter)
 		}
 		// Each page begins after the last key of the one before, so a page can be asked for anew
 		// on any connection at any time.

@@ -136,6 +136,10 @@ func TestListMakesProgress(t *testing.T) {
 	if err == nil || seen > 4 {
 		t.Errorf("%d keys, %v", seen, err)
 	}
+	b = newBucket(&fake{list: func(string) ([]objstore.Info, bool, error) { return nil, true, nil }})
+	if err := b.List(t.Context(), "", "", func(objstore.Info) error { return nil }); err == nil {
+		t.Error("a page of nothing passes for the end, though there is more")
+	}
 }
 
 func TestPutOfUnreadableSourceIsSentOnce(t *testing.T) {
