@@ -71,15 +71,8 @@ func (r *Reader) beginLocked(obj *remote, key chunkKey, lo, hi int, slab []byte)
 func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
 	key := r.key(obj, lo)
 	r.mu.Lock()
-	for again := true; again; { // chunks that begin where another ends
-		again = false
-		for _, c := range r.mu.chunks[key] {
-			if c.lo <= lo && lo < c.hi {
-				lo, again = c.hi, true
-			}
-		}
-	}
 	closed := r.mu.closed
+	lo = r.missingLocked(key, lo)
 	r.mu.Unlock()
 	if lo >= hi {
 		return true
@@ -93,16 +86,30 @@ func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
 		return false
 	}
 	r.mu.Lock()
-	if r.mu.closed {
+	closed = r.mu.closed
+	if closed || r.missingLocked(key, lo) > lo { // another reader has begun it meanwhile
 		r.mu.Unlock()
 		r.mem.put(slab)
-		return false
+		return !closed
 	}
 	c := r.beginLocked(obj, key, lo, hi, slab)
 	c.unread, c.stream = true, st
 	r.mu.Unlock()
 	r.metrics.ahead.Inc()
 	return true
+}
+
+// missingLocked returns the first block from lo on that is in no chunk: one may begin where another ends.
+func (r *Reader) missingLocked(key chunkKey, lo int) int {
+	for again := true; again; {
+		again = false
+		for _, c := range r.mu.chunks[key] {
+			if c.lo <= lo && lo < c.hi {
+				lo, again = c.hi, true
+			}
+		}
+	}
+	return lo
 }
 
 // fill reads a chunk, from the disk cache or the bucket.

@@ -135,6 +135,42 @@ func TestManyReadersOneGet(t *testing.T) {
 	}
 }
 
+// Readers that go through a log in step have it read ahead for all of them, once.
+func TestReadersInStepReadAheadOnce(t *testing.T) {
+	t.Parallel()
+	w, _, head := archived(t, 1, 32<<20) // all of it fits into the memory
+	together := func(readers int) int {
+		r := w.reader()
+		return w.gets(func() {
+			offsets := make([]int64, readers)
+			for offsets[0] < head.TierEnd && !t.Failed() {
+				var wg sync.WaitGroup
+				for i := range readers {
+					if offsets[i] == head.TierEnd {
+						continue
+					}
+					wg.Go(func() {
+						d, err := r.Read(context.Background(), partition(0), head, offsets[i], 300_000)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						offsets[i] = d.Next
+						d.Release()
+					})
+				}
+				wg.Wait()
+			}
+		})
+	}
+	alone := together(1)
+	for range 12 {
+		if n := together(16); n > alone {
+			t.Fatalf("16 readers take %d GETs, one takes %d", n, alone)
+		}
+	}
+}
+
 // Who does not wait for the bytes finds them when he comes back.
 func TestReadGoesOnWhenItsReaderHasGone(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
