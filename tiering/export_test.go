@@ -36,6 +36,13 @@ func ReadFooter(ctx context.Context, b objstore.Bucket, k Keys, tp topic.Partiti
 	return readFooter(ctx, b, k.Segment(tp, s), tp, s)
 }
 
+// Marks returns how many segments' ages the Upload remembers.
+func (p *Upload) Marks() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.marks)
+}
+
 // Memory returns the Reader's slab accounting.
 func (r *Reader) Memory() (used, idle int64) { return r.mem.inUse() }
 

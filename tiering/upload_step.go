@@ -28,7 +28,7 @@ func (p *Upload) step() (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	p.forgetMarks(head.TierEnd)
+	p.forgetMarks(max(head.TierEnd, p.src.Start()))
 	if limits.Paused || limits.Ended {
 		return false, nil
 	}

@@ -384,6 +384,31 @@ func TestPausedAndDescribed(t *testing.T) {
 	})
 }
 
+// A partition whose uploads are turned off remembers nothing of what its local retention has dropped.
+func TestPausedForgetsWhatIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		log := tiertest.NewLog(1, 0)
+		p := w.uploader().Register(partition(0), 1, log, tiering.Limits{Paused: true})
+		defer p.Close()
+		for range 100 {
+			log.Append(1, 5, 100)
+			log.Commit()
+			if s := p.Status(); s.LagBytes == 0 {
+				t.Fatalf("%+v", s)
+			}
+			if err := log.Roll(); err != nil {
+				t.Fatal(err)
+			}
+			log.Drop(log.Next())
+			p.Sealed()
+			synctest.Wait()
+		}
+		if n := p.Marks(); n > 2 {
+			t.Errorf("%d marks", n)
+		}
+	})
+}
+
 // Pacing holds to the rate on the whole, and a full disk lifts it.
 func TestPace(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
