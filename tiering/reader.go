@@ -173,7 +173,6 @@ func (r *Reader) again(ctx context.Context, tp topic.Partition, old *manifest.He
 		}
 	}
 	r.metrics.missing.Inc()
-	r.log.Error("object that the manifest names is missing", "partition", tp, "error", lost)
 	return fmt.Errorf("%w: %w", ErrMissing, lost)
 }
 

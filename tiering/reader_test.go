@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -475,7 +476,8 @@ func TestMissingObject(t *testing.T) {
 	tp := partition(0)
 	w, _, head := archived(t, 3, 100_000)
 	reg := prometheus.NewRegistry()
-	r := w.reader(func(o *tiering.ReaderOptions) { o.Registerer = reg })
+	var log strings.Builder
+	r := w.reader(func(o *tiering.ReaderOptions) { o.Registerer, o.Logger = reg, slog.New(slog.NewTextHandler(&log, nil)) })
 	ctx := context.Background()
 	k := tiering.Keys{Cluster: cluster}
 	if err := w.raw.Delete(ctx, k.Segment(tp, head.Tail[1])); err != nil {
@@ -492,6 +494,10 @@ func TestMissingObject(t *testing.T) {
 	}
 	if _, _, err := r.FindTime(ctx, tp, head, head.Tail[1].MaxTime, 0); !errors.Is(err, tiering.ErrMissing) {
 		t.Errorf("time in a lost object: %v", err)
+	}
+	// Clients come back to it over and over. Who gets the error knows what has been told of it.
+	if log.Len() > 0 {
+		t.Errorf("the reader says %s", &log)
 	}
 	// It was deleted rightly: the reader's head is old.
 	archives := w.archives()
