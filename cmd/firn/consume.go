@@ -57,6 +57,11 @@ none, and what was written is committed.
   firn consume logs --group readers --format json`,
 		Args: oneTopic,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"group", "until"} {
+				if cmd.Flags().Changed(name) && cmd.Flags().Lookup(name).Value.String() == "" {
+					return usagef("--%s must not be empty", name)
+				}
+			}
 			if !cmd.Flags().Changed("count") {
 				f.count = unlimited
 			} else if f.count < 0 {

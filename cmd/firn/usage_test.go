@@ -27,6 +27,8 @@ func TestCalledWrongly(t *testing.T) {
 		{"topic list --bootstrap-server h:1,h:99999", `--bootstrap-server "h:1,h:99999": want HOST:PORT`},
 		{"dev --listen 9092", `--listen "9092": want HOST:PORT`},
 		{"dev --data=", "--data must not be empty"},
+		{"consume a --group=", "--group must not be empty"}, // as a script has it whose variable is not set
+		{"consume a --until=", "--until must not be empty"},
 	} {
 		r := firn(t, "", "", strings.Fields(tt.args)...)
 		r.fails(t, exitUsage, "firn: "+tt.want)
