@@ -33,7 +33,7 @@ func TestRedirectIsNoAnswer(t *testing.T) {
 		if err := b.Delete(t.Context(), "k"); err == nil {
 			t.Error("delete: the object counts as deleted")
 		}
-	} else if !strings.Contains(err.Error(), "302") {
+	} else if !strings.Contains(err.Error(), "302") || !strings.Contains(err.Error(), "redirect") {
 		t.Errorf("open: %v", err)
 	}
 	if pages > 0 {

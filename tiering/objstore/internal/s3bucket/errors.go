@@ -136,8 +136,8 @@ func (b *Bucket) fail(ctx context.Context, op, key string, err error) error {
 		return fmt.Errorf("%s: the clocks of this machine and of the store differ too much: %w", place, err)
 	case status == http.StatusForbidden:
 		return fmt.Errorf("%s: the store refuses these credentials: %w", place, err)
-	case status == http.StatusMovedPermanently || status == http.StatusTemporaryRedirect:
-		return fmt.Errorf("%s: the bucket %q is in another region: %w", place, b.options.Bucket, err)
+	case status >= 300 && status < 400:
+		return fmt.Errorf("%s: a redirect: the bucket %q is in another region, or the endpoint is not the store's own: %w", place, b.options.Bucket, err)
 	}
 	return fmt.Errorf("%s: %w", place, err)
 }
