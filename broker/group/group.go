@@ -138,27 +138,35 @@ func (g *group) supports(protocolType string, ps []kmsg.JoinGroupRequestProtocol
 	if protocolType == "" || len(ps) == 0 || g.state != Empty && g.protocolType != protocolType {
 		return false
 	}
-	others, own := len(g.members), g.members[except]
-	if own != nil {
+	others := len(g.members)
+	var counted map[string]bool
+	if own := g.members[except]; own != nil {
 		others--
+		counted = own.names()
 	}
 	return others == 0 || slices.ContainsFunc(ps, func(p kmsg.JoinGroupRequestProtocol) bool {
 		n := g.known[p.Name]
-		if own != nil && slices.ContainsFunc(own.protocols, func(o kmsg.JoinGroupRequestProtocol) bool { return o.Name == p.Name }) {
+		if counted[p.Name] {
 			n--
 		}
 		return n == others
 	})
 }
 
+// names are those of a member's protocols, of which there may be as many as a request holds, and some named twice.
+func (m *member) names() map[string]bool {
+	names := make(map[string]bool, len(m.protocols))
+	for _, p := range m.protocols {
+		names[p.Name] = true
+	}
+	return names
+}
+
 // count takes a member's protocols in, with 1, or out, with -1.
 func (g *group) count(m *member, by int) {
-	for i, p := range m.protocols {
-		if slices.ContainsFunc(m.protocols[:i], func(o kmsg.JoinGroupRequestProtocol) bool { return o.Name == p.Name }) {
-			continue // named twice
-		}
-		if g.known[p.Name] += by; g.known[p.Name] == 0 {
-			delete(g.known, p.Name)
+	for name := range m.names() {
+		if g.known[name] += by; g.known[name] == 0 {
+			delete(g.known, name)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -486,5 +487,26 @@ func TestNamesOfMembersAreBounded(t *testing.T) {
 		if len(m.ClientID) > maxName || !utf8.ValidString(m.ClientID) {
 			t.Errorf("%s: a client id of %d bytes", name, len(m.ClientID))
 		}
+	}
+}
+
+// TestManyProtocolsHoldNobodyUp lets a member name as many protocols as fit: all groups of a shard wait for its joins.
+func TestManyProtocolsHoldNobodyUp(t *testing.T) {
+	r := newRig(t)
+	req := request(func(r *kmsg.JoinGroupRequest) {
+		r.Version, r.Protocols = 3, nil
+		for i := range 20_000 {
+			r.Protocols = append(r.Protocols, kmsg.JoinGroupRequestProtocol{Name: strconv.FormatInt(int64(i), 36)})
+		}
+	})
+	start := time.Now()
+	p := r.joinWith(req)
+	r.pass(10 * time.Second)
+	req.MemberID = p.get(t).MemberID
+	req.Protocols = append(req.Protocols[1:], req.Protocols[0])
+	p = r.joinWith(req)
+	want(t, "with others", p.get(t).ErrorCode, nil)
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("two joins took %v", took)
 	}
 }
