@@ -45,12 +45,11 @@ func (m *Machine) Describe(id string, version int16, done Done[kmsg.DescribeGrou
 	return m.take()
 }
 
-// List handles ListGroups for this shard: all groups, or those in one of the states (compared
-// without case) and of one of the types.
-func (m *Machine) List(states, types []string, done Done[[]kmsg.ListGroupsResponseGroup]) coordinator.Result {
+// List handles ListGroups for this shard: all groups, or those in one of the states and of one of the types.
+func (m *Machine) List(states, types filter, done Done[[]kmsg.ListGroupsResponseGroup]) coordinator.Result {
 	var out []kmsg.ListGroupsResponseGroup
 	for _, g := range m.groups {
-		if g.forgettable() || !oneOf(states, string(g.state)) || !oneOf(types, classic) {
+		if g.forgettable() || !states.takes(string(g.state)) || !types.takes(classic) {
 			continue
 		}
 		lg := kmsg.NewListGroupsResponseGroup()
@@ -67,9 +66,19 @@ func byGroup(a, b kmsg.ListGroupsResponseGroup) int { return cmp.Compare(a.Group
 // classic is the type of every group that rebalances by JoinGroup and SyncGroup.
 const classic = "classic"
 
-func oneOf(list []string, s string) bool {
-	return len(list) == 0 || slices.ContainsFunc(list, func(l string) bool { return strings.EqualFold(strings.TrimSpace(l), s) })
+// filter is a set of names in lower case, of which an empty one takes all.
+type filter map[string]bool
+
+// newFilter makes a filter of what a request lists, which may be long.
+func newFilter(list []string) filter {
+	f := make(filter)
+	for _, name := range list {
+		f[strings.ToLower(strings.TrimSpace(name))] = true
+	}
+	return f
 }
+
+func (f filter) takes(name string) bool { return len(f) == 0 || f[strings.ToLower(name)] }
 
 // Delete handles DeleteGroups for one group: it must exist and be empty. Its offsets go with it.
 func (m *Machine) Delete(id string, done Done[Committed]) coordinator.Result {

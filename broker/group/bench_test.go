@@ -3,6 +3,7 @@ package group
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -165,5 +166,36 @@ func TestIdleShardsAreSmall(t *testing.T) {
 		t.Errorf("256 idle shards take %d KiB", grown>>10)
 	} else {
 		t.Logf("256 idle shards take %d KiB", grown>>10)
+	}
+}
+
+// TestLongFilterOfAListHoldsNobodyUp lists the groups of shards, which wait for it, in as many states as a request can name.
+func TestLongFilterOfAListHoldsNobodyUp(t *testing.T) {
+	br := newBroker(t, memkv.NewServer(), 1, 4)
+	defer br.close()
+	br.ownAll(t)
+	const groups = 2000
+	var wg sync.WaitGroup
+	for i := range groups {
+		wg.Add(1)
+		by := Committer{Group: fmt.Sprint("group-", i), Generation: -1}
+		br.groups.Commit(by, []Commit{{Partition: tp(1, 0), Offset: 1, LeaderEpoch: -1}}, func(c *Committed, err error) {
+			if err != nil || c.Err != nil {
+				t.Error(err, c)
+			}
+			wg.Done()
+		})
+	}
+	wg.Wait()
+	states := append(slices.Repeat([]string{"Nonsense"}, 200_000), "Empty")
+	start := time.Now()
+	listed := make(chan int, 1)
+	br.groups.List(states, states, func(list *[]kmsg.ListGroupsResponseGroup, _ error) { listed <- len(*list) })
+	br.groups.List(states, nil, func(list *[]kmsg.ListGroupsResponseGroup, _ error) { listed <- len(*list) })
+	if none, all := <-listed, <-listed; none+all != groups {
+		t.Errorf("%d and %d groups, want none of those types and all %d", none, all, groups)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("two lists took %v", took)
 	}
 }

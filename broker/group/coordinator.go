@@ -118,8 +118,8 @@ func (c *Coordinator) Delete(group string, done Done[Committed]) {
 	do(c, group, done, func(m *Machine, _ time.Time) coordinator.Result { return m.Delete(group, done) })
 }
 
-// List handles ListGroups: the groups of all shards this broker owns. Fails if any shard cannot say,
-// for a list with holes would look whole.
+// List handles ListGroups: the groups of all shards this broker owns, or those in one of the states and of one of the
+// types, compared without case. Fails if any shard cannot say, for a list with holes would look whole.
 func (c *Coordinator) List(states, types []string, done Done[[]kmsg.ListGroupsResponseGroup]) {
 	var (
 		mu   sync.Mutex
@@ -154,8 +154,9 @@ func (c *Coordinator) List(states, types []string, done Done[[]kmsg.ListGroupsRe
 		slices.SortFunc(all, byGroup)
 		done(&all, nil)
 	}
+	inStates, ofTypes := newFilter(states), newFilter(types)
 	for _, n := range owned {
-		c.runtime.Do(n, func(m *Machine, _ time.Time) coordinator.Result { return m.List(states, types, one) },
+		c.runtime.Do(n, func(m *Machine, _ time.Time) coordinator.Result { return m.List(inStates, ofTypes, one) },
 			func(err error) { one(nil, err) })
 	}
 }

@@ -193,7 +193,7 @@ func TestListAndDescribe(t *testing.T) {
 	a, _, _ := r.stable()
 	list := func(states, types []string) string {
 		p := &pending[[]kmsg.ListGroupsResponseGroup]{}
-		r.apply(r.m.List(states, types, p.done()))
+		r.apply(r.m.List(newFilter(states), newFilter(types), p.done()))
 		out := ""
 		for _, g := range *p.get(t) {
 			out += g.Group + "(" + g.ProtocolType + "," + g.GroupState + "," + g.GroupType + ") "
