@@ -158,6 +158,30 @@ func TestOffsetsSetInAnEmptyGroupAreYoung(t *testing.T) {
 	}
 }
 
+// The end of a large group is written in pieces, the header last. Where a crash leaves the header of the generation
+// that ended, how old that generation is says nothing about how long the group has been empty.
+func TestOffsetsOutliveTheHalfWrittenEndOfAGroup(t *testing.T) {
+	r := newRig(t)
+	a, b, gen := r.stable()
+	_ = r.commit(Committer{Group: "g", MemberID: a, Generation: gen}, 1, tp(1, 0))
+	for range 13 * 60 { // an hour and a bit of heartbeats
+		r.pass(5 * time.Second)
+		_, _ = r.beat(a, gen), r.beat(b, gen)
+	}
+	header := r.kept[headerKey("g")]
+	_ = r.leave(a, b)
+	r.kept[headerKey("g")] = header
+	r.reload()
+	r.pass(50 * time.Minute)
+	if got := r.offset(tp(1, 0)); got != 1 || r.state() != "Empty" {
+		t.Errorf("offset %d, state %s: want what the retention keeps", got, r.state())
+	}
+	r.pass(20 * time.Minute)
+	if len(r.kept) != 0 {
+		t.Errorf("%d keys after the retention", len(r.kept))
+	}
+}
+
 func TestNothingExpiresAfterTheClockWasSet(t *testing.T) {
 	for _, c := range []struct {
 		wall, passed time.Duration

@@ -172,6 +172,9 @@ func (m *Machine) settle(g *group, now time.Time) {
 	}
 	switch {
 	case len(g.members) == 0:
+		if g.onRecord > 0 {
+			g.since = now // it is not on record when the last ones went
+		}
 		g.state, g.leader, g.protocol = Empty, "", ""
 	case whole:
 		g.state = Stable
