@@ -90,7 +90,7 @@ func Dial(cfg Config) (metadata.KV, error) {
 				Backoff:           backoff.Config{BaseDelay: minReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxReconnect},
 				MinConnectTimeout: connectTimeout,
 			}),
-			grpc.WithStatsHandler(sentHandler{}),
+			grpc.WithStatsHandler(callHandler{}),
 		},
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
@@ -67,18 +68,36 @@ func watchSent(ctx context.Context) (context.Context, *sent) {
 	return context.WithValue(ctx, sentKey{}, s), s
 }
 
-// sentHandler keeps the notes.
-type sentHandler struct{}
+type endKey struct{}
 
-func (sentHandler) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
-func (sentHandler) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-func (sentHandler) HandleConn(context.Context, stats.ConnStats)                       {}
+// onStreamEnd returns a context for a watch that tells fn when its stream ends, and by which error.
+func onStreamEnd(ctx context.Context, fn func(error)) context.Context {
+	return context.WithValue(ctx, endKey{}, fn)
+}
 
-func (sentHandler) HandleRPC(ctx context.Context, ev stats.RPCStats) {
-	if _, ok := ev.(*stats.OutHeader); !ok {
-		return
+// callHandler keeps the notes and tells of ends.
+type callHandler struct{}
+
+func (callHandler) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (callHandler) HandleConn(context.Context, stats.ConnStats)                       {}
+
+// TagRPC keeps what is said of a watch to its stream: before that the client logs in, by a call with the same context.
+func (callHandler) TagRPC(ctx context.Context, call *stats.RPCTagInfo) context.Context {
+	if call.FullMethodName != pb.Watch_Watch_FullMethodName && ctx.Value(endKey{}) != nil {
+		return context.WithValue(ctx, endKey{}, nil)
 	}
-	if s, ok := ctx.Value(sentKey{}).(*sent); ok {
-		s.Store(true)
+	return ctx
+}
+
+func (callHandler) HandleRPC(ctx context.Context, ev stats.RPCStats) {
+	switch ev := ev.(type) {
+	case *stats.OutHeader:
+		if s, ok := ctx.Value(sentKey{}).(*sent); ok {
+			s.Store(true)
+		}
+	case *stats.End:
+		if fn, ok := ctx.Value(endKey{}).(func(error)); ok {
+			fn(ev.Error)
+		}
 	}
 }

@@ -77,4 +77,11 @@ func TestUsersAndTLS(t *testing.T) {
 	if _, err := kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{metadata.Put("/elsewhere", nil)}}); !errors.Is(err, metadata.ErrRefused) {
 		t.Errorf("a key that the user may not write: %v", err)
 	}
+	res, err := kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{metadata.Put("/k/firn/k", nil)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := <-kv.Watch(t.Context(), "/k/firn/", "/k/firn0", res.Rev); got.Err != nil || len(got.Events) != 1 {
+		t.Errorf("what a watch delivers: %+v", got)
+	}
 }

@@ -39,13 +39,16 @@ func send(ctx context.Context, out chan<- metadata.WatchBatch, b metadata.WatchB
 
 // watch delivers batches until the watch ends and says why it did.
 func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<- metadata.WatchBatch) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(clientv3.WithRequireLeader(ctx))
+	defer cancel(nil)
+	// Without its stream it ends. etcd's client would take it up again, perhaps on an etcd that was restored from a backup
+	// meanwhile: what that one has written in place of what it lacks would be missing.
+	ctx = onStreamEnd(ctx, cancel)
 	// A watcher of its own, for it is closed with its stream: a stream shared by watches stays, and keeps the
 	// next watch waiting, when one of them is given up before etcd has answered it.
 	watcher := clientv3.NewWatcher(k.client)
 	defer watcher.Close()
-	tooLong := time.AfterFunc(k.quiet, cancel) // Watch waits until etcd has answered
+	tooLong := time.AfterFunc(k.quiet, func() { cancel(nil) }) // Watch waits until etcd has answered
 	responses := watcher.Watch(ctx, start, clientv3.WithRange(end), clientv3.WithRev(rev), clientv3.WithProgressNotify())
 	if !tooLong.Stop() {
 		return fmt.Errorf("watch from %s: not begun in %v: %w", start, k.quiet, metadata.ErrUnavailable)
@@ -57,7 +60,7 @@ func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<-
 		select {
 		case res, ok := <-responses:
 			if !ok {
-				return fmt.Errorf("watch from %s: %w", start, metadata.ErrUnavailable)
+				return ended(ctx, start)
 			}
 			if res.CompactRevision != 0 {
 				return fmt.Errorf("watch from %s at %d, compacted to %d: %w", start, rev, res.CompactRevision, metadata.ErrCompacted)
@@ -78,9 +81,17 @@ func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<-
 			_ = watcher.RequestProgress(askCtx)
 			cancelAsk()
 		case <-ctx.Done():
-			return ctx.Err()
+			return ended(ctx, start)
 		}
 	}
+}
+
+// ended says why a watch's context has ended, or that its watcher has without a reason.
+func ended(ctx context.Context, start string) error {
+	if err := context.Cause(ctx); err != nil {
+		return fmt.Errorf("watch from %s: %w", start, classify(err, false))
+	}
+	return fmt.Errorf("watch from %s: %w", start, metadata.ErrUnavailable)
 }
 
 func batch(res clientv3.WatchResponse) metadata.WatchBatch {
