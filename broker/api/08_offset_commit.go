@@ -1,7 +1,9 @@
 package api
 
 import (
+	"math"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,7 +21,7 @@ import (
 // be resolved is UNKNOWN_TOPIC_OR_PARTITION (version 10: UNKNOWN_TOPIC_ID) and keeps nothing else from
 // being committed.
 //
-//   - v2-4: a retention time, which is ignored as in Kafka 4: offsets.retention.minutes decides.
+//   - v2-4: a retention time, which stands in place of offsets.retention.minutes.
 //   - v6: leader epochs. v7: static members. v9: a member of an unknown group gets GROUP_ID_NOT_FOUND. v10: topic ids.
 func init() { register(kmsg.OffsetCommit, 2, 10, (*API).offsetCommit) }
 
@@ -54,7 +56,10 @@ func (a *API) offsetCommit(req *wire.Request, body *kmsg.OffsetCommitRequest) {
 		}
 		resp.Topics[i] = rt
 	}
-	by := group.Committer{Group: body.Group, MemberID: body.MemberID, InstanceID: body.InstanceID, Generation: body.Generation, Version: body.Version}
+	by := group.Committer{
+		Group: body.Group, MemberID: body.MemberID, InstanceID: body.InstanceID, Generation: body.Generation,
+		Version: body.Version, Expires: expires(time.Now(), body.RetentionTimeMillis),
+	}
 	a.groups.Coordinator.Commit(by, commits, func(c *group.Committed, err error) {
 		whole := committedCode(c, err)
 		for i, code := range codes {
@@ -65,6 +70,15 @@ func (a *API) offsetCommit(req *wire.Request, body *kmsg.OffsetCommitRequest) {
 		}
 		req.Reply(resp)
 	})
+}
+
+// expires is when a retention time that begins now is over; zero if the client gave none.
+func expires(now time.Time, retentionMillis int64) time.Time {
+	if retentionMillis < 0 {
+		return time.Time{}
+	}
+	const longest = math.MaxInt64 / int64(time.Millisecond)
+	return now.Add(time.Duration(min(retentionMillis, longest)) * time.Millisecond)
 }
 
 // findTopic finds a live topic by name, or by id.

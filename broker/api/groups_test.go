@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -474,4 +475,23 @@ func TestAnswersWhileLoading(t *testing.T) {
 	wantCode(t, "sync", ask[*kmsg.SyncGroupResponse](g, sync).ErrorCode, kerr.RebalanceInProgress)
 	wantCode(t, "join", ask[*kmsg.JoinGroupResponse](g, joinRequest("m")).ErrorCode, kerr.CoordinatorLoadInProgress)
 	wantCode(t, "list", ask[*kmsg.ListGroupsResponse](g, kmsg.NewPtrListGroupsRequest()).ErrorCode, kerr.CoordinatorLoadInProgress)
+}
+
+// A client of old says for how long its offsets are kept, if only by a number that it takes for ever.
+func TestRetentionTimeOfACommit(t *testing.T) {
+	now := time.Now()
+	for _, c := range []struct {
+		millis int64
+		want   time.Time
+	}{{-1, time.Time{}}, {0, now}, {60_000, now.Add(time.Minute)}} {
+		if got := expires(now, c.millis); !got.Equal(c.want) {
+			t.Errorf("%d ms: %v, want %v", c.millis, got, c.want)
+		}
+	}
+	if got := expires(now, math.MaxInt64); got.Before(now.AddDate(290, 0, 0)) {
+		t.Errorf("for ever: until %v", got)
+	}
+	if by := kmsg.NewOffsetCommitRequest(); !expires(now, by.RetentionTimeMillis).IsZero() {
+		t.Error("versions without a retention time have one")
+	}
 }

@@ -8,8 +8,8 @@ import (
 
 // expireOffsets drops what nobody needs any longer: commits of deleted topics at once; of a group that
 // is empty, once it has been so, and they are so old, for the retention; of a stable group, those it does
-// not subscribe to and has not touched for the retention; of simple groups by age alone. Groups left with
-// nothing go.
+// not subscribe to and has not touched for the retention; of simple groups by age alone. Where the client said when,
+// that stands in place of ages. Groups left with nothing go.
 func (m *Machine) expireOffsets(now time.Time) {
 	held := now.Before(m.hold)
 	for _, g := range m.groups {
@@ -33,7 +33,12 @@ func (m *Machine) expireOffsets(now time.Time) {
 }
 
 func (m *Machine) lapsed(g *group, name string, o offset, now time.Time) bool {
-	old := func(since time.Time) bool { return now.Sub(since) >= m.opts.OffsetsRetention }
+	old := func(since time.Time) bool {
+		if !o.expires.IsZero() {
+			return !o.expires.After(now)
+		}
+		return now.Sub(since) >= m.opts.OffsetsRetention
+	}
 	switch {
 	case g.simple():
 		return old(o.committed)

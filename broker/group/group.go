@@ -94,6 +94,7 @@ type offset struct {
 	leaderEpoch int32
 	metadata    string
 	committed   time.Time
+	expires     time.Time // as the client wanted it; zero: Options.OffsetsRetention decides
 }
 
 func newGroup(id string, now time.Time) *group {

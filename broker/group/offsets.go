@@ -19,6 +19,8 @@ type Committer struct {
 	Generation int32
 	// Version of OffsetCommit: from 9 on a member of a group that does not exist is told so.
 	Version int16
+	// Expires is when versions 2 to 4 want the offsets to go; zero: when Options.OffsetsRetention says.
+	Expires time.Time
 }
 
 // Commit is one partition's position: the offset of the next record to read.
@@ -66,7 +68,7 @@ func (m *Machine) Commit(now time.Time, by Committer, commits []Commit, done Don
 			ps = map[int32]offset{}
 			g.offsets[c.Partition.ID] = ps
 		}
-		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: note, committed: now}
+		ps[c.Partition.Index] = offset{offset: c.Offset, leaderEpoch: c.LeaderEpoch, metadata: note, committed: now, expires: by.Expires}
 		dirty[bucketOf(c.Partition)] = true
 		m.met.commits.Inc()
 	}

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +142,38 @@ func TestOffsetsOfASimpleGroupExpireByAge(t *testing.T) {
 	r.pass(time.Hour)
 	if len(r.kept) != 0 || r.state() != "Dead" {
 		t.Errorf("%d keys, state %s", len(r.kept), r.state())
+	}
+}
+
+// A client of old says itself for how long its offsets are kept, longer or shorter than the brokers would.
+func TestOffsetsAreKeptForAsLongAsTheClientAsks(t *testing.T) {
+	r := newRig(t)
+	self := func(keep time.Duration) Committer {
+		return Committer{Group: "g", Generation: -1, Version: 2, Expires: r.now.Add(keep)}
+	}
+	_ = r.commit(self(10*time.Minute), 1, tp(1, 0), tp(1, 3))
+	_ = r.commit(self(10*time.Hour), 2, tp(1, 1))
+	_ = r.commit(Committer{Group: "g", Generation: -1}, 3, tp(1, 2), tp(1, 3))
+	r.reload()
+	offsets := func(want ...int64) {
+		t.Helper()
+		if got := []int64{r.offset(tp(1, 0)), r.offset(tp(1, 1)), r.offset(tp(1, 2)), r.offset(tp(1, 3))}; !slices.Equal(got, want) {
+			t.Errorf("offsets %v, want %v", got, want)
+		}
+	}
+	offsets(1, 2, 3, 3)
+	r.pass(12 * time.Minute)
+	offsets(-1, 2, 3, 3) // what was committed anew without a time is kept as the brokers keep it
+	r.pass(50 * time.Minute)
+	offsets(-1, 2, -1, -1)
+	_, j := r.enter()
+	r.pass(10 * time.Second)
+	_ = j.get(t) // who falls silent then
+	r.pass(8 * time.Hour)
+	offsets(-1, 2, -1, -1)
+	r.pass(time.Hour)
+	if offsets(-1, -1, -1, -1); len(r.kept) != 0 {
+		t.Errorf("%d keys are left", len(r.kept))
 	}
 }
 

@@ -112,9 +112,13 @@ func (m *Machine) writeBuckets(g *group, dirty map[bucketKey]bool) {
 		r := &OffsetsRecord{Version: recordVersion, GroupId: clean(g.id)}
 		for p := k.bucket * bucketSize; p < (k.bucket+1)*bucketSize; p++ {
 			if o, ok := g.offsets[k.topic][p]; ok {
-				r.Offsets = append(r.Offsets, &CommittedOffset{
+				c := &CommittedOffset{
 					Partition: p, Offset: o.offset, LeaderEpoch: o.leaderEpoch, Metadata: o.metadata, CommitTimestampMs: o.committed.UnixMilli(),
-				})
+				}
+				if !o.expires.IsZero() {
+					c.ExpireTimestampMs = o.expires.UnixMilli()
+				}
+				r.Offsets = append(r.Offsets, c)
 			}
 		}
 		if len(r.Offsets) == 0 {
@@ -282,7 +286,11 @@ func (g *group) loadOffsets(topicHex, bucket string, b []byte) error {
 		if bucketOf(topic.Partition{ID: id, Index: o.Partition}).bucket != int32(n) {
 			return fmt.Errorf("partition %d is of another bucket", o.Partition)
 		}
-		ps[o.Partition] = offset{offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata, committed: time.UnixMilli(o.CommitTimestampMs)}
+		c := offset{offset: o.Offset, leaderEpoch: o.LeaderEpoch, metadata: o.Metadata, committed: time.UnixMilli(o.CommitTimestampMs)}
+		if o.ExpireTimestampMs != 0 {
+			c.expires = time.UnixMilli(o.ExpireTimestampMs)
+		}
+		ps[o.Partition] = c
 	}
 	return nil
 }

@@ -369,6 +369,7 @@ type CommittedOffset struct {
 	LeaderEpoch       int32                  `protobuf:"varint,3,opt,name=leader_epoch,json=leaderEpoch,proto3" json:"leader_epoch,omitempty"` // -1 if the client did not say
 	Metadata          string                 `protobuf:"bytes,4,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	CommitTimestampMs int64                  `protobuf:"varint,5,opt,name=commit_timestamp_ms,json=commitTimestampMs,proto3" json:"commit_timestamp_ms,omitempty"`
+	ExpireTimestampMs int64                  `protobuf:"varint,6,opt,name=expire_timestamp_ms,json=expireTimestampMs,proto3" json:"expire_timestamp_ms,omitempty"` // as the client wanted it; 0: the brokers' setting decides
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -438,6 +439,13 @@ func (x *CommittedOffset) GetCommitTimestampMs() int64 {
 	return 0
 }
 
+func (x *CommittedOffset) GetExpireTimestampMs() int64 {
+	if x != nil {
+		return x.ExpireTimestampMs
+	}
+	return 0
+}
+
 var File_state_proto protoreflect.FileDescriptor
 
 const file_state_proto_rawDesc = "" +
@@ -480,13 +488,14 @@ const file_state_proto_rawDesc = "" +
 	"\rOffsetsRecord\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x19\n" +
 	"\bgroup_id\x18\x02 \x01(\tR\agroupId\x125\n" +
-	"\aoffsets\x18\x03 \x03(\v2\x1b.firn.group.CommittedOffsetR\aoffsets\"\xb6\x01\n" +
+	"\aoffsets\x18\x03 \x03(\v2\x1b.firn.group.CommittedOffsetR\aoffsets\"\xe6\x01\n" +
 	"\x0fCommittedOffset\x12\x1c\n" +
 	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12!\n" +
 	"\fleader_epoch\x18\x03 \x01(\x05R\vleaderEpoch\x12\x1a\n" +
 	"\bmetadata\x18\x04 \x01(\tR\bmetadata\x12.\n" +
-	"\x13commit_timestamp_ms\x18\x05 \x01(\x03R\x11commitTimestampMsB\x13Z\x11firn/broker/groupb\x06proto3"
+	"\x13commit_timestamp_ms\x18\x05 \x01(\x03R\x11commitTimestampMs\x12.\n" +
+	"\x13expire_timestamp_ms\x18\x06 \x01(\x03R\x11expireTimestampMsB\x13Z\x11firn/broker/groupb\x06proto3"
 
 var (
 	file_state_proto_rawDescOnce sync.Once
