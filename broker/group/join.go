@@ -221,9 +221,6 @@ func (m *Machine) addMember(g *group, id string, now time.Time, c Client, req *k
 	if len(g.members) == 0 {
 		g.protocolType = strings.Clone(req.ProtocolType)
 	}
-	if g.leader == "" {
-		g.leader = id
-	}
 	g.members[id] = mb
 	g.join.newcomer = true
 	m.park(g, mb, now, c, req, done)

@@ -510,3 +510,23 @@ func TestManyProtocolsHoldNobodyUp(t *testing.T) {
 		t.Errorf("two joins took %v", took)
 	}
 }
+
+// TestLargeGroupThatFallsSilentHoldsNobodyUp loses all members of a group at once, as when their network fails: each of them
+// leads it by the time that it goes, and the groups of the shard wait.
+func TestLargeGroupThatFallsSilentHoldsNobodyUp(t *testing.T) {
+	r := newRig(t)
+	var first *pending[kmsg.JoinGroupResponse]
+	for range 8000 {
+		if j := r.join(joinOpts{version: 3}); first == nil {
+			first = j
+		}
+	}
+	r.pass(6 * time.Second)
+	leader := first.get(t)
+	_ = r.sync(leader.MemberID, leader.Generation, nil)
+	start := time.Now()
+	r.pass(time.Minute)
+	if took := time.Since(start); took > time.Second || r.state() == "Stable" {
+		t.Errorf("after %v it is %s", took, r.state())
+	}
+}

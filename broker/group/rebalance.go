@@ -121,7 +121,7 @@ func (m *Machine) becomeEmpty(g *group, now time.Time) {
 	m.writeHeader(g)
 }
 
-// drop takes a member out without looking at what that does to the group.
+// drop takes a member out without looking at what that does to the group, which then has a new leader once it has joined again.
 func (m *Machine) drop(g *group, mb *member) {
 	delete(g.members, mb.id)
 	g.count(mb, -1)
@@ -130,9 +130,6 @@ func (m *Machine) drop(g *group, mb *member) {
 	}
 	if g.leader == mb.id {
 		g.leader = ""
-		if ms := g.ordered(); len(ms) > 0 {
-			g.leader = ms[0].id
-		}
 	}
 	m.deleteMember(g, mb)
 	if done := mb.joinReply; done != nil {
