@@ -42,10 +42,12 @@ type Machine struct {
 	groups map[string]*group
 	timers timers
 	sweep  time.Time // when offsets are next looked over for expiry
-	swept  time.Time // when they last were
+	swept  time.Time // when that last began
 	hold   time.Time // until when none expire, because the clock was set
 	joined int       // counts joins, for member.order
 	out    coordinator.Result
+
+	unswept []string // groups that the present sweep has not come to
 }
 
 var _ coordinator.Machine = (*Machine)(nil)
@@ -140,9 +142,7 @@ func (m *Machine) Tick(now time.Time) coordinator.Result {
 		}
 	}
 	if !m.sweep.After(now) {
-		m.watchClock(now)
-		m.expireOffsets(now)
-		m.sweep = now.Add(m.opts.OffsetsCheckInterval)
+		m.sweep = now.Add(m.expireOffsets(now))
 	}
 	return m.take()
 }
