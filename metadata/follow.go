@@ -64,20 +64,35 @@ func (s *Store) checkPast(ctx context.Context, rev int64) error {
 	if known.rev == 0 {
 		return nil
 	}
-	if page, err = s.kv.Range(ctx, known.key, known.key+"\x00", rev, 1); err != nil {
-		return fmt.Errorf("look for metadata revision %d: %w", rev, err)
+	found, err := s.revisionAt(ctx, known.key, rev)
+	if err != nil {
+		return err
 	}
-	var found newest
-	switch {
-	case len(page.Entries) > 0:
-		found = newest{key: known.key, rev: page.Entries[0].ModRev}
-	case known.deleted:
-		found = known
+	same := found == known.rev && !known.deleted
+	if known.deleted && found == 0 {
+		// It must have been there until then, or it may never have been. Is that no longer kept, all is listed anew.
+		before, err := s.revisionAt(ctx, known.key, known.rev-1)
+		if err != nil {
+			return err
+		}
+		same = before != 0
 	}
-	if found != known {
-		return fmt.Errorf("key space has %s of revision %d after %d: %w", known.key, found.rev, known.rev, ErrWentBack)
+	if !same {
+		return fmt.Errorf("key space has %s of revision %d after %d: %w", known.key, found, known.rev, ErrWentBack)
 	}
 	return nil
+}
+
+// revisionAt returns the revision of a key as of rev; 0 if it was not there.
+func (s *Store) revisionAt(ctx context.Context, key string, rev int64) (int64, error) {
+	page, err := s.kv.Range(ctx, key, key+"\x00", rev, 1)
+	if err != nil {
+		return 0, fmt.Errorf("look for metadata revision %d: %w", rev, err)
+	}
+	if len(page.Entries) == 0 {
+		return 0, nil
+	}
+	return page.Entries[0].ModRev, nil
 }
 
 // fatal reports whether an error of watching or listing will not go away by itself.

@@ -125,11 +125,13 @@ func TestStoreRefusesAnOlderKeySpace(t *testing.T) {
 		name      string
 		writes    int // in the new key space before the store sees it
 		compacted bool
+		deleted   bool // the newest change that the store has seen is a deletion
 	}{
-		{"older", 0, true},
-		{"another cluster", 300, true},
-		{"older, with all its history", 0, false},
-		{"older once, with all its history", 300, false},
+		{"older", 0, true, false},
+		{"another cluster", 300, true, false},
+		{"older, with all its history", 0, false, false},
+		{"older once, with all its history", 300, false, false},
+		{"older once, without what was deleted last", 300, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			kv := dial(t, memkv.NewServer())
@@ -138,6 +140,9 @@ func TestStoreRefusesAnOlderKeySpace(t *testing.T) {
 			rev := mustTxn(t, kv, metadata.Txn{Then: []metadata.Op{metadata.Put("/other", nil)}})
 			for range 50 {
 				rev = mustTxn(t, kv, metadata.Txn{Then: []metadata.Op{s.Keys().PutNode(&metadata.Node{ID: 1})}})
+			}
+			if c.deleted {
+				rev = mustTxn(t, kv, metadata.Txn{Then: []metadata.Op{metadata.Delete(s.Keys().Node(1))}})
 			}
 			waitRev(t, s, rev)
 
