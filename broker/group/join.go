@@ -35,6 +35,9 @@ const (
 	maxName = 32767
 	// maxMember bounds what is written down of a member; the store takes 1 MiB with the key.
 	maxMember = 768 << 10
+	// maxPending bounds the ids that were handed out in a group and not used yet. Whose id is forgotten asks for
+	// another one, which a client that asks on and on and uses none keeps nobody from.
+	maxPending = 1000
 	// protocolSize is about what a protocol takes there beside its name and metadata, which may be empty.
 	protocolSize = 16
 )
@@ -166,6 +169,12 @@ func (m *Machine) joinNew(g *group, now time.Time, c Client, req *kmsg.JoinGroup
 	}
 	id := m.newID(c.ID)
 	if req.Version >= requiredIDVersion {
+		if len(g.pending) >= maxPending {
+			for other := range g.pending {
+				delete(g.pending, other)
+				break
+			}
+		}
 		g.pending[id] = now.Add(ms(req.SessionTimeoutMillis))
 		return id, kerr.MemberIDRequired
 	}

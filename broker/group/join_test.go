@@ -530,3 +530,24 @@ func TestLargeGroupThatFallsSilentHoldsNobodyUp(t *testing.T) {
 		t.Errorf("after %v it is %s", took, r.state())
 	}
 }
+
+// TestClientThatNeverComesBackHoldsNobodyUp has a client ask for ids, as fast as it can, and use none: the groups of the shard
+// wait whenever one of them lapses, and others still find their way into the group.
+func TestClientThatNeverComesBackHoldsNobodyUp(t *testing.T) {
+	r := newRig(t)
+	start := time.Now()
+	for range 20_000 {
+		want(t, "an id", r.join(joinOpts{version: 4}).get(t).ErrorCode, kerr.MemberIDRequired)
+		r.now = r.now.Add(time.Millisecond)
+		r.apply(r.m.Tick(r.now))
+	}
+	if n := len(r.m.groups["g"].pending); n > maxPending {
+		t.Errorf("%d ids are remembered", n)
+	}
+	_, j := r.enterWith(joinOpts{version: 4})
+	r.pass(time.Minute)
+	want(t, "someone who comes back", j.get(t).ErrorCode, nil)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
