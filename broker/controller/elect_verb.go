@@ -34,7 +34,7 @@ func (c *Controller) Elect(ctx context.Context, list []Election) []error {
 				continue
 			}
 			if seen[p.Partition] {
-				errs[i] = fmt.Errorf("%w: %s-%d is named twice", ErrRequest, el.Topic, el.Partition)
+				errs[i] = errTwice
 				continue
 			}
 			seen[p.Partition] = true

@@ -37,7 +37,7 @@ func (c *Controller) Reassign(ctx context.Context, list []Reassignment) []error 
 				continue
 			}
 			if seen[p.Partition] {
-				errs[i] = fmt.Errorf("%w: %s-%d is named twice", ErrRequest, r.Topic, r.Partition)
+				errs[i] = errTwice
 				continue
 			}
 			seen[p.Partition] = true
@@ -58,15 +58,19 @@ func (c *Controller) planReassign(e *elector, p *metadata.PartitionState, r Reas
 	return txn, err
 }
 
-// partitionOf returns a partition's record by its topic's name.
+// errTwice refuses a partition that a request has named before.
+var errTwice = fmt.Errorf("%w: the partition is named twice", ErrRequest)
+
+// partitionOf returns a partition's record by its topic's name. Its errors do not say the name, which whoever asks may have
+// given once for very many partitions.
 func partitionOf(img *metadata.Image, name string, index int32) (*metadata.PartitionState, error) {
 	t, ok := img.Topic(name)
 	if !ok {
-		return nil, fmt.Errorf("%w: %q", ErrUnknownTopic, name)
+		return nil, ErrUnknownTopic
 	}
 	p, ok := img.Partition(topic.Partition{ID: t.ID, Index: index})
 	if !ok {
-		return nil, fmt.Errorf("%w: %q has no partition %d", ErrUnknownTopic, name, index)
+		return nil, fmt.Errorf("%w: there is no partition %d", ErrUnknownTopic, index)
 	}
 	return p, nil
 }

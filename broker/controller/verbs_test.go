@@ -394,3 +394,35 @@ func TestTopicsAreMadeWhileABrokerIsAway(t *testing.T) {
 		}
 	}
 }
+
+// What is refused of each of many partitions does not say over and over what the request says once: a name as long as a
+// frame allows, times as many partitions, would not fit into any memory.
+func TestRefusalsOfManyPartitionsAreShort(t *testing.T) {
+	c := newCluster(t)
+	a, _, _ := c.three()
+	long := strings.Repeat("n", topic.MaxNameLen)
+	a.place(long, 1, 2)
+	const n = 100
+	for _, name := range []string{strings.Repeat("\x00", 1<<20), long} {
+		var elect []Election
+		var move []Reassignment
+		for i := range n {
+			elect = append(elect, Election{Topic: name, Partition: int32(i / (n / 2))})
+			move = append(move, Reassignment{Topic: name, Partition: int32(i / (n / 2)), Replicas: ids{2, 1}})
+		}
+		for verb, errs := range map[string][]error{"elect": a.ctl.Elect(c.ctx, elect), "reassign": a.ctl.Reassign(c.ctx, move)} {
+			size := 0
+			for i, err := range errs {
+				if err == nil && i > 0 || i == n-1 && !errors.Is(err, ErrUnknownTopic) {
+					t.Errorf("%s %d of %.10q: %v", verb, i, name, err)
+				}
+				if i > 0 {
+					size += len(err.Error())
+				}
+			}
+			if size > n*100 {
+				t.Errorf("%s of %.10q: %d bytes", verb, name, size)
+			}
+		}
+	}
+}
