@@ -2,8 +2,11 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
+	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -113,6 +116,26 @@ func TestDecodeOfBombs(t *testing.T) {
 			}
 			t.Log(err)
 		})
+	}
+}
+
+// A string is no longer than every version allows, as with Kafka's brokers: a name of many megabytes would have to be looked
+// up for each of the hundred thousand partitions that may come with it.
+func TestStringsHaveALimitInEveryVersion(t *testing.T) {
+	for _, req := range []kmsg.Request{kmsg.NewPtrElectLeadersRequest(), kmsg.NewPtrFetchRequest()} {
+		for length, want := range map[int]bool{math.MaxInt16: true, math.MaxInt16 + 1: false, 1 << 20: false} {
+			name := strings.Repeat("n", length)
+			switch req := req.(type) {
+			case *kmsg.ElectLeadersRequest:
+				req.Version, req.Topics = 2, []kmsg.ElectLeadersRequestTopic{{Topic: name, Partitions: []int32{0}}}
+			case *kmsg.FetchRequest:
+				req.Version, req.Topics = 12, []kmsg.FetchRequestTopic{{Topic: name}}
+			}
+			err := rawRequest(req.Key(), req.GetVersion(), req.AppendTo([]byte{0})).Decode()
+			if (err == nil) != want || err != nil && !errors.Is(err, ErrMalformed) {
+				t.Errorf("%s with a string of %d bytes: %v", kmsg.NameForKey(req.Key()), length, err)
+			}
+		}
 	}
 }
 

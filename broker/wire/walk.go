@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 )
 
 // maxDecoded bounds the memory that the structs of one decoded request may take, and what is made of them: 300,000 topics
@@ -35,6 +36,7 @@ func (e walkError) Error() string { return string(e) }
 const (
 	errShort   = walkError("field past the end")
 	errLength  = walkError("length past the end")
+	errString  = walkError("string too long")
 	errCount   = walkError("count past the end")
 	errTagged  = walkError("tagged field past the end")
 	errTooMany = walkError("too many elements")
@@ -73,12 +75,15 @@ func (w *walker) skip(n int, short error) error {
 	return nil
 }
 
-// length skips a string or bytes whose length takes size bytes where it is not compact. Whether null
-// is allowed is left to the decoder.
+// length skips a string or bytes whose length takes size bytes where it is not compact. A compact string is no longer than
+// others can be, as in Kafka. Whether null is allowed is left to the decoder.
 func (w *walker) length(size int) error {
 	n, err := w.count(size)
 	if err != nil || n <= 0 {
 		return err
+	}
+	if size == 2 && n > math.MaxInt16 {
+		return errString
 	}
 	return w.skip(n, errLength)
 }
