@@ -244,3 +244,10 @@ func listenerList(allowed string, field func(*Config) *[]Listener) rule {
 		get: func(c *Config) string { return formatListeners(*field(c)) },
 	}
 }
+
+// listenerName is the name of a listener, in upper case as listenerList has it.
+func listenerName(allowed string, field func(*Config) *string) rule {
+	r := text(allowed, field)
+	r.set = func(c *Config, v string) bool { *field(c) = strings.ToUpper(strings.TrimSpace(v)); return true }
+	return r
+}

@@ -469,3 +469,13 @@ func TestCheckDynamic(t *testing.T) {
 		}
 	}
 }
+
+// Names of listeners are the same in any case, as in Kafka, wherever they stand.
+func TestInterBrokerListenerInAnyCase(t *testing.T) {
+	c := DefaultConfig()
+	mustSet(t, &c, "node.id", "1", "etcd.endpoints", "e:2379", "listeners", "outside://:9092,inside://:9093",
+		"listener.security.protocol.map", "outside:plaintext,Inside:PLAINTEXT", "inter.broker.listener.name", "inside")
+	if err := c.Validate(); err != nil || c.Replication.Listener != c.Listeners[1].Name {
+		t.Errorf("%q of %v: %v", c.Replication.Listener, c.Listeners, err)
+	}
+}
