@@ -17,7 +17,7 @@ import (
 // broker and it has given the shard up. The empty id is a group
 // like others, though it can only hold offsets.
 //
-//   - v1: key types. v4: many keys in one request.
+//   - v1: key types. v4: many keys in one request, each answered once.
 //
 // Left out: transactions, refused with TRANSACTIONAL_ID_AUTHORIZATION_FAILED and a message, the one
 // answer that every client takes for final; share groups (INVALID_REQUEST).
@@ -29,7 +29,7 @@ const (
 )
 
 func (a *API) findCoordinator(req *wire.Request, body *kmsg.FindCoordinatorRequest) {
-	keys := body.CoordinatorKeys
+	keys := firsts(body.CoordinatorKeys, itself)
 	if body.Version < 4 {
 		keys = []string{body.CoordinatorKey}
 	}

@@ -51,6 +51,11 @@ func TestRepetitionsAreAnsweredOnce(t *testing.T) {
 	if r := call[*kmsg.DescribeProducersResponse](t, c.api, producers); len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
 		t.Errorf("producers of %d topics", len(r.Topics))
 	}
+	coordinators := kmsg.NewPtrFindCoordinatorRequest()
+	coordinators.Version, coordinators.CoordinatorKeys = 6, slices.Repeat([]string{"g", "h"}, times)
+	if r := call[*kmsg.FindCoordinatorResponse](t, newGroups(t).api, coordinators); len(r.Coordinators) != 2 || r.Coordinators[1].Key != "h" {
+		t.Errorf("coordinators of %d groups", len(r.Coordinators))
+	}
 	r := call[*kmsg.OffsetFetchResponse](t, newGroups(t).api, offsets)
 	if len(r.Groups) != 2 || len(r.Groups[0].Topics) != 1 || len(r.Groups[0].Topics[0].Partitions) != 1 || r.Groups[1].Group != "all" {
 		t.Errorf("offsets: %+v", r.Groups)
