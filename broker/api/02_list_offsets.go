@@ -40,15 +40,21 @@ func timeKnown(ts int64, version int16) bool {
 	return ts >= 0 || ts > -int64(len(specialSince)) && version >= specialSince[-ts]
 }
 
-// repeated returns the partitions that are there more than once; nil for none.
-func repeated(parts []kmsg.ListOffsetsRequestTopicPartition) map[int32]bool {
-	if len(parts) < 2 {
-		return nil
-	}
-	seen := make(map[int32]bool, len(parts)) // true once it was seen again
-	for i := range parts {
-		_, again := seen[parts[i].Partition]
-		seen[parts[i].Partition] = again
+// namedPartition is a partition as a client names it.
+type namedPartition struct {
+	topic string
+	index int32
+}
+
+// repeated returns the partitions that a request names, those it names more than once with true.
+func repeated(topics []kmsg.ListOffsetsRequestTopic) map[namedPartition]bool {
+	seen := map[namedPartition]bool{}
+	for i := range topics {
+		for j := range topics[i].Partitions {
+			p := namedPartition{topics[i].Topic, topics[i].Partitions[j].Partition}
+			_, again := seen[p]
+			seen[p] = again
+		}
 	}
 	return seen
 }
@@ -63,6 +69,7 @@ func (a *API) listOffsets(req *wire.Request, body *kmsg.ListOffsetsRequest) {
 	dir := a.data.Directory()
 	resp := kmsg.NewPtrListOffsetsResponse()
 	resp.Topics = make([]kmsg.ListOffsetsResponseTopic, len(body.Topics))
+	twice := repeated(body.Topics)
 	work := newParallel(tierParallel)
 	for i := range body.Topics {
 		bt := &body.Topics[i]
@@ -70,12 +77,11 @@ func (a *API) listOffsets(req *wire.Request, body *kmsg.ListOffsetsRequest) {
 		rt := &resp.Topics[i]
 		rt.Topic = bt.Topic
 		rt.Partitions = make([]kmsg.ListOffsetsResponseTopicPartition, len(bt.Partitions))
-		twice := repeated(bt.Partitions)
 		for j := range bt.Partitions {
 			bp, rp := &bt.Partitions[j], &rt.Partitions[j]
 			*rp = kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition = bp.Partition
-			if twice[bp.Partition] {
+			if twice[namedPartition{bt.Topic, bp.Partition}] {
 				rp.ErrorCode = kerr.InvalidRequest.Code
 				continue
 			}

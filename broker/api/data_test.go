@@ -517,6 +517,27 @@ func TestListOffsetsOfAPartitionTwice(t *testing.T) {
 	}
 }
 
+// The same holds where the topic is there twice, too.
+func TestListOffsetsOfATopicTwice(t *testing.T) {
+	d := newDataTest(t)
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version = 5
+	for _, at := range [][]int32{{0}, {1, 0}} {
+		rt := kmsg.NewListOffsetsRequestTopic()
+		rt.Topic = "a"
+		for _, p := range at {
+			rp := kmsg.NewListOffsetsRequestTopicPartition()
+			rp.Partition, rp.Timestamp = p, -1
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		req.Topics = append(req.Topics, rt)
+	}
+	topics := call[*kmsg.ListOffsetsResponse](t, d.api, req).Topics
+	wantCode(t, "first", topics[0].Partitions[0].ErrorCode, kerr.InvalidRequest)
+	wantCode(t, "another", topics[1].Partitions[0].ErrorCode, nil)
+	wantCode(t, "again", topics[1].Partitions[1].ErrorCode, kerr.InvalidRequest)
+}
+
 func TestDeleteRecordsVersions(t *testing.T) {
 	d := newDataTest(t)
 	d.fill("a", 0, 3)
