@@ -141,12 +141,14 @@ func (c *conn) panicked(p any, req *wire.Request) error {
 // Deliver implements wire.Sink.
 func (c *conn) Deliver(r *wire.Request, body *wire.Body) { c.slots.deliver(r.Seq, body) }
 
-// Fail implements wire.Sink.
+// Fail implements wire.Sink: nothing more is read, and what was asked before is answered, unless that takes long.
 func (c *conn) Fail(r *wire.Request, err error) {
 	if r.ClientID != "" {
 		err = fmt.Errorf("client %.64q: %w", r.ClientID, err)
 	}
-	c.close(err)
+	c.slots.fail(r.Seq, err)
+	c.drain()
+	time.AfterFunc(c.srv.opts.StallTimeout, func() { c.close(err) })
 }
 
 // write is the writer goroutine.
@@ -156,13 +158,13 @@ func (c *conn) write() {
 	w := wire.NewWriter(c.nc, tick, c.notTaken)
 	var batch []*wire.Body
 	for {
-		var more bool
-		if batch, more = c.slots.take(batch[:0], c.closed); !more {
-			c.close(ErrStopped)
+		var err error
+		if batch, err = c.slots.take(batch[:0], c.closed); err != nil {
+			c.close(err)
 			return
 		}
 		sent, fromFile := w.Counts()
-		err := w.Write(batch)
+		err = w.Write(batch)
 		nowSent, nowFromFile := w.Counts()
 		c.srv.met.sent.Add(float64(nowSent - sent))
 		c.srv.met.fromFile.Add(float64(nowFromFile - fromFile))

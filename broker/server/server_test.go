@@ -479,6 +479,46 @@ func TestCloseOfARequest(t *testing.T) {
 	expectClosed(t, c)
 }
 
+// A request that closes its connection does so in its turn: what was asked before is answered, or a producer would send again
+// what it was about to be told of.
+func TestCloseOfARequestComesAfterEarlierAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		parked := map[int32]*wire.Request{}
+		h := startPipes(t, Options{Handler: handlerFunc(func(r *wire.Request) {
+			if parked[r.CorrelationID] = r; r.CorrelationID == 2 {
+				r.Close(errors.New("no answer could say it"))
+			}
+		})})
+		c, forgotten := h.dial(), h.dial()
+		for _, conn := range []net.Conn{c, forgotten} {
+			for i := range int32(2) {
+				send(t, conn, request(i, 0))
+				synctest.Wait()
+			}
+			send(t, conn, append(request(2, 0), request(3, 0)...))
+			synctest.Wait()
+			if parked[3] != nil {
+				t.Error("what comes after it is served")
+			}
+			if conn == forgotten {
+				break
+			}
+			go echo(parked[1])
+			go echo(parked[0])
+			expect(t, c, 0)
+			expect(t, c, 1)
+			expectClosed(t, c)
+			clear(parked)
+		}
+		// It does not wait for ever for what was asked before.
+		<-time.After(time.Minute)
+		expectClosed(t, forgotten)
+		echo(parked[0])
+		echo(parked[1])
+		h.stop()
+	})
+}
+
 // Answers to a client that has gone are released, whenever they come.
 func TestAnswersToAGoneClientAreReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

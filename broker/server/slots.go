@@ -30,6 +30,7 @@ type slots struct {
 		pending int64  // memory of responses filled in and not yet written
 		ended   bool   // no more requests come
 		dropped bool   // no more responses go
+		failed  bool   // a request ends the connection
 		active  time.Time
 	}
 }
@@ -37,6 +38,7 @@ type slots struct {
 type slot struct {
 	filled bool
 	body   *wire.Body // nil if there is no response
+	ends   error      // why the connection ends here, if it does
 }
 
 func (s *slots) init(o *Options, unwritten *atomic.Int64) {
@@ -54,7 +56,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// waitRoom waits until another request may be read; wire.ErrStopped if stop was closed first. A connection whose requests
+// waitRoom waits until another request may be read; wire.ErrStopped if stop was closed first, or one ends the connection. A connection whose requests
 // all have their outcome written always may, so none waits for what others do. It is wire.ErrIdle if the oldest request
 // leaves nothing to be written for as long as idle: who is not read does not tell whether he is still there.
 func (s *slots) waitRoom(stop <-chan struct{}, idle time.Duration) error {
@@ -62,8 +64,12 @@ func (s *slots) waitRoom(stop <-chan struct{}, idle time.Duration) error {
 		s.mu.Lock()
 		n := s.openLocked()
 		ok := n == 0 || n < s.max && s.mu.pending < s.maxPending && s.unwritten.Load() < s.maxUnwritten
+		failed := s.mu.failed
 		s.mu.Unlock()
-		if ok {
+		switch {
+		case failed:
+			return wire.ErrStopped
+		case ok:
 			return nil
 		}
 		timer := time.NewTimer(idle)
@@ -115,7 +121,8 @@ func (s *slots) deliver(seq uint64, body *wire.Body) {
 		}
 		return
 	}
-	s.mu.ring[seq%uint64(len(s.mu.ring))] = slot{filled: true, body: body}
+	sl := &s.mu.ring[seq%uint64(len(s.mu.ring))]
+	sl.filled, sl.body = true, body
 	if body != nil {
 		n := int64(body.Memory())
 		s.mu.pending += n
@@ -128,15 +135,27 @@ func (s *slots) deliver(seq uint64, body *wire.Body) {
 	}
 }
 
-// take appends the responses that are due to batch, waiting for at least one. It returns false when
-// there will be none: every request has its outcome and no more come, or closed is closed.
-func (s *slots) take(batch []*wire.Body, closed <-chan struct{}) ([]*wire.Body, bool) {
+// fail has the connection end, because of err, once the requests before one have been answered.
+func (s *slots) fail(seq uint64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.failed = true
+	if !s.mu.dropped {
+		s.mu.ring[seq%uint64(len(s.mu.ring))].ends = err
+	}
+}
+
+// take appends the responses that are due to batch, waiting for at least one. It returns an error when
+// there will be none: that of a request that ends the connection, or ErrStopped if every request has its
+// outcome and no more come, or closed is closed.
+func (s *slots) take(batch []*wire.Body, closed <-chan struct{}) ([]*wire.Body, error) {
 	for {
 		s.mu.Lock()
 		skipped := false
+		var ends error
 		for s.mu.head < s.mu.next {
 			sl := &s.mu.ring[s.mu.head%uint64(len(s.mu.ring))]
-			if !sl.filled {
+			if ends = sl.ends; !sl.filled || ends != nil {
 				break
 			}
 			if sl.body == nil {
@@ -153,16 +172,18 @@ func (s *slots) take(batch []*wire.Body, closed <-chan struct{}) ([]*wire.Body, 
 		if skipped {
 			signal(s.room)
 		}
-		if len(batch) > 0 {
-			return batch, true
-		}
-		if over {
-			return batch, false
+		switch {
+		case len(batch) > 0:
+			return batch, nil
+		case ends != nil:
+			return batch, ends
+		case over:
+			return batch, ErrStopped
 		}
 		select {
 		case <-s.filled:
 		case <-closed:
-			return batch, false
+			return batch, ErrStopped
 		}
 	}
 }

@@ -22,7 +22,8 @@ type Sink interface {
 	// Deliver takes the response of r and owns it from here on; nil means that r gets no response.
 	// It is called at most once for a request, from any goroutine, and does not block.
 	Deliver(r *Request, body *Body)
-	// Fail closes the connection because of err. It may be called at any time and more than once.
+	// Fail closes the connection because of err, in the request's turn. It may be called at any time and more than
+	// once, before Deliver.
 	Fail(r *Request, err error)
 }
 
@@ -182,7 +183,7 @@ func (r *Request) NoReply() {
 	r.observe(0)
 }
 
-// Close finishes a request by closing its connection, which is what Kafka does where there is no
+// Close finishes a request by closing its connection in the request's turn, which is what Kafka does where there is no
 // response to carry err: a malformed request, an unknown version, a failed write without acks. It
 // may be called from outside the handler, and does nothing to a request that is finished.
 func (r *Request) Close(err error) {
