@@ -12,7 +12,7 @@ import (
 // The epochs of what others still have, from offset keep on, stay known: where they ended is what tells a reader of that
 // whether it was cut off.
 func (l *Log) DropBefore(offset, keep int64) (bytes int64, err error) {
-	dropped, err := l.unlist(offset, keep)
+	dropped, resets, err := l.unlist(offset, keep)
 	for _, s := range dropped {
 		_, size := s.bounds()
 		bytes += size
@@ -22,10 +22,11 @@ func (l *Log) DropBefore(offset, keep int64) (bytes int64, err error) {
 		return 0, err
 	}
 	// The state file no longer speaks of them: files that a crash leaves the next Open deletes. So does
-	// a close; once it is through, the directory may be another log's.
+	// a close; once it is through, the directory may be another log's. And a reset deletes all there are, after which
+	// the names may be those of new segments.
 	l.markMu.Lock()
 	defer l.markMu.Unlock()
-	if l.view.Load() == nil {
+	if l.view.Load() == nil || l.resets != resets {
 		return bytes, nil
 	}
 	for _, s := range dropped {
@@ -37,12 +38,13 @@ func (l *Log) DropBefore(offset, keep int64) (bytes int64, err error) {
 	return bytes, err
 }
 
-// unlist takes the segments below offset out of the state and the view and returns them; epochs stay from keep on.
-func (l *Log) unlist(offset, keep int64) ([]*segment, error) {
+// unlist takes the segments below offset out of the state and the view and returns them, and how often the log was reset by
+// then; epochs stay from keep on.
+func (l *Log) unlist(offset, keep int64) (dropped []*segment, resets int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	v := l.view.Load()
 	n := 0
@@ -50,21 +52,21 @@ func (l *Log) unlist(offset, keep int64) ([]*segment, error) {
 		n++
 	}
 	if n == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	st := l.st.clone()
 	st.start = max(st.start, st.sealed[n-1].End)
 	st.sealed = st.sealed[n:]
 	st.epochs = epochList(st.epochs).from(min(keep, st.start-1)) // a log that ends at its start has a last epoch too
-	err := l.writeState(st)
+	err = l.writeState(st)
 	if errors.Is(err, syscall.ENOSPC) {
 		err = l.makeRoom(st)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("drop segments below %d: %w", offset, err)
+		return nil, 0, fmt.Errorf("drop segments below %d: %w", offset, err)
 	}
 	l.view.Store(&view{sealed: v.sealed[n:len(v.sealed):len(v.sealed)], active: v.active})
-	return v.sealed[:n], nil
+	return v.sealed[:n], l.resets, nil
 }
 
 // makeRoom writes the state after a drop where somebody has filled the disk to its last block: what is to free space must

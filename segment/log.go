@@ -51,6 +51,7 @@ type Log struct {
 	// markMu is held while a mark is written. mark is the one that is due.
 	markMu sync.Mutex
 	mark   atomic.Pointer[mark]
+	resets int // how often the log was thrown away; changed with mu and markMu held
 
 	// syncMu is held by whoever syncs the active segment.
 	syncMu sync.Mutex

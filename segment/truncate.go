@@ -282,6 +282,7 @@ func (l *Log) reloadProducers() error {
 func (l *Log) carryOutReset(f files) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	l.resets++
 	none := func(int64) bool { return false }
 	if _, err := l.tidy(f, none, none); err != nil {
 		return err
