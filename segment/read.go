@@ -132,14 +132,19 @@ func (s *segment) locate(h *handle, offset int64) (pos, base int64, err error) {
 	run, err := h.idx.Lookup(offset)
 	if err == nil {
 		pos, base, err = s.search(h, run, offset)
+		if !errors.Is(err, ErrCorrupt) {
+			return pos, base, err
+		}
 	}
-	if err == nil || !errors.Is(err, ErrCorrupt) && !errors.Is(err, index.ErrCorrupt) {
-		return pos, base, err
-	}
-	// The index leads astray or the log is damaged: headers alone tell, from the segment's start.
+	// The index cannot be read or leads astray, or the log is damaged: headers alone tell, from the segment's start.
+	s.distrustIndex(err)
+	return s.search(h, index.Run{End: math.MaxInt64}, offset)
+}
+
+// distrustIndex notes that a lookup does without the index.
+func (s *segment) distrustIndex(err error) {
 	s.disk.logger.Warn("index is not trusted", "path", s.path(idxSuffix), "error", err)
 	s.disk.metrics.indexErrors.Inc()
-	return s.search(h, index.Run{End: math.MaxInt64}, offset)
 }
 
 // search looks for the batch that holds offset in run.

@@ -85,13 +85,9 @@ func (s *segment) findTime(ts, from, limit int64) (f Found, ok bool, err error) 
 	}
 	defer h.unref()
 	run, err := h.idx.LookupTime(ts)
-	if errors.Is(err, index.ErrCorrupt) {
-		s.disk.logger.Warn("index is not trusted", "path", s.path(idxSuffix), "error", err)
-		s.disk.metrics.indexErrors.Inc()
-		run, err = index.Run{}, nil
-	}
 	if err != nil {
-		return f, false, err
+		s.distrustIndex(err)
+		run = index.Run{}
 	}
 	pos, next := run.Start, int64(-1)
 	if from > s.base {

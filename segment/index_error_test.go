@@ -1,0 +1,35 @@
+package segment
+
+import (
+	"syscall"
+	"testing"
+
+	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
+)
+
+// An index that cannot be read, for a bad block under it or since its file was cut, stops no read: the log tells the same.
+func TestReadsWithAnUnreadableIndex(t *testing.T) {
+	var inject faultfs.Injector
+	d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 40 << 10, IndexInterval: 512}})
+	fill(t, l, 1000, 5, 100)
+	want := l.Segments()[0].End - 2
+	fault := inject.Add(faultfs.Rule{Op: faultfs.CopyAt, Times: -1, Err: syscall.EFAULT})
+	e, err := l.Read(want, l.Next(), 1<<20, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := e.AppendTo(nil)
+	e.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustCheck(t, b, -1, l.Segments()[0].End)
+	if f, ok, err := l.FindTime(timeOf(want), 0, l.Next()); err != nil || !ok || f.Offset != want {
+		t.Errorf("found %+v %v %v, want offset %d", f, ok, err, want)
+	}
+	if fault.Hits() == 0 {
+		t.Fatal("no index was read")
+	}
+}
