@@ -73,3 +73,33 @@ func TestDropOnADiskWithoutABlock(t *testing.T) {
 		})
 	}
 }
+
+// bulky is a ProducerState whose snapshots are large.
+type bulky struct{ *counter }
+
+func (b bulky) Snapshot() []byte { return append(b.counter.Snapshot(), make([]byte, 1<<20)...) }
+
+// What a snapshot took before the disk was full is free again: what needs only a block still gets it.
+func TestSnapshotThatDoesNotFitGivesItsPartBack(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{Producers: bulky{newCounter()}})
+	fill(t, l, 30, 5, 50)
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	u, err := mem.Usage(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.SetCapacity(u.Total - u.Free + 1<<19)
+	if err := l.Roll(RollTier); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("roll on a disk without room for the snapshot: %v", err)
+	}
+	if err := l.SetStart(10); err != nil {
+		t.Error(err)
+	}
+	if err := d.SetBrokerEpoch(7); err != nil {
+		t.Error(err)
+	}
+}

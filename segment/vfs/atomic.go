@@ -15,12 +15,13 @@ var ErrUncertain = errors.New("vfs: it is not known which file a power cut would
 
 // WriteAtomic replaces the file name by data so that after a crash at any moment it holds either the
 // old bytes or the new; once it returns nil it holds the new. With ErrUncertain it holds the new now
-// and after a power cut either; with any other error, the old. One caller at a time for each name. It
-// may leave NAME.tmp behind, which the next call replaces.
+// and after a power cut either; with any other error, the old. One caller at a time for each name. A
+// crash may leave NAME.tmp behind, which the next call replaces.
 func WriteAtomic(fsys FS, name string, data []byte) (err error) {
 	temp := name + tempSuffix
 	defer func() {
 		if err != nil {
+			_ = fsys.Remove(temp) // on a full disk others need what it took
 			err = fmt.Errorf("write %s atomically: %w", name, err)
 		}
 	}()
