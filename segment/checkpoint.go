@@ -176,6 +176,7 @@ func (d *Disk) timedCheckpoint() {
 			l.logger.Warn("leader epochs are put off", "error", err)
 		}
 	}
+	d.spare.keep(d)
 	if err := d.writeCheckpoint(); err != nil && d.Offline() == nil && !errors.Is(err, ErrClosed) {
 		d.logger.Warn("checkpoint is put off", "dir", d.dir, "error", err)
 		d.armCheckpoint()
@@ -202,7 +203,11 @@ func (d *Disk) writeCheckpoint() error {
 	began := time.Now()
 	b := encodeCheckpoint(c.mu.generation+1, d.collectEntries())
 	f := c.mu.files[(c.mu.generation+1)%2]
-	if _, err := f.WriteAt(b, 0); err != nil {
+	err := d.spare.spend(d, func() error {
+		_, err := f.WriteAt(b, 0)
+		return err
+	})
+	if err != nil {
 		return d.judge(fmt.Errorf("write checkpoint %s: %w", f.Name(), err))
 	}
 	if err := f.Sync(); err != nil {

@@ -39,6 +39,7 @@ type Disk struct {
 	committer  committer
 	checkpoint checkpointer
 	space      space
+	spare      spare
 	background sync.WaitGroup
 
 	offline atomic.Pointer[error]
@@ -119,6 +120,7 @@ func (d *Disk) load(o DiskOptions) error {
 	if err := d.finishRemovals(); err != nil {
 		return err
 	}
+	d.spare.load(d)
 	_, err = d.Usage()
 	return err
 }
@@ -146,7 +148,8 @@ func (d *Disk) SetBrokerEpoch(epoch int64) error {
 	defer d.mu.Unlock()
 	m := d.meta
 	m.epoch = epoch
-	if err := vfs.WriteAtomic(d.fs, d.file(metaName), m.encode()); err != nil {
+	err := d.spare.spend(d, func() error { return vfs.WriteAtomic(d.fs, d.file(metaName), m.encode()) })
+	if err != nil {
 		return d.judge(fmt.Errorf("set broker epoch: %w", err))
 	}
 	d.mu.epoch = epoch
@@ -159,7 +162,12 @@ func (d *Disk) SetBrokerEpoch(epoch int64) error {
 	if d.touched.Load() {
 		return nil
 	}
-	return d.judge(writeClean(d.fs, d.file(cleanName), epoch))
+	return d.noteClean(epoch)
+}
+
+// noteClean vouches for the run of an epoch.
+func (d *Disk) noteClean(epoch int64) error {
+	return d.judge(d.spare.spend(d, func() error { return writeClean(d.fs, d.file(cleanName), epoch) }))
 }
 
 // touch must have returned nil before anything is changed that a clean stop vouched for.
@@ -254,5 +262,5 @@ func (d *Disk) closeClean() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.judge(writeClean(d.fs, d.file(cleanName), d.mu.epoch))
+	return d.noteClean(d.mu.epoch)
 }

@@ -19,7 +19,7 @@
 // that lock held; the first two take a last snapshot, so that no append may be under way either.
 //
 // Lock order: the caller's lock, Log.mu, Log.markMu, Log.syncMu, segment.mu, then those of Disk: the
-// checkpoint's, Disk.mu, the committer's, the file budget's; last Log.pos.
+// checkpoint's, Disk.mu, the spare's, the committer's, the file budget's; last Log.pos.
 //
 // # Caveats
 //

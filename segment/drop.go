@@ -3,7 +3,6 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"syscall"
 )
 
 // DropBefore deletes the sealed segments that lie wholly below offset and returns their bytes. Readers
@@ -58,28 +57,11 @@ func (l *Log) unlist(offset, keep int64) (dropped []*segment, resets int, err er
 	st.start = max(st.start, st.sealed[n-1].End)
 	st.sealed = st.sealed[n:]
 	st.epochs = epochList(st.epochs).from(min(keep, st.start-1)) // a log that ends at its start has a last epoch too
-	err = l.writeState(st)
-	if errors.Is(err, syscall.ENOSPC) {
-		err = l.makeRoom(st)
-	}
-	if err != nil {
+	if err := l.writeState(st); err != nil {
 		return nil, 0, fmt.Errorf("drop segments below %d: %w", offset, err)
 	}
 	l.view.Store(&view{sealed: v.sealed[n:len(v.sealed):len(v.sealed)], active: v.active})
 	return v.sealed[:n], l.resets, nil
-}
-
-// makeRoom writes the state after a drop where somebody has filled the disk to its last block: what is to free space must
-// not need some first. Snapshots below what stays serve only if all later ones are damaged.
-func (l *Log) makeRoom(st *state) error {
-	first := st.active
-	if len(st.sealed) > 0 {
-		first = st.sealed[0].Base
-	}
-	if err := l.removeSnapshots(func(at int64) bool { return at < first }); err != nil {
-		return err
-	}
-	return l.writeState(st)
 }
 
 // SetStart raises Start to offset, at most Next, which may lie within a segment. It is durable on

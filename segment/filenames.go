@@ -14,6 +14,7 @@ const (
 	metaName        = "meta"
 	cleanName       = "CLEAN"
 	failedName      = "FAILED"
+	spareName       = "spare"
 	checkpointAName = "ckpt-a"
 	checkpointBName = "ckpt-b"
 

@@ -186,7 +186,14 @@ func (l *Log) entry() (entry, bool) {
 // nothing has changed; on any other error it is not known what the file says and the disk goes
 // offline.
 func (l *Log) writeState(st *state) error {
-	if err := writeStateFile(l.disk.fs, l.path(stateName), st); err != nil {
+	write := func() error { return writeStateFile(l.disk.fs, l.path(stateName), st) }
+	var err error
+	if l.st == nil || len(st.sealed) > len(l.st.sealed) { // what grows does not live on the spare
+		err = write()
+	} else {
+		err = l.disk.spare.spend(l.disk, write)
+	}
+	if err != nil {
 		return l.disk.judge(err)
 	}
 	l.applyState(st)

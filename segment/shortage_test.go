@@ -103,3 +103,68 @@ func TestSnapshotThatDoesNotFitGivesItsPartBack(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// leaveNoBlock makes the disk as full as it can be.
+func leaveNoBlock(t *testing.T, mem *vfs.Mem) {
+	t.Helper()
+	u, err := mem.Usage(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.SetCapacity(u.Total - u.Free)
+}
+
+// A broker whose disk others have filled to its last block starts, registers, and lets go of what is to be dropped, over and over.
+func TestStartOnADiskWithoutABlock(t *testing.T) {
+	for _, clean := range []bool{false, true} {
+		t.Run(fmt.Sprintf("clean %v", clean), func(t *testing.T) {
+			mem := vfs.NewMem()
+			d := openDisk(t, mem)
+			if err := d.SetBrokerEpoch(1); err != nil {
+				t.Fatal(err)
+			}
+			l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 20 << 10}})
+			fill(t, l, 1000, 5, 200)
+			if err := d.Close(clean); err != nil {
+				t.Fatal(err)
+			}
+			leaveNoBlock(t, mem)
+			for epoch := int64(2); epoch < 5; epoch++ {
+				if d = openDisk(t, mem); d.SetBrokerEpoch(epoch) != nil {
+					t.Fatalf("epoch %d: %v", epoch, d.SetBrokerEpoch(epoch))
+				}
+				if err := d.Close(clean); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d = openDisk(t, mem)
+			if got, wasClean := d.LastBrokerEpoch(); got != 4 || wasClean != clean {
+				t.Errorf("epoch %d, clean %v", got, wasClean)
+			}
+			l = openLog(t, d, Options{})
+			end := l.Segments()[0].End
+			if n, err := l.DropBefore(end, end); err != nil || n == 0 {
+				t.Errorf("dropped %d bytes: %v", n, err)
+			}
+			mustCheck(t, readAll(t, l, end, 1000, 5000), end, 1000)
+		})
+	}
+}
+
+// What a full disk took from the spare it gives back once there is room.
+func TestSpareComesBack(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	leaveNoBlock(t, mem)
+	if err := d.writeCheckpoint(); err != nil { // its file grows by a block
+		t.Fatal(err)
+	}
+	if _, err := mem.Stat(d.file(spareName)); err == nil {
+		t.Fatal("the disk had a block more than it should")
+	}
+	mem.SetCapacity(0)
+	d.timedCheckpoint()
+	if i, err := mem.Stat(d.file(spareName)); err != nil || i.Size() != spareBytes {
+		t.Errorf("%v %v", i, err)
+	}
+}
