@@ -243,6 +243,23 @@ func TestRollByAge(t *testing.T) {
 	}
 }
 
+// A clock that ran ahead when a segment got its first batch, and was put right since, does not keep the segment open for ever.
+func TestSegmentRollsByAgeAfterTheClockWasSetBack(t *testing.T) {
+	d := openDisk(t, vfs.NewMem())
+	age := time.Hour
+	l := openLog(t, d, Options{Settings: Settings{SegmentAge: age}})
+	fill(t, l, 10, 5, 10)
+	now := time.Now().Add(-20 * 365 * 24 * time.Hour)
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {age - time.Millisecond, 1}, {age, 2}} {
+		if err := l.RollIfDue(now.Add(c.after)); err != nil || len(l.Segments()) != c.want {
+			t.Errorf("%v after the clock was set back: %v, %d segments, want %d", c.after, err, len(l.Segments()), c.want)
+		}
+	}
+}
+
 // TestAppendDoesNotAllocate holds appends and reads at the tail to no garbage.
 func TestAppendDoesNotAllocate(t *testing.T) {
 	d, err := OpenDisk(DiskOptions{FS: vfs.OS(), Dir: filepath.Join(t.TempDir(), "data")})

@@ -38,7 +38,11 @@ func (l *Log) Roll(reason RollReason) error {
 
 // RollIfDue rolls if the active segment is older than SegmentAge.
 func (l *Log) RollIfDue(now time.Time) error {
-	if _, size, since := l.Active(); size == 0 || now.Sub(since) < l.settings.Load().SegmentAge {
+	_, size, since := l.Active()
+	if since.After(now) { // the clock has been set back: it is at least as old as from now on
+		l.since.CompareAndSwap(since.UnixMilli(), now.UnixMilli())
+	}
+	if size == 0 || now.Sub(since) < l.settings.Load().SegmentAge {
 		return nil
 	}
 	return l.Roll(RollAge)
