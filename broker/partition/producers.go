@@ -176,12 +176,15 @@ func (p *producers) resetLocked() {
 	p.slots, p.free, p.missed = nil, nil, nil
 }
 
-// expire forgets producers silent since before the time given in ms.
+// expire forgets producers silent since before the time given in ms. Those seen later than now, before the clock was set
+// back, count as seen now.
 func (p *producers) expire(before int64) (forgotten int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := p.now()
 	for id, slot := range p.index {
-		if p.slots[slot].seen < before {
+		e := &p.slots[slot]
+		if e.seen = min(e.seen, now); e.seen < before {
 			delete(p.index, id)
 			p.free = append(p.free, slot)
 			forgotten++

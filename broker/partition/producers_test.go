@@ -128,6 +128,26 @@ func TestProducersExpireByTimeOnly(t *testing.T) {
 	}
 }
 
+// A producer last seen by a clock that ran ahead is forgotten all the same, the expiry time after the clock was put right.
+func TestProducersExpireAfterTheClockWasSetBack(t *testing.T) {
+	const expiry = 500
+	clock := int64(1_000_000)
+	p := testProducers(&clock)
+	p.Apply(header(t, 1, 0, 0, 1, 0))
+	clock = 1000
+	if n := p.expire(clock - expiry); n != 0 {
+		t.Errorf("%d expired when the clock was set back", n)
+	}
+	clock += expiry
+	if n := p.expire(clock - expiry); n != 0 {
+		t.Errorf("%d expired within the expiry time", n)
+	}
+	clock++
+	if n := p.expire(clock - expiry); n != 1 {
+		t.Errorf("%d expired", n)
+	}
+}
+
 func TestProducersSnapshotKeepsEverything(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)
