@@ -28,10 +28,11 @@ func (l *Log) TruncateTo(offset int64) error {
 	v := l.view.Load()
 	i := v.index(offset)
 	s := v.at(i)
-	pos, base, err := l.locateIn(s, offset)
+	kept, err := s.sumBelow(offset)
 	if err != nil {
 		return fmt.Errorf("truncate to %d: %w", offset, err)
 	}
+	base := kept.LastOffset + 1
 	// 1. The state says what is to be done. From here on it will be, now or by recovery.
 	st := l.st.clone()
 	st.sealed, st.active = st.sealed[:i], s.base
@@ -41,7 +42,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	if err := l.writeState(st); err != nil {
 		return fmt.Errorf("truncate to %d: %w", offset, err)
 	}
-	if err := l.carryOutTruncate(v, i, pos, base); err != nil {
+	if err := l.carryOutTruncate(v, i, kept); err != nil {
 		return l.disk.fail(fmt.Errorf("truncate to %d: %w", offset, err))
 	}
 	l.restartReports()
@@ -69,22 +70,29 @@ func (l *Log) forgetEmptyEpochs() error {
 	return nil
 }
 
-func (l *Log) locateIn(s *segment, offset int64) (pos, base int64, err error) {
+// sumBelow sums up the batches of the segment that end at or below offset, which lies in it.
+func (s *segment) sumBelow(offset int64) (index.Entry, error) {
 	h, err := s.acquire()
 	if err != nil {
-		return 0, 0, err
+		return index.Entry{}, err
 	}
 	defer h.unref()
-	return s.locate(h, offset)
+	pos, base, err := s.locate(h, offset)
+	if err != nil {
+		return index.Entry{}, err
+	}
+	maxTime, err := s.maxTimeIn(s.base, base)
+	return index.Entry{LastOffset: base - 1, Pos: pos, MaxTime: maxTime}, err
 }
 
-// carryOutTruncate cuts segment i of v at pos, which is offset base, and drops those above.
-func (l *Log) carryOutTruncate(v *view, i int, pos, base int64) error {
+// carryOutTruncate cuts segment i of v behind what is kept, and drops those above.
+func (l *Log) carryOutTruncate(v *view, i int, kept index.Entry) error {
 	l.markMu.Lock()
 	defer l.markMu.Unlock()
-	if err := l.cutActive(v, i, pos, base); err != nil {
+	if err := l.cutActive(v, i, kept); err != nil {
 		return err
 	}
+	base := kept.LastOffset + 1
 	f, err := l.listFiles()
 	if err != nil {
 		return err
@@ -110,9 +118,10 @@ func (l *Log) carryOutTruncate(v *view, i int, pos, base int64) error {
 }
 
 // cutActive is steps 2 and 3: readers see the shorter log, then the file is cut.
-func (l *Log) cutActive(v *view, i int, pos, base int64) error {
+func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	pos, base := kept.Pos, kept.LastOffset+1
 	old := v.at(i)
 	h, err := l.reopen(old, i == len(v.sealed))
 	if err != nil {
@@ -122,6 +131,7 @@ func (l *Log) cutActive(v *view, i int, pos, base int64) error {
 		h.unref()
 		return err
 	}
+	h.idx.Add(kept.LastOffset, kept.Pos, kept.MaxTime) // of what lies behind its last entry it knows nothing any more
 	s := newSegment(l.disk, l.dir, old.base)
 	s.open.Store(h)
 	s.tail.Store(new(tail))
