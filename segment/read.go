@@ -19,12 +19,15 @@ func (l *Log) Read(offset, limit int64, maxBytes int, atLeastOne bool) (Extent, 
 	for {
 		v := l.view.Load()
 		e, err := l.readView(v, offset, limit, int64(maxBytes), atLeastOne)
-		if !errors.Is(err, ErrCorrupt) || l.view.Load() == v {
+		if !l.outdated(v, err) {
 			return e, err
 		}
-		// The log may have been cut while it was read, and other batches be where some were.
 	}
 }
+
+// outdated reports whether err, if not nil, says nothing of the log as it is, but perhaps only of v: the log may have been
+// cut while it was read, and other batches be where some were, or segments be gone.
+func (l *Log) outdated(v *view, err error) bool { return err != nil && l.view.Load() != v }
 
 // readView is Read in the segments of v.
 func (l *Log) readView(v *view, offset, limit, maxBytes int64, atLeastOne bool) (Extent, error) {
@@ -46,9 +49,6 @@ func (l *Log) readView(v *view, offset, limit, maxBytes int64, atLeastOne bool) 
 		return Extent{first: offset, next: offset}, nil
 	}
 	h, err := s.acquire()
-	if errors.Is(err, errGone) {
-		return Extent{}, l.goneError(offset)
-	}
 	if err != nil {
 		return Extent{}, err
 	}
@@ -58,14 +58,6 @@ func (l *Log) readView(v *view, offset, limit, maxBytes int64, atLeastOne bool) 
 		e.h = nil
 	}
 	return e, err
-}
-
-// goneError is what to say of an offset whose segment went away after it was found.
-func (l *Log) goneError(offset int64) error {
-	if l.view.Load() == nil {
-		return ErrClosed
-	}
-	return &RangeError{Offset: offset, Start: l.Start(), End: l.Next()}
 }
 
 // extent finds the bytes for Read; limit is above offset.

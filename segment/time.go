@@ -22,44 +22,47 @@ type Found struct {
 
 // FindTime finds the first record in [from, limit) with a timestamp of at least ts (ms since 1970).
 func (l *Log) FindTime(ts, from, limit int64) (f Found, ok bool, err error) {
-	v := l.view.Load()
-	if v == nil {
-		return f, false, ErrClosed
-	}
-	from = max(from, l.Start())
-	for i := max(v.index(from), 0); i < v.len(); i++ {
-		s := v.at(i)
-		if s.base >= limit {
-			break
+	return l.look(func(v *view) (Found, bool, error) { return v.findTime(ts, max(from, l.Start()), limit) })
+}
+
+// MaxTime finds the first of the records with the largest timestamp below limit; not ok if there is
+// none.
+func (l *Log) MaxTime(limit int64) (f Found, ok bool, err error) {
+	return l.look(func(v *view) (Found, bool, error) { return v.latest(l.Start(), limit) })
+}
+
+// look finds something in the segments that there are, at last.
+func (l *Log) look(find func(*view) (Found, bool, error)) (f Found, ok bool, err error) {
+	for {
+		v := l.view.Load()
+		if v == nil {
+			return Found{}, false, ErrClosed
 		}
+		if f, ok, err = find(v); !l.outdated(v, err) {
+			return f, ok, err
+		}
+	}
+}
+
+// findTime is FindTime in the segments of v.
+func (v *view) findTime(ts, from, limit int64) (f Found, ok bool, err error) {
+	for i := max(v.index(from), 0); i < v.len() && v.at(i).base < limit; i++ {
+		s := v.at(i)
 		if s.maxTime.Load() < ts {
 			continue
 		}
-		f, ok, err = s.findTime(ts, from, limit)
-		if errors.Is(err, errGone) {
-			return l.FindTime(ts, from, limit) // dropped: Start has risen
-		}
-		if ok || err != nil {
+		if f, ok, err = s.findTime(ts, from, limit); ok || err != nil {
 			return f, ok, err
 		}
 	}
 	return f, false, nil
 }
 
-// MaxTime finds the first of the records with the largest timestamp below limit; not ok if there is
-// none.
-func (l *Log) MaxTime(limit int64) (f Found, ok bool, err error) {
-	v := l.view.Load()
-	if v == nil {
-		return f, false, ErrClosed
-	}
-	start := l.Start()
+// latest is MaxTime in the segments of v, from start on.
+func (v *view) latest(start, limit int64) (f Found, ok bool, err error) {
 	best, most := -1, int64(math.MinInt64)
 	for i := max(v.index(start), 0); i < v.len() && v.at(i).base < limit; i++ {
 		t, err := v.at(i).maxTimeIn(start, limit)
-		if errors.Is(err, errGone) {
-			return l.MaxTime(limit)
-		}
 		if err != nil {
 			return f, false, err
 		}
@@ -70,11 +73,7 @@ func (l *Log) MaxTime(limit int64) (f Found, ok bool, err error) {
 	if best < 0 {
 		return f, false, nil
 	}
-	f, ok, err = v.at(best).findTime(most, start, limit)
-	if errors.Is(err, errGone) {
-		return l.MaxTime(limit)
-	}
-	return f, ok, err
+	return v.at(best).findTime(most, start, limit)
 }
 
 // findTime finds the first record of the segment in [from, limit) with a timestamp of at least ts.
