@@ -168,3 +168,21 @@ func TestSpareComesBack(t *testing.T) {
 		t.Errorf("%v %v", i, err)
 	}
 }
+
+// A log is opened on a disk without a block also where its index lost entries: it is sparser until it is sealed.
+func TestLogOpensWithoutABlockForItsIndex(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 1 << 20}})
+	fill(t, l, 3000, 5, 1000)
+	if err := l.sync(); err != nil { // not its index
+		t.Fatal(err)
+	}
+	mem = mem.CrashClone(1, 0)
+	leaveNoBlock(t, mem)
+	l = openLog(t, openDisk(t, mem), Options{})
+	if n, err := l.DropBefore(1500, 1500); err != nil || n == 0 {
+		t.Errorf("dropped %d bytes: %v", n, err)
+	}
+	mustCheck(t, readAll(t, l, l.Start(), 3000, 5000), l.Start(), 3000)
+}
