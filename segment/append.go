@@ -51,6 +51,7 @@ func (l *Log) Append(bs []batch.Batch) (end int64, err error) {
 			return 0, err
 		}
 	}
+	before := l.st
 	if a.epoch > l.mu.saved.last() {
 		l.beginEpochs(bs)
 	}
@@ -58,6 +59,7 @@ func (l *Log) Append(bs []batch.Batch) (end int64, err error) {
 		l.stashMark()
 	}
 	if err := l.write(bs, a); err != nil {
+		l.applyState(before) // the next batches may be another leader's, of an older epoch
 		return 0, err
 	}
 	l.flushPolicy(a, set)
