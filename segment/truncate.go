@@ -293,22 +293,26 @@ func (l *Log) carryOutReset(f files) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.resets++
-	none := func(int64) bool { return false }
-	if _, err := l.tidy(f, none, none); err != nil {
-		return err
-	}
-	s, err := l.createSegment(l.st.pendingAt)
-	if err != nil {
-		return err
-	}
-	old := l.view.Swap(&view{active: s})
-	l.setActive(position{base: s.base, next: s.base}, 0, time.Time{})
-	l.mu.mustRoll = false
-	if old != nil {
+	// Nobody opens a file any more before the first one goes, which would pass for damage.
+	at := l.st.pendingAt
+	empty := newSegment(l.disk, l.dir, at)
+	empty.publish(at, 0)
+	if old := l.view.Swap(&view{active: empty}); old != nil {
 		for i := range old.len() {
 			old.at(i).drop()
 		}
 	}
+	none := func(int64) bool { return false }
+	if _, err := l.tidy(f, none, none); err != nil {
+		return err
+	}
+	s, err := l.createSegment(at)
+	if err != nil {
+		return err
+	}
+	l.view.Store(&view{active: s})
+	l.setActive(position{base: at, next: at}, 0, time.Time{})
+	l.mu.mustRoll = false
 	if l.producers == nil {
 		return nil
 	}
@@ -317,5 +321,5 @@ func (l *Log) carryOutReset(f files) error {
 			return fmt.Errorf("load producers: %w", err)
 		}
 	}
-	return l.writeSnapshot(s.base)
+	return l.writeSnapshot(at)
 }
