@@ -233,15 +233,21 @@ func (l *Log) Close() error {
 	return err
 }
 
-// closeDurably syncs everything and writes the mark that was stashed, so that the next Open has nothing to replay.
+// closeDurably syncs everything and writes the mark that was stashed, so that the next Open has nothing to replay. If there
+// is no room for that it has.
 func (l *Log) closeDurably() error {
 	if err := l.sync(); err != nil {
 		return err
 	}
-	if err := l.saveEpochs(); err != nil {
-		return err
+	err := l.saveEpochs()
+	if err == nil {
+		err = l.writeMark()
 	}
-	return l.writeMark()
+	if ranOut(err) && l.disk.Offline() == nil {
+		l.logger.Warn("what the log ends with has to be read again", "error", err)
+		return nil
+	}
+	return err
 }
 
 // abandon closes the log as it is.

@@ -186,3 +186,29 @@ func TestLogOpensWithoutABlockForItsIndex(t *testing.T) {
 	}
 	mustCheck(t, readAll(t, l, l.Start(), 3000, 5000), l.Start(), 3000)
 }
+
+// A stop in order is one on a full disk too, where all is durable though what would spare the next start a replay found no room.
+func TestCleanStopOnAFullDisk(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	if err := d.SetBrokerEpoch(3); err != nil {
+		t.Fatal(err)
+	}
+	state := newCounter()
+	l := openLog(t, d, Options{Producers: bulky{state}})
+	b := makeBatch(t, 0, 5, 50, 7)
+	mustAppend(t, l, b)
+	state.Apply(b)
+	leaveNoBlock(t, mem)
+	if err := d.Close(true); err != nil {
+		t.Error(err)
+	}
+	d = openDisk(t, mem.CrashClone(1, 0))
+	if epoch, clean := d.LastBrokerEpoch(); epoch != 3 || !clean {
+		t.Errorf("epoch %d, clean %v", epoch, clean)
+	}
+	again := newCounter()
+	if l = openLog(t, d, Options{Producers: again}); l.Next() != 5 || l.LastEpoch() != 7 || string(again.Snapshot()) != string(state.Snapshot()) {
+		t.Errorf("the log ends at %d, epoch %d, producers %x", l.Next(), l.LastEpoch(), again.Snapshot())
+	}
+}
