@@ -23,7 +23,11 @@ func (r *Replica) maintain(now time.Time) time.Duration {
 	if r.log.Start() != start {
 		r.tellFetcher()
 	}
-	return min(interval, r.untilRoll(conf, now), r.untilExpiry(conf, now))
+	next := min(interval, r.untilRoll(conf, now), r.untilExpiry(conf, now))
+	if next <= 0 {
+		return interval // what is due could not be done
+	}
+	return next
 }
 
 // followLogStart makes the local log begin no earlier than the partition does.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"firn/segment"
 	"firn/segment/batch"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 	"firn/tiering/manifest"
 )
 
@@ -218,6 +220,32 @@ func TestFullDiskDropsEarlyAndRefuses(t *testing.T) {
 	r.maintain(time.Now())
 	if o := r.Offsets(); o.LocalStart != o.TierEnd {
 		t.Errorf("kept though the disk is full: %+v", o)
+	}
+}
+
+// What is due and cannot be done, since the disk is full or the high watermark is behind, waits for its turn: a broker with
+// thousands of such partitions would do nothing else, and log it.
+func TestOverdueMaintenanceWaitsForItsTurn(t *testing.T) {
+	for _, name := range []string{"roll", "expiry"} {
+		t.Run(name, func(t *testing.T) {
+			var inject faultfs.Injector
+			g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+			c := durableConfig()
+			if name == "expiry" {
+				c.Retention.Ms = 1000
+			}
+			r := g.lead(c)
+			appendOK(t, r, aged(t, nowMs(), 10))
+			if name == "roll" {
+				inject.Add(faultfs.Rule{Op: faultfs.Create, Glob: "*.log", Times: -1, Err: syscall.ENOSPC})
+			} else {
+				r.hw.Store(0)
+			}
+			later := time.Now().Add(2 * milliseconds(c.Segment.Ms))
+			if wait := r.maintain(later); wait < g.set.opts.MaintenanceInterval {
+				t.Errorf("looks again after %v, want %v", wait, g.set.opts.MaintenanceInterval)
+			}
+		})
 	}
 }
 
