@@ -42,9 +42,17 @@ func (d *Disk) fail(err error) error {
 // sync failed. It need not be durable, as a power cut tells the same. A disk on which not even this works does not take
 // the next run's epoch either.
 func (d *Disk) markFailed() {
-	f, err := d.fs.Create(d.file(failedName))
-	if err == nil {
-		err = f.Close()
+	mark := func() error {
+		f, err := d.fs.Create(d.file(failedName))
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}
+	err := mark()
+	if noRoom(err) { // the spare would let the next run's epoch in as well
+		_ = d.fs.Remove(d.file(spareName))
+		err = mark()
 	}
 	if err != nil {
 		d.logger.Error("note that the disk has failed", "dir", d.dir, "error", err)
@@ -81,6 +89,9 @@ func ranOut(err error) bool {
 	}
 	return false
 }
+
+// noRoom says that the disk is full.
+func noRoom(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 func removeIfThere(fsys vfs.FS, name string) error {
 	if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -151,6 +151,22 @@ func TestStartOnADiskWithoutABlock(t *testing.T) {
 	}
 }
 
+// What the spare has no room for leaves it as it was.
+func TestSpareOutlivesWhatDoesNotFit(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{})
+	fill(t, l, 10, 5, 50)
+	leaveNoBlock(t, mem)
+	if err := l.Reset(20, nil, make([]byte, 2*spareBytes)); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if i, err := mem.Stat(d.file(spareName)); err != nil || i.Size() != spareBytes {
+		t.Errorf("%v %v", i, err)
+	}
+	mustCheck(t, readAll(t, l, 0, 10, 5000), 0, 10)
+}
+
 // What a full disk took from the spare it gives back once there is room.
 func TestSpareComesBack(t *testing.T) {
 	mem := vfs.NewMem()
@@ -210,5 +226,26 @@ func TestCleanStopOnAFullDisk(t *testing.T) {
 	again := newCounter()
 	if l = openLog(t, d, Options{Producers: again}); l.Next() != 5 || l.LastEpoch() != 7 || string(again.Snapshot()) != string(state.Snapshot()) {
 		t.Errorf("the log ends at %d, epoch %d, producers %x", l.Next(), l.LastEpoch(), again.Snapshot())
+	}
+}
+
+// A full disk that fails says so to the next run: the room that this takes is the same that would let that run's epoch in.
+func TestFullDiskThatFailsLeavesWord(t *testing.T) {
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	d := openDisk(t, faultfs.Wrap(mem, &inject))
+	if err := d.SetBrokerEpoch(1); err != nil {
+		t.Fatal(err)
+	}
+	l := openLog(t, d, Options{})
+	fill(t, l, 10, 5, 50)
+	inject.Add(faultfs.Rule{Op: faultfs.Create, Glob: failedName, Err: syscall.ENOSPC})
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*" + logSuffix, Err: errDisk})
+	if err := l.sync(); !errors.Is(err, ErrOffline) {
+		t.Fatal(err)
+	}
+	_ = d.Close(false)
+	if d = openDisk(t, mem); !d.Failed() {
+		t.Error("the next run knows nothing of the failure")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"sync"
-	"syscall"
 
 	"firn/segment/vfs"
 )
@@ -50,10 +49,10 @@ func (s *spare) keep(d *Disk) {
 }
 
 // spend calls write, and if there is no room for it once more without the file, which is made anew of what that has
-// freed.
+// freed or left.
 func (s *spare) spend(d *Disk, write func() error) error {
 	err := write()
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) || errors.Is(err, vfs.ErrUncertain) {
+	if !noRoom(err) || errors.Is(err, vfs.ErrUncertain) {
 		return err
 	}
 	s.mu.Lock()
@@ -62,8 +61,7 @@ func (s *spare) spend(d *Disk, write func() error) error {
 		return err
 	}
 	s.there = false
-	if err = write(); err == nil {
-		s.makeLocked(d)
-	}
+	err = write()
+	s.makeLocked(d)
 	return err
 }
