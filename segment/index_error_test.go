@@ -33,3 +33,25 @@ func TestReadsWithAnUnreadableIndex(t *testing.T) {
 		t.Fatal("no index was read")
 	}
 }
+
+// A log opens, and its sealed segments are read, though a block of an index is bad: the index is made anew.
+func TestIndexOnABadBlockIsMadeAnew(t *testing.T) {
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	set := Settings{SegmentBytes: 40 << 10, IndexInterval: 512}
+	d := openDisk(t, mem)
+	fill(t, openLog(t, d, Options{Settings: set}), 1000, 5, 100)
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	fault := inject.Add(faultfs.Rule{Op: faultfs.ReadAt, Glob: "*" + idxSuffix, Err: syscall.EIO})
+	l := openLog(t, openDisk(t, faultfs.Wrap(mem, &inject)), Options{Settings: set})
+	if fault.Hits() == 0 {
+		t.Fatal("no index was read")
+	}
+	fault = inject.Add(faultfs.Rule{Op: faultfs.ReadAt, Glob: "*" + idxSuffix, Err: syscall.EIO})
+	mustCheck(t, readAll(t, l, 0, 1000, 5000), 0, 1000)
+	if fault.Hits() == 0 {
+		t.Fatal("no index of a sealed segment was read")
+	}
+}

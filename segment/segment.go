@@ -117,7 +117,7 @@ func (s *segment) openSealed() (*handle, error) {
 		}
 		o := s.indexOptions(&Settings{})
 		idx, err := index.OpenSealed(fsys, s.path(idxSuffix), o)
-		if errors.Is(err, index.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !ranOut(err) {
 			s.disk.logger.Warn("index is rebuilt", "path", s.path(idxSuffix), "error", err)
 			if idx, err = s.rebuildIndex(log, o); err == nil {
 				err = sealIndex(idx)

@@ -137,7 +137,7 @@ func (r *recovery) scan(s *segment, size int64) (good position, err error) {
 		// The index may have led astray. The log alone decides.
 		r.idx.Close()
 		r.idx = nil
-	} else if !errors.Is(err, index.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
+	} else if ranOut(err) {
 		return good, fmt.Errorf("recover: %w", err)
 	}
 	r.indexed, r.changed = 0, true
