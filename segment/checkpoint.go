@@ -176,7 +176,6 @@ func (d *Disk) timedCheckpoint() {
 			l.logger.Warn("leader epochs are put off", "error", err)
 		}
 	}
-	d.spare.keep(d)
 	if err := d.writeCheckpoint(); err != nil && d.Offline() == nil && !errors.Is(err, ErrClosed) {
 		d.logger.Warn("checkpoint is put off", "dir", d.dir, "error", err)
 		d.armCheckpoint()
@@ -216,6 +215,7 @@ func (d *Disk) writeCheckpoint() error {
 	c.mu.generation++
 	c.mu.written = covers
 	d.metrics.checkpoints.Observe(time.Since(began).Seconds())
+	d.spare.keep(d) // here, as nothing is written once the checkpoint is closed
 	return nil
 }
 
