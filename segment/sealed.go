@@ -95,7 +95,13 @@ func (s *Sealed) ReadAt(p []byte, off int64) (int, error) {
 // batch it calls pace with the bytes read since; an error of that ends it. Damage is a *CorruptionError.
 func (s *Sealed) Verify(pace func(bytes int64) error) error {
 	err := s.verify(pace)
-	if v := s.log.view.Load(); errors.Is(err, ErrCorrupt) && (v == nil || !slices.Contains(v.sealed, s.s)) {
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	s.log.mu.Lock() // a change under way may have its epochs in force already, and the segments of before
+	v := s.log.view.Load()
+	s.log.mu.Unlock()
+	if v == nil || !slices.Contains(v.sealed, s.s) {
 		return ErrClosed // cut off or dropped meanwhile, and other bytes may be where some were
 	}
 	return err

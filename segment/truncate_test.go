@@ -1,10 +1,14 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // After a log was cut the times of what stays are what they were, also those past the last entry of the index.
@@ -45,6 +49,50 @@ func TestTimesAfterATruncation(t *testing.T) {
 			}
 			l = openLog(t, openDisk(t, mem), Options{})
 			check("opened again")
+		})
+	}
+}
+
+// A segment that is verified while the log is cut below it, or starts anew, is gone and not damaged: the state has other epochs a
+// little before its segments go.
+func TestVerifyWhileTheLogIsCut(t *testing.T) {
+	for name, change := range map[string]func(l *Log) error{
+		"truncate": func(l *Log) error { return l.TruncateTo(100) },
+		"reset":    func(l *Log) error { return l.Reset(2000, []Epoch{{3, 0}}, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var inject faultfs.Injector
+			d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+			l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 10 << 10}})
+			fill(t, l, 200, 5, 200)
+			mustAppend(t, l, makeBatch(t, 200, 5, 200, 2))
+			fill(t, l, 400, 5, 200)
+			all := l.Sealed(300)
+			s, verified := all[0], make(chan error, 1)
+			inject.Add(faultfs.Rule{Op: faultfs.SyncDir, Do: func(faultfs.Op, string) { // the state is about to be in force
+				l.markMu.Lock() // the change waits here
+				go func() {
+					defer l.markMu.Unlock()
+					for epochList(l.Epochs()).at(s.Base()) == 2 {
+						runtime.Gosched()
+					}
+					go func() { verified <- s.Verify(func(int64) error { return nil }) }()
+					select {
+					case err := <-verified:
+						verified <- err
+					case <-time.After(20 * time.Millisecond): // it waits for the change
+					}
+				}()
+			}})
+			if err := change(l); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-verified; err != nil && !errors.Is(err, ErrClosed) {
+				t.Error(err)
+			}
+			for _, s := range all {
+				s.Release()
+			}
 		})
 	}
 }
