@@ -55,3 +55,27 @@ func TestIndexOnABadBlockIsMadeAnew(t *testing.T) {
 		t.Fatal("no index of a sealed segment was read")
 	}
 }
+
+// A bad block under an index does not keep a log from being cut, nor take its disk offline.
+func TestTruncationWithAnUnreadableIndex(t *testing.T) {
+	for _, segment := range []int{1, 3} { // a sealed one, the active one
+		for nth, hits := 1, 1; hits > 0; nth++ {
+			var inject faultfs.Injector
+			d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+			l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 300 << 10, IndexInterval: 512}})
+			fill(t, l, 1000, 5, 1000)
+			l.mu.Lock()
+			l.flushIndex(l.view.Load().active)
+			l.mu.Unlock()
+			to := l.Segments()[segment].Base + 52
+			fault := inject.Add(faultfs.Rule{Op: faultfs.CopyAt, Nth: nth, Err: syscall.EFAULT})
+			if err := l.TruncateTo(to); err != nil {
+				t.Fatalf("to %d, fault %d: %v", to, nth, err)
+			}
+			hits = fault.Hits()
+			fault.Remove()
+			fill(t, l, 1000, 5, 1000)
+			mustCheck(t, readAll(t, l, 0, 1000, 5000), 0, 1000)
+		}
+	}
+}

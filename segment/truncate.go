@@ -123,12 +123,8 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	defer l.syncMu.Unlock()
 	pos, base := kept.Pos, kept.LastOffset+1
 	old := v.at(i)
-	h, err := l.reopen(old, i == len(v.sealed))
+	h, err := l.reopen(old, i == len(v.sealed), pos)
 	if err != nil {
-		return err
-	}
-	if err := h.idx.Truncate(pos); err != nil {
-		h.unref()
 		return err
 	}
 	h.idx.Add(kept.LastOffset, kept.Pos, kept.MaxTime) // of what lies behind its last entry it knows nothing any more
@@ -156,33 +152,57 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	return h.log.Sync()
 }
 
-// reopen returns the files of a segment for appending to it again, with a reference for the caller.
-func (l *Log) reopen(s *segment, active bool) (*handle, error) {
+// reopen returns the files of a segment for appending to it again at pos, where its index ends then, with a reference for
+// the caller.
+func (l *Log) reopen(s *segment, active bool, pos int64) (*handle, error) {
 	if active && !l.mu.mustRoll { // else its index is sealed already, perhaps
 		h := s.open.Load()
 		h.ref()
-		return h, nil
+		if h.idx.Truncate(pos) == nil {
+			return h, nil
+		}
+		h.unref()
 	}
 	log, err := l.disk.fs.OpenRW(s.path(logSuffix))
 	if err != nil {
 		return nil, err
 	}
 	o := s.indexOptions(l.settings.Load())
-	_, size := s.bounds()
-	idx, err := index.OpenSealed(l.disk.fs, s.path(idxSuffix), o)
-	if err == nil {
-		count := idx.Count()
-		idx.Close()
-		idx, err = index.OpenActive(l.disk.fs, s.path(idxSuffix), o, count, size)
-	}
+	idx, err := s.unsealIndex(o, pos)
 	if err != nil {
-		idx, err = s.rebuildIndex(log, o)
+		if idx, err = s.rebuildIndex(log, o); err == nil {
+			err = cutIndex(idx, pos)
+		}
 	}
 	if err != nil {
 		log.Close()
 		return nil, err
 	}
 	return newHandle(log, idx), nil
+}
+
+// unsealIndex opens a sealed index for appending at pos.
+func (s *segment) unsealIndex(o index.Options, pos int64) (*index.Index, error) {
+	idx, err := index.OpenSealed(s.disk.fs, s.path(idxSuffix), o)
+	if err != nil {
+		return nil, err
+	}
+	count := idx.Count()
+	idx.Close()
+	_, size := s.bounds()
+	if idx, err = index.OpenActive(s.disk.fs, s.path(idxSuffix), o, count, size); err != nil {
+		return nil, err
+	}
+	return idx, cutIndex(idx, pos)
+}
+
+// cutIndex cuts an index at pos and closes it if that fails.
+func cutIndex(idx *index.Index, pos int64) error {
+	err := idx.Truncate(pos)
+	if err != nil {
+		idx.Close()
+	}
+	return err
 }
 
 // finishPending makes the state forget a truncation or reset that was carried out and checkpointed.
