@@ -206,7 +206,7 @@ func logSettings() []Setting {
 			text("a directory", func(c *Config) *string { return &c.logDir })),
 		setting("log.retention.check.interval.ms", "300000", "How often each partition is looked at for segments to drop.",
 			millis(1, func(c *Config) *time.Duration { return &c.Log.CheckInterval })),
-		setting("log.scrub.bytes.per.second", "1MiB", "How much of the sealed segments is read and verified in a second, to find what rots while nobody reads it; 0 for nothing.",
+		setting("log.scrub.bytes.per.second", "1MiB", "How much of the logs is read and verified in a second, to find what rots while nobody reads it; 0 for nothing.",
 			size(0, func(c *Config) *int64 { return &c.Log.ScrubBytesPerSecond })),
 		setting("producer.id.expiration.ms", "86400000", "How long an idempotent producer is remembered after its last record.",
 			millis(1, func(c *Config) *time.Duration { return &c.Log.ProducerIDExpiry })),

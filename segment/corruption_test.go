@@ -537,25 +537,28 @@ func TestReadsRefuseBatchesThatDoNotFollow(t *testing.T) {
 	}
 }
 
-// Whatever bit of a sealed segment flips, somebody who reads it all in the background finds it.
+// Whatever bit of a log flips, in a sealed segment or in the one that is written to, somebody who reads it all in the background
+// finds it.
 func TestVerifyFindsEveryBit(t *testing.T) {
 	g := makeDamaged(t)
 	d := openDisk(t, g.fs)
 	defer func() { _ = d.Close(true) }()
 	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 4 << 10, IndexInterval: 512}})
-	s := l.Sealed(0)[0]
-	defer s.Release()
 	pace := func(int64) error { return nil }
-	if err := s.Verify(pace); err != nil {
+	if err := l.Verify(pace); err != nil {
 		t.Fatal(err)
 	}
-	for pos := range s.Size() {
-		for bit := range 8 {
-			g.flip(t, s.Path(), pos, 1<<bit)
-			if err := s.Verify(pace); !errors.Is(err, ErrCorrupt) {
-				t.Fatalf("bit %d of byte %d: %v", bit, pos, err)
+	all := l.Segments()
+	for _, s := range []Info{all[0], all[len(all)-1]} {
+		path := filepath.Join(l.dir, offsetName(s.Base, logSuffix))
+		for pos := range s.Size {
+			for bit := range 8 {
+				g.flip(t, path, pos, 1<<bit)
+				if err := l.Verify(pace); !errors.Is(err, ErrCorrupt) {
+					t.Fatalf("bit %d of byte %d of %s: %v", bit, pos, path, err)
+				}
+				g.flip(t, path, pos, 1<<bit)
 			}
-			g.flip(t, s.Path(), pos, 1<<bit)
 		}
 	}
 }

@@ -32,9 +32,6 @@ func TestReadsWhileALogIsReset(t *testing.T) {
 			if errors.Is(err, ErrCorrupt) {
 				t.Errorf("reset to %d: read at %d: %v", at, s.Base(), err)
 			}
-			if err := s.Verify(func(int64) error { return nil }); err != nil && !errors.Is(err, ErrClosed) {
-				t.Errorf("reset to %d: verify: %v", at, err)
-			}
 			s.Release()
 			if _, _, err := l.FindTime(timeOf(s.Base()), 0, 1000); err != nil {
 				t.Errorf("reset to %d: find time: %v", at, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"slices"
 	"sync"
 )
 
@@ -89,54 +88,6 @@ func (s *Sealed) ReadAt(p []byte, off int64) (int, error) {
 	}
 	e := Extent{h: h, size: int(s.info.Size)}
 	return e.ReadAt(p, off)
-}
-
-// Verify reads the segment and checks that its batches abut, that their leader epochs are the log's and their CRCs right. After each
-// batch it calls pace with the bytes read since; an error of that ends it. Damage is a *CorruptionError.
-func (s *Sealed) Verify(pace func(bytes int64) error) error {
-	err := s.verify(pace)
-	if !errors.Is(err, ErrCorrupt) {
-		return err
-	}
-	s.log.mu.Lock() // a change under way may have its epochs in force already, and the segments of before
-	v := s.log.view.Load()
-	s.log.mu.Unlock()
-	if v == nil || !slices.Contains(v.sealed, s.s) {
-		return ErrClosed // cut off or dropped meanwhile, and other bytes may be where some were
-	}
-	return err
-}
-
-func (s *Sealed) verify(pace func(bytes int64) error) error {
-	epochs := epochList(s.Epochs())
-	h, err := s.acquire()
-	if err != nil {
-		return err
-	}
-	defer h.unref()
-	r := newFrames(h.log, 0, s.info.Size, s.info.Base, &scanBuffers)
-	defer r.close()
-	for r.pos < s.info.Size {
-		b, n, err := r.head()
-		if err != nil {
-			return err
-		}
-		if want := epochs.at(b.BaseOffset()); want >= 0 && b.LeaderEpoch() != want { // which no CRC covers
-			return r.bad(fmt.Errorf("%w: leader epoch %d, the state says %d", errChain, b.LeaderEpoch(), want))
-		}
-		next := b.NextOffset() // before its bytes are read, which overwrites the header
-		if err := r.verify(b, n); err != nil {
-			return err
-		}
-		r.pos, r.next = r.pos+n, next
-		if err := pace(n); err != nil {
-			return err
-		}
-	}
-	if r.next != s.info.End {
-		return r.bad(fmt.Errorf("%w: the segment ends at offset %d, want %d", errChain, r.next, s.info.End))
-	}
-	return nil
 }
 
 // Position is where the batch that holds offset begins, the size for End.

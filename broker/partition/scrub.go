@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// scrubPause is how long the scrubber rests when it has read everything: where little or nothing is sealed, looking at
+	// scrubPause is how long the scrubber rests when it has read everything: where little is stored, looking at
 	// thousands of logs is all that it does.
 	scrubPause = 10 * time.Second
 	// scrubBurst is how much it reads at once.
 	scrubBurst = 64 << 10
 )
 
-// Scrub reads the sealed segments of all hosted logs over and over, so many bytes in a second, and verifies them, until ctx
+// Scrub reads all hosted logs over and over, so many bytes in a second, and verifies them, until ctx
 // ends: what nobody reads would rot unseen, and fetches do not look at what they send. Damage is dealt with as any is.
 func (s *Set) Scrub(ctx context.Context, bytesPerSecond int64) error {
 	unpaid := int64(0)
@@ -52,21 +52,12 @@ func rest(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-// scrub verifies the sealed segments, oldest first, up to the first that is damaged.
+// scrub verifies the log up to the first batch that is damaged.
 func (r *Replica) scrub(pace func(bytes int64) error) {
 	if r.failure() != nil || r.Damage() != nil {
 		return
 	}
-	var err error
-	for _, s := range r.log.Sealed(0) {
-		if err == nil {
-			if err = s.Verify(pace); errors.Is(err, segment.ErrClosed) {
-				err = nil // dropped meanwhile
-			}
-		}
-		s.Release()
-	}
-	if errors.Is(err, segment.ErrCorrupt) {
+	if err := r.log.Verify(pace); errors.Is(err, segment.ErrCorrupt) {
 		_ = r.storageError("scrub", err) // which sees to it
 	}
 }
