@@ -193,7 +193,7 @@ var plants = []plant{
 			{"segment/verify.go", "Add(float64(good.size - r.from.size))", "Add(float64(max(0, good.size-r.from.size)))"},
 		},
 		by:    []judge{tested("./segment", "TestDamage")},
-		blind: "bits flip in sealed segments only there, of which nothing is cut",
+		seeds: 118,
 	},
 	{
 		name: "a smaller in-sync set counts before it is committed", hazard: "H6",
@@ -248,7 +248,7 @@ var plants = []plant{
 			{"tiering/archive.go", "\tif o.Grace <= 0 {\n\t\to.Grace = DefaultGrace\n\t}\n", "\to.Grace = 1\n"},
 		},
 		by:    []judge{tested("./broker/partition", "TestColdFetchErrors")},
-		blind: "what is deleted there lies below the log's start, where it is out of range indeed",
+		seeds: 146,
 	},
 	{
 		name: "an unclean election leaves the tier open to the past", hazard: "H8",
@@ -282,6 +282,17 @@ var plants = []plant{
 		}},
 		by:    []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
 		blind: "a renewal is given up after a quarter of the lease, so what is believed too long is a quarter of a second",
+	},
+	{
+		name: "a lease stands until somebody says that it is over", hazard: "H9",
+		breaks: "a broker that is cut off from the key space goes on as a leader and a coordinator of the past",
+		edits: []edit{{
+			"metadata/lease.go",
+			"\treturn time.Duration(deadline) - l.opts.Clock()\n",
+			"\treturn l.opts.TTL\n",
+		}},
+		by:    []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
+		seeds: 1,
 	},
 	{
 		name: "a log that begins at the tier's end knows no producers", hazard: "H12",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"syscall"
 	"time"
 
@@ -41,9 +40,11 @@ var faults = []fault{
 	{"is cut off from the bucket", 2, withoutBucket},
 	{"alone still reaches the bucket", 2, othersWithoutBucket},
 	{"has a bit of a sealed segment flipped", 1, rotten},
+	{"and all others are stopped, and it finds zeros in what it wrote last", 2, rottenAtRest},
 	{"leaves for good, and another takes its place", 4, leaves},
 	{"loses its lease", 3, expired},
 	{"loses its watches", 3, unwatched},
+	{"hears of changes in the key space later", 4, unaware},
 	{"has its calls of the key space go wrong", 4, kvStorm},
 	{"has its calls of the bucket go wrong", 3, bucketStorm},
 	{"has its connections broken", 3, reset},
@@ -133,26 +134,6 @@ func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 		s.lose(m, unsynced)
 		forgotten()
 	}, fmt.Sprintf("%s on %s, %d times", op, dir, times)
-}
-
-// rotten is a disk that has forgotten a bit of what it has kept for a while, which shows when somebody reads it. Such a copy
-// counts as lost for good.
-func rotten(s *sim, rng *rand.Rand, m *machine) (func(), string) {
-	sealed, err := m.sealed()
-	if err != nil {
-		s.violation("broker %d: %v", m.id, err)
-	}
-	beyond := slices.ContainsFunc(s.workloads, func(w workload) bool { return w.judged == synced }) // others may lose power at will
-	if len(sealed) == 0 || beyond || !s.mayLose(m, rot) {
-		return nil, ""
-	}
-	s.losing(m, rot)
-	name := sealed[rng.IntN(len(sealed))]
-	at, err := m.flip(name, rng)
-	if err != nil {
-		s.violation("broker %d: %v", m.id, err)
-	}
-	return func() {}, fmt.Sprintf("%s at %d", name, at)
 }
 
 // together does to every machine that is up what a fault does to one.
@@ -310,6 +291,14 @@ func unwatched(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	}
 	l.each(func(c *memkv.Client) { c.BreakWatches() })
 	return func() {}, text
+}
+
+// unaware is a broker that goes on with a picture of the cluster that is out of date, though all its calls come through.
+func unaware(_ *sim, _ *rand.Rand, m *machine) (func(), string) {
+	if m.life == nil {
+		return nil, ""
+	}
+	return shut(m.life.news), ""
 }
 
 func kvStorm(_ *sim, rng *rand.Rand, m *machine) (func(), string) {

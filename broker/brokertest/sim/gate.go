@@ -149,14 +149,14 @@ func (k kv) Revoke(ctx context.Context, id metadata.LeaseID) error {
 	return k.call(ctx, true, func(ctx context.Context) error { return k.Client.Revoke(ctx, id) })
 }
 
-// Watch implements metadata.KV: what happens while the gate is shut is told afterwards.
+// Watch implements metadata.KV: what happens while a gate is shut is told afterwards.
 func (k kv) Watch(ctx context.Context, start, end string, rev int64) <-chan metadata.WatchBatch {
 	out := make(chan metadata.WatchBatch)
 	in := k.Client.Watch(ctx, start, end, rev)
 	go func() {
 		defer close(out)
 		for b := range in {
-			if err := k.life.kv.pass(ctx); err != nil {
+			if err := errors.Join(k.life.news.pass(ctx), k.life.kv.pass(ctx)); err != nil {
 				b = metadata.WatchBatch{Err: metadata.ErrUnavailable}
 			}
 			select {

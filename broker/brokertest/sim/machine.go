@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
-	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +46,7 @@ type life struct {
 	m          *machine
 	n          int // of all lives
 	kv, bucket *gate
+	news       *gate // what its watches tell passes it, too
 	stop       context.CancelFunc
 	ready      <-chan struct{}
 	done       chan struct{} // closed when it has ended
@@ -131,7 +130,7 @@ func (m *machine) start() error {
 		return err
 	}
 	m.s.lives++
-	l := &life{m: m, n: m.s.lives, kv: newGate(), bucket: newGate(), done: make(chan struct{})}
+	l := &life{m: m, n: m.s.lives, kv: newGate(), bucket: newGate(), news: newGate(), done: make(chan struct{})}
 	b, err := broker.New(cfg, broker.Options{
 		Logger: slog.New(m.s.logs).With("broker", m.id, "life", l.n), Version: "sim", World: l.world(faultfs.Wrap(m.fs, &m.disks), m.boot),
 	})
@@ -198,7 +197,7 @@ func (m *machine) kvFault(c memkv.Call) memkv.Fault {
 }
 
 // gates are all ways out of the process but the network.
-func (l *life) gates() []*gate { return []*gate{l.kv, l.bucket} }
+func (l *life) gates() []*gate { return []*gate{l.kv, l.bucket, l.news} }
 
 // kill ends the process at once: from here on nothing of it gets out.
 func (m *machine) kill() {
@@ -242,64 +241,25 @@ func (m *machine) shutdown() error {
 	return l.err
 }
 
+// hasStopped says whether the process has ended in good order.
+func (m *machine) hasStopped() bool {
+	if m.life == nil {
+		return false
+	}
+	select {
+	case <-m.life.done:
+		return m.life.err == nil
+	default:
+		return false
+	}
+}
+
 // replaceDisk puts an empty disk in the place of one of a machine that is down.
 func (m *machine) replaceDisk(i int) error {
 	if err := m.fs.RemoveAll(m.dirs[i]); err != nil {
 		return err
 	}
 	return m.fs.MkdirAll(m.dirs[i])
-}
-
-// sealed are the files of a machine's disks that are full segments.
-func (m *machine) sealed() (names []string, err error) {
-	for _, disk := range m.dirs {
-		logs, err := m.fs.ReadDir(disk)
-		if err != nil {
-			return nil, err
-		}
-		for _, log := range logs {
-			if !log.IsDir() {
-				continue
-			}
-			files, err := m.fs.ReadDir(path.Join(disk, log.Name()))
-			if err != nil {
-				return nil, err
-			}
-			last := ""
-			for _, f := range files { // by name, which is by offset
-				if strings.HasSuffix(f.Name(), ".log") {
-					if last != "" {
-						names = append(names, path.Join(disk, log.Name(), last))
-					}
-					last = f.Name()
-				}
-			}
-		}
-	}
-	return names, nil
-}
-
-// flip changes one bit of a file for good.
-func (m *machine) flip(name string, rng *rand.Rand) (at int64, err error) {
-	f, err := m.fs.OpenRW(name)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil || size == 0 {
-		return 0, err
-	}
-	at = rng.Int64N(size)
-	var b [1]byte
-	if _, err := f.ReadAt(b[:], at); err != nil {
-		return 0, err
-	}
-	b[0] ^= 1 << rng.IntN(8)
-	if _, err := f.WriteAt(b[:], at); err != nil {
-		return 0, err
-	}
-	return at, f.Sync()
 }
 
 // topicConfig is a topic's settings: small segments that soon live in the tier alone.
