@@ -157,7 +157,7 @@ func (e *elector) decide(p *metadata.PartitionState, unclean bool) (metadata.Par
 	case n.Leader < 0 || !slices.Contains(n.ISR, n.Leader) || e.epoch(n.Leader) != n.LeaderBrokerEpoch:
 		e.elect(&n, unclean)
 	case e.leaving(n.Leader):
-		if id := e.pick(n.Replicas, n.ISR); id != n.Leader && !e.leaving(id) {
+		if id := e.pick(&n, n.Replicas, n.ISR); id != n.Leader && !e.leaving(id) {
 			e.crown(&n, id)
 		}
 	}
@@ -209,20 +209,19 @@ func (e *elector) bury(n *metadata.PartitionState) {
 
 // elect is step 4 of next.
 func (e *elector) elect(n *metadata.PartitionState, unclean bool) {
-	able := without(n.Replicas, func(id int32) bool { return e.yielded(n, id) })
-	if id := e.pick(able, n.ISR); id >= 0 {
+	if id := e.pick(n, n.Replicas, n.ISR); id >= 0 {
 		e.crown(n, id)
 		return
 	}
 	// Nobody of the ISR is alive. All of it has what is committed, and so has the ELR.
 	heirs := slices.Concat(n.ISR, n.ELR)
-	if id := e.pick(able, n.ELR); id >= 0 {
+	if id := e.pick(n, n.Replicas, n.ELR); id >= 0 {
 		n.ELR = without(heirs, func(h int32) bool { return h == id })
 		n.ISR = []int32{id}
 		e.crown(n, id)
 		return
 	}
-	if id := n.LastKnownLeader; unclean && len(heirs) == 0 && id >= 0 && e.alive(id) && e.loss(id) != metadata.LossAll {
+	if id := n.LastKnownLeader; unclean && len(heirs) == 0 && id >= 0 && e.able(n, id) && e.loss(id) != metadata.LossAll {
 		n.ISR = []int32{id}
 		e.crown(n, id)
 		return
@@ -236,9 +235,10 @@ func (e *elector) elect(n *metadata.PartitionState, unclean bool) {
 	}
 }
 
-// yielded reports whether a broker has given the lead up in its present life: it cannot serve its replica.
-func (e *elector) yielded(n *metadata.PartitionState, id int32) bool {
-	return n.Leader < 0 && n.LeaderBrokerEpoch != 0 && e.epoch(id) == n.LeaderBrokerEpoch
+// able reports whether a broker is alive and has not given the lead up in this life: then it cannot serve its replica.
+func (e *elector) able(n *metadata.PartitionState, id int32) bool {
+	yielded := n.Leader < 0 && e.epoch(id) == n.LeaderBrokerEpoch
+	return e.alive(id) && !yielded
 }
 
 func (e *elector) crown(n *metadata.PartitionState, id int32) {
@@ -247,12 +247,12 @@ func (e *elector) crown(n *metadata.PartitionState, id int32) {
 	n.LastKnownLeader = -1
 }
 
-// pick returns the first of the replicas that is alive and in the set, or -1. One that is about to leave is
+// pick returns the first of the replicas that is able to lead and in the set, or -1. One that is about to leave is
 // taken only if there is no other.
-func (e *elector) pick(replicas, set []int32) int32 {
+func (e *elector) pick(n *metadata.PartitionState, replicas, set []int32) int32 {
 	leaving := int32(-1)
 	for _, id := range replicas {
-		if !e.alive(id) || !slices.Contains(set, id) {
+		if !e.able(n, id) || !slices.Contains(set, id) {
 			continue
 		}
 		if e.leaving(id) {

@@ -81,7 +81,7 @@ func (e *elector) request(p *metadata.PartitionState, el Election) (metadata.Par
 // prefer makes the preferred leader lead, if it can do so without loss and is to stay.
 func (e *elector) prefer(n *metadata.PartitionState) bool {
 	id := n.Replicas[0]
-	if !e.alive(id) || e.leaving(id) || e.yielded(n, id) || !slices.Contains(n.ISR, id) || e.lacks(n, id) != metadata.LossNone {
+	if !e.able(n, id) || e.leaving(id) || !slices.Contains(n.ISR, id) || e.lacks(n, id) != metadata.LossNone {
 		return false
 	}
 	e.crown(n, id)
@@ -105,7 +105,7 @@ func (e *elector) electUnclean(n *metadata.PartitionState) bool {
 	}
 	best := int32(-1)
 	for _, id := range n.Replicas {
-		if e.alive(id) && !e.yielded(n, id) && (best < 0 || rank(id) < rank(best)) {
+		if e.able(n, id) && (best < 0 || rank(id) < rank(best)) {
 			best = id
 		}
 	}

@@ -135,7 +135,7 @@ func (e *elector) reassign(p *metadata.PartitionState, r Reassignment) (metadata
 // could lead then.
 func (e *elector) drop(n *metadata.PartitionState, dropped []int32) bool {
 	isr, elr := without(n.ISR, in(dropped)), without(n.ELR, in(dropped))
-	id := e.pick(n.Replicas, isr)
+	id := e.pick(n, n.Replicas, isr)
 	if len(isr) < len(n.ISR) && id < 0 || len(elr) < len(n.ELR) && len(isr)+len(elr) == 0 {
 		return false
 	}
@@ -159,7 +159,7 @@ func (e *elector) endReassignment(n *metadata.PartitionState) bool {
 	}
 	stay, isr := without(n.Replicas, in(n.Removing)), without(n.ISR, in(n.Removing))
 	enough := min(max(e.facts(n.Partition.ID).minInsync, 1), len(stay))
-	if len(without(n.Adding, in(isr))) > 0 || len(isr) < enough || e.pick(stay, isr) < 0 {
+	if len(without(n.Adding, in(isr))) > 0 || len(isr) < enough || e.pick(n, stay, isr) < 0 {
 		return false
 	}
 	n.Replicas, n.ISR, n.ELR = stay, isr, without(n.ELR, in(n.Removing))

@@ -319,3 +319,33 @@ func TestYieldedLeadersAreNotElectedAgain(t *testing.T) {
 		}
 	}
 }
+
+// The replicas of a partition do not come down to one that has yielded, as it cannot serve: the others would throw away what is left.
+func TestReassignmentDoesNotEndWithAYieldedLeader(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	w := newWorld(t)
+	for _, id := range (ids{1, 2}) {
+		w.alive(id).node(id, metadata.NodeLive, metadata.LossNone).image() // each registers by itself
+	}
+	img := w.image()
+	p, _ := moving(img, tp, ids{1, 2}, nil, nil, ids{1}).Yielded(1)
+	n, err := newElector(img, topic.Defaults{}).reassign(&p, Reassignment{Topic: "t", Replicas: ids{1}})
+	if want := "[1 2]+[]-[2] isr [1] leader -1@8"; err != nil || show(&n) != want {
+		t.Errorf("%s, %v; want %s", show(&n), err, want)
+	}
+}
+
+// One that has yielded does not come back as the last known leader either, while what its machine lost has not been acted on.
+func TestYieldedLeaderIsNotTheLastKnownOne(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	w := newWorld(t)
+	for _, id := range (ids{1, 3}) {
+		w.alive(id).image() // each registers by itself
+	}
+	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: 1, State: metadata.NodeLive, Loss: metadata.LossRelaxed, Relaxed: true}))
+	img := w.settings(tp.ID, map[string]string{"unclean.leader.election.enable": "true"}).image()
+	p, _ := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1}).Yielded(1)
+	if n, _ := newElector(img, topic.Defaults{}).next(&p); n.Leader != 3 {
+		t.Errorf("%s", show(&n))
+	}
+}
