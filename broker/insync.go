@@ -118,7 +118,7 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 	var changes []*change
 	var broken []metadata.PartitionUpdate
 	for _, tp := range due {
-		if u, ok := k.broken(im, tp); ok {
+		if u, ok := k.broken(im, tp, epoch); ok {
 			broken = append(broken, u)
 		} else if c := k.plan(im, tp, epoch); c != nil {
 			changes = append(changes, c)
@@ -154,7 +154,7 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 
 // broken returns what is to become of tp if this broker has a part in it that it cannot play because of its disk. The last one
 // that could lead keeps its part, and the lead as long as nobody else may have it.
-func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition) (u metadata.PartitionUpdate, ok bool) {
+func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition, epoch int64) (u metadata.PartitionUpdate, ok bool) {
 	r := k.b.set.Get(tp)
 	if r == nil || !errors.Is(r.Err(), partition.ErrStorage) {
 		return u, false
@@ -168,7 +168,7 @@ func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition) (u metadat
 	if c, err := k.b.topicConfig(im, tp.ID); err != nil || !c.UncleanElection || r.Reopens() {
 		return u, false
 	}
-	if u.Next, ok = u.Known.Yielded(k.b.cfg.NodeID); !ok {
+	if u.Next, ok = u.Known.Yielded(k.b.cfg.NodeID, epoch); !ok {
 		return u, false
 	}
 	// Where several cannot serve it, the lead goes round among them, if not without a pause.

@@ -22,10 +22,10 @@ func (p *PartitionState) Resigned(broker int32) (PartitionState, bool) {
 
 // Yielded is a partition's state without a leader, which is a broker that cannot serve its replica though it is the last one that
 // could lead cleanly: an unclean election may follow. It stays in sync, and its registration in the record says that it is not to
-// be elected in this life. False if it does not lead.
-func (p *PartitionState) Yielded(broker int32) (PartitionState, bool) {
+// be elected in this life. False if it does not lead in this one.
+func (p *PartitionState) Yielded(broker int32, brokerEpoch int64) (PartitionState, bool) {
 	next := *p
-	if p.Leader != broker {
+	if p.Leader != broker || p.LeaderBrokerEpoch != brokerEpoch {
 		return next, false
 	}
 	next.Leader = -1

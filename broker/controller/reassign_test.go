@@ -297,7 +297,7 @@ func TestYieldedLeadersAreNotElectedAgain(t *testing.T) {
 		}
 		img := w.settings(tp.ID, map[string]string{"unclean.leader.election.enable": c.unclean}).image()
 		e := newElector(img, topic.Defaults{})
-		p, ok := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1}).Yielded(1)
+		p, ok := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1}).Yielded(1, e.epoch(1))
 		if !ok {
 			t.Fatalf("%+v", p)
 		}
@@ -328,8 +328,9 @@ func TestReassignmentDoesNotEndWithAYieldedLeader(t *testing.T) {
 		w.alive(id).node(id, metadata.NodeLive, metadata.LossNone).image() // each registers by itself
 	}
 	img := w.image()
-	p, _ := moving(img, tp, ids{1, 2}, nil, nil, ids{1}).Yielded(1)
-	n, err := newElector(img, topic.Defaults{}).reassign(&p, Reassignment{Topic: "t", Replicas: ids{1}})
+	e := newElector(img, topic.Defaults{})
+	p, _ := moving(img, tp, ids{1, 2}, nil, nil, ids{1}).Yielded(1, e.epoch(1))
+	n, err := e.reassign(&p, Reassignment{Topic: "t", Replicas: ids{1}})
 	if want := "[1 2]+[]-[2] isr [1] leader -1@8"; err != nil || show(&n) != want {
 		t.Errorf("%s, %v; want %s", show(&n), err, want)
 	}
@@ -344,8 +345,9 @@ func TestYieldedLeaderIsNotTheLastKnownOne(t *testing.T) {
 	}
 	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: 1, State: metadata.NodeLive, Loss: metadata.LossRelaxed, Relaxed: true}))
 	img := w.settings(tp.ID, map[string]string{"unclean.leader.election.enable": "true"}).image()
-	p, _ := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1}).Yielded(1)
-	if n, _ := newElector(img, topic.Defaults{}).next(&p); n.Leader != 3 {
+	e := newElector(img, topic.Defaults{})
+	p, _ := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1}).Yielded(1, e.epoch(1))
+	if n, _ := e.next(&p); n.Leader != 3 {
 		t.Errorf("%s", show(&n))
 	}
 }
