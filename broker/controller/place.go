@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -29,6 +30,18 @@ func place(brokers []candidate, n, factor int, seed uint64) ([][]int32, error) {
 		out[i] = replicas(ring, i%len(ring), round, factor)
 	}
 	return out, nil
+}
+
+// placeBehind adds to placements, each of which is on all of the first brokers, replicas on others, by the rules of place.
+func placeBehind(list [][]int32, first, others []candidate, factor int, seed uint64) {
+	used := map[string]bool{}
+	for _, b := range first {
+		used[b.rack] = true
+	}
+	ring := ring(others, rand.New(rand.NewPCG(seed, seed)))
+	for i := range list {
+		list[i] = upTo(list[i], maps.Clone(used), factor, slices.Values(rotate(ring, i%len(ring))))
+	}
 }
 
 // ring orders brokers so that neighbours are on different racks as far as that goes, beginning anywhere.
@@ -60,22 +73,32 @@ func rotate(list []candidate, by int) []candidate {
 	return append(slices.Clone(list[by:]), list[:by]...)
 }
 
-// replicas picks a leader and followers from behind it, first one of each rack, then whoever is left.
+// replicas picks a leader and followers from behind it.
 func replicas(ring []candidate, leader, round, factor int) []int32 {
-	out := []int32{ring[leader].id}
-	used := map[string]bool{ring[leader].rack: true}
-	var second []int32
 	others := len(ring) - 1
-	for i := range others {
-		b := ring[(leader+1+(round+i)%others)%len(ring)]
+	return upTo([]int32{ring[leader].id}, map[string]bool{ring[leader].rack: true}, factor, func(yield func(candidate) bool) {
+		for i := range others {
+			if !yield(ring[(leader+1+(round+i)%others)%len(ring)]) {
+				return
+			}
+		}
+	})
+}
+
+// upTo adds to replicas, which are on the racks that are used, until they are as many as factor: first one of each rack that
+// has none, then whoever is left.
+func upTo(replicas []int32, used map[string]bool, factor int, from iter.Seq[candidate]) []int32 {
+	var second []int32
+	for b := range from {
 		switch {
-		case len(out) == factor:
+		case len(replicas) == factor:
+			return replicas
 		case used[b.rack]:
 			second = append(second, b.id)
 		default:
 			used[b.rack] = true
-			out = append(out, b.id)
+			replicas = append(replicas, b.id)
 		}
 	}
-	return append(out, second[:factor-len(out)]...)
+	return append(replicas, second[:factor-len(replicas)]...)
 }

@@ -10,6 +10,43 @@ import (
 	"firn/metadata"
 )
 
+// Replicas that have to be on brokers that are away are on racks of their own, too, as far as there are racks.
+func TestReplicasOnBrokersThatAreAwayAreOnOtherRacks(t *testing.T) {
+	w := newWorld(t)
+	racks := map[int32]string{1: "a", 2: "b", 3: "a", 4: "b", 5: "c"}
+	for id, rack := range racks {
+		w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: id, Rack: rack, State: metadata.NodeLive}))
+		if id <= 2 {
+			b := append([]byte{8, 1, 18, 16}, make([]byte, 16)...)
+			w.ops = append(w.ops, metadata.Put(w.keys.Broker(id), append(b, 34, 1, rack[0])))
+		}
+	}
+	img := w.image()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for factor := 2; factor <= 5; factor++ {
+		list, err := spread(img, 30, factor, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := map[int32]int{}
+		for _, replicas := range list {
+			used := map[string]bool{}
+			for i, id := range replicas {
+				if used[racks[id]] = true; i >= 2 {
+					at[id]++
+				}
+			}
+			if len(used) != min(factor, 3) || len(replicas) != factor || max(replicas[0], replicas[1]) != 2 {
+				t.Errorf("factor %d: %v is on %d racks", factor, replicas, len(used))
+			}
+		}
+		if factor == 4 && (at[3] < 10 || at[4] < 10) {
+			t.Errorf("replicas on brokers that are away: %v", at)
+		}
+	}
+}
+
 func TestPlace(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

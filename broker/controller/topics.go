@@ -100,11 +100,8 @@ func spread(img *metadata.Image, n, factor int, seed uint64) ([][]int32, error) 
 	if err != nil || first == factor {
 		return list, err
 	}
-	rest, err := place(away, n, factor-first, seed)
-	for i := range rest {
-		list[i] = append(list[i], rest[i]...)
-	}
-	return list, err
+	placeBehind(list, alive, away, factor, seed)
+	return list, nil
 }
 
 // absent are the brokers that are to stay but are not alive.
