@@ -148,7 +148,13 @@ func (c *conn) Fail(r *wire.Request, err error) {
 	}
 	c.slots.fail(r.Seq, err)
 	c.drain()
-	time.AfterFunc(c.srv.opts.StallTimeout, func() { c.close(err) })
+	go func() {
+		select {
+		case <-time.After(c.srv.opts.StallTimeout):
+			c.close(err)
+		case <-c.closed:
+		}
+	}()
 }
 
 // write is the writer goroutine.
@@ -188,8 +194,8 @@ func (c *conn) notTaken(since time.Duration) bool {
 
 // drain ends reading; the connection closes when what was read has been answered.
 func (c *conn) drain() {
+	c.in.stop() // first, or a reader that waits for memory would take it for the end of the connection
 	c.stop()
-	c.in.stop()
 }
 
 func (c *conn) stop() { c.stopOnce.Do(func() { close(c.stopping) }) }

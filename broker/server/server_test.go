@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -515,6 +516,26 @@ func TestCloseOfARequestComesAfterEarlierAnswers(t *testing.T) {
 		expectClosed(t, forgotten)
 		echo(parked[0])
 		echo(parked[1])
+		h.stop()
+	})
+}
+
+// A connection that a request has closed is gone at once: those who connect again and again must not fill the memory with them.
+func TestConnectionThatARequestHasClosedIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at weak.Pointer[wire.Conn]
+		h := startPipes(t, Options{Handler: handlerFunc(func(r *wire.Request) {
+			at = weak.Make(r.Conn)
+			r.Close(errors.New("no answer could say it"))
+		})})
+		c := h.dial()
+		send(t, c, request(0, 0))
+		expectClosed(t, c)
+		synctest.Wait()
+		runtime.GC()
+		if at.Value() != nil {
+			t.Error("it is kept")
+		}
 		h.stop()
 	})
 }
