@@ -327,6 +327,35 @@ func TestGoneClientWithAllRequestsOpenIsClosed(t *testing.T) {
 	})
 }
 
+// A request may wait for longer than a connection may be idle, also one that came while others held too much memory: when they
+// do not any more its client is listened to again.
+func TestWaitingClientOutlastsOthersThatHoldTheMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var parked *wire.Request
+		h := startPipes(t, Options{MemoryBytes: 100 << 10, IdleTimeout: time.Minute, Handler: handlerFunc(func(r *wire.Request) {
+			if r.CorrelationID == 0 {
+				answer(r, wire.Bytes(make([]byte, 200<<10)))
+			} else {
+				parked = r
+			}
+		})})
+		slow, waiting := h.dial(), h.dial()
+		send(t, slow, request(0, 0))
+		synctest.Wait()
+		send(t, waiting, request(1, 0))
+		synctest.Wait()
+		slow.Close()
+		<-time.After(5 * time.Minute)
+		if n := h.srv.Connections(); n != 1 {
+			t.Errorf("%d connections open", n)
+		}
+		go echo(parked)
+		expect(t, waiting, 1)
+		waiting.Close()
+		h.stop()
+	})
+}
+
 func TestSlowFrameIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := startPipes(t, Options{Handler: handlerFunc(echo)})

@@ -56,41 +56,35 @@ func signal(c chan struct{}) {
 	}
 }
 
-// waitRoom waits until another request may be read; wire.ErrStopped if stop was closed first, or one ends the connection. A connection whose requests
-// all have their outcome written always may, so none waits for what others do. It is wire.ErrIdle if the oldest request
-// leaves nothing to be written for as long as idle: who is not read does not tell whether he is still there.
+// waitRoom waits until another request may be read; wire.ErrStopped if stop was closed first, or one ends the connection. A
+// connection whose requests all have their outcome written always may, so none waits for what others do. It is wire.ErrIdle if
+// the oldest request leaves nothing to be written for as long as idle: who is not read does not tell whether he is still there.
 func (s *slots) waitRoom(stop <-chan struct{}, idle time.Duration) error {
-	for {
+	for waited := false; ; {
 		s.mu.Lock()
 		n := s.openLocked()
 		ok := n == 0 || n < s.max && s.mu.pending < s.maxPending && s.unwritten.Load() < s.maxUnwritten
-		failed := s.mu.failed
+		failed, writing := s.mu.failed, s.mu.writing > 0
 		s.mu.Unlock()
 		switch {
 		case failed:
 			return wire.ErrStopped
 		case ok:
 			return nil
+		case waited && !writing: // else it is for the writer to see whether the client is there
+			return wire.ErrIdle
 		}
 		timer := time.NewTimer(idle)
 		select {
 		case <-s.room:
+			waited = false
 		case <-timer.C:
-			if !s.beingWritten() {
-				return wire.ErrIdle
-			}
+			waited = true
 		case <-stop:
 			return wire.ErrStopped
 		}
 		timer.Stop()
 	}
-}
-
-// beingWritten reports whether the writer is at work; then it is for it to see whether the client is there.
-func (s *slots) beingWritten() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.writing > 0
 }
 
 // openLocked is the number of requests whose outcome is not written yet.
