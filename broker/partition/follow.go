@@ -71,11 +71,11 @@ type Fetched struct {
 // already are passed over; ErrGap says that some between are missing. ErrFencedEpoch or ErrUnknownEpoch is the answer
 // if the replica does not follow at that epoch any more.
 func (r *Replica) AppendFetched(f *Fetched) error {
-	if err := r.appendFetched(f); err != nil {
-		return err
+	err := r.appendFetched(f)
+	if err == nil || errors.Is(err, ErrDiskFull) { // which has room again once what lies below the leader's log start has gone
+		r.followWatermarks(f)
 	}
-	r.followWatermarks(f)
-	return nil
+	return err
 }
 
 func (r *Replica) appendFetched(f *Fetched) error {

@@ -599,3 +599,40 @@ func TestFollowerBeginsAtTheTiersEnd(t *testing.T) {
 		}
 	}
 }
+
+// A follower whose disk is full hears all the same where the leader's log begins: only what it lets go then makes room for more.
+func TestFollowerOnAFullDiskLetsGoWhatItsLeaderHas(t *testing.T) {
+	c := durableConfig()
+	c.Segment.Bytes, c.Retention.Bytes = 512<<10, 1<<20
+	all := newMembers(t, 2, c)
+	leader, m := all[0], all[1]
+	elect(t, all, State{Leader: 1, LeaderEpoch: 1, Rev: 100, Replicas: []int32{1, 2}, ISR: []int32{1, 2}})
+	more := func() { start(leader.r, AcksLeader, aged(t, time.Now().UnixMilli(), 100<<10)).wait(t) }
+	for range 40 {
+		more()
+		catchUp(t, m, leader)
+	}
+	u, err := m.mem.Usage("/data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.mem.SetCapacity(u.Total - u.Free + 32<<10) // less than 2 % are free
+	_, _ = m.r.Disk().Usage()                    // as Run does
+	leader.r.maintain(time.Now())
+	want := leader.r.Offsets().LogStart
+	more()
+	at, _ := m.r.Place()
+	p, records := ask(t, m, leader)
+	f := &Fetched{LeaderEpoch: at.Epoch, Records: records, HighWatermark: p.HighWatermark, LogStart: p.LogStart}
+	if err := m.r.AppendFetched(f); !errors.Is(err, ErrDiskFull) || want == 0 {
+		t.Fatalf("leader at %d: %v", want, err)
+	}
+	m.r.maintain(time.Now())
+	if o := m.r.Offsets(); o.LocalStart != want {
+		t.Errorf("its log begins at %d, the leader's at %d", o.LocalStart, want)
+	}
+	_, _ = m.r.Disk().Usage() // as Run does
+	if catchUp(t, m, leader); m.r.Offsets().LogEnd != 41 {
+		t.Errorf("%+v", m.r.Offsets())
+	}
+}
