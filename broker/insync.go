@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -163,6 +164,9 @@ func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition, epoch int6
 		return u, false
 	}
 	if u.Next, ok = u.Known.Resigned(k.b.cfg.NodeID); ok {
+		if u.Next.Leader < 0 && r.Reopens() {
+			u.Next.LeaderBrokerEpoch = 0 // it may serve in this life yet
+		}
 		return u, true
 	}
 	if c, err := k.b.topicConfig(im, tp.ID); err != nil || !c.UncleanElection || r.Reopens() {
@@ -192,7 +196,7 @@ func (k *inSyncKeeper) resign(ctx context.Context, epoch int64, broken []metadat
 		tp := u.Known.Partition
 		switch v := verdicts[tp]; {
 		case v.Err == nil:
-			if done++; u.Next.Leader < 0 && u.Next.LeaderBrokerEpoch != 0 {
+			if done++; slices.Contains(u.Next.ISR, k.b.cfg.NodeID) {
 				k.yielded[tp] = time.Now()
 			}
 		case errors.Is(v.Err, metadata.ErrConflict), errors.Is(v.Err, metadata.ErrFenced):

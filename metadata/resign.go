@@ -8,13 +8,15 @@ import (
 )
 
 // Resigned is a partition's state without a broker that cannot serve its replica: it neither leads nor is in sync nor
-// eligible. False if it is none of these, or the last one that could lead cleanly: then nobody gains by it.
+// eligible, and if it led it is not to be elected in this life. False if it is none of these, or the last one that could lead
+// cleanly: then nobody gains by it.
 func (p *PartitionState) Resigned(broker int32) (PartitionState, bool) {
 	next, ok := p.without(broker)
 	if !ok || len(next.ISR) == len(p.ISR) && len(next.ELR) == len(p.ELR) && p.Leader != broker {
 		return *p, false
 	}
 	if p.Leader == broker {
+		next.LeaderBrokerEpoch = p.LeaderBrokerEpoch
 		next.LeaderEpoch++
 	}
 	return next, true

@@ -26,7 +26,7 @@ func TestResigned(t *testing.T) {
 		got := ""
 		if ok {
 			got = fmt.Sprint(next.Leader, next.ISR, next.ELR)
-			if (next.Leader != p.Leader) != (next.LeaderEpoch == 5 && next.LeaderBrokerEpoch == 0) {
+			if (next.Leader != p.Leader) != (next.LeaderEpoch == 5) || next.LeaderBrokerEpoch != 7 { // whose life it was
 				t.Errorf("%+v becomes %+v", p, next)
 			}
 		}

@@ -351,3 +351,18 @@ func TestYieldedLeaderIsNotTheLastKnownOne(t *testing.T) {
 		t.Errorf("%s", show(&n))
 	}
 }
+
+// Nor is one that has resigned elected in that life, with the loss of who is eligible: that one is away and has all there is.
+func TestResignedLeaderTakesNobodysEligibility(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	img := newWorld(t).alive(1).settings(tp.ID, map[string]string{"unclean.leader.election.enable": "true"}).image()
+	p := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1})
+	p.ELR = ids{2}
+	n, ok := p.Resigned(1)
+	if !ok {
+		t.Fatalf("%+v", p)
+	}
+	if next, changed := newElector(img, topic.Defaults{}).next(&n); changed {
+		t.Errorf("%s, eligible %v", show(&next), next.ELR)
+	}
+}
