@@ -175,12 +175,10 @@ func (r *Reader) fetch(c *chunk, slab []byte) (ready int, err error) {
 
 // get makes one GET for what is missing of the chunk from block lo on.
 func (r *Reader) get(c *chunk, lo int, slab []byte) (ready int, err error) {
-	select {
-	case r.gets <- struct{}{}:
-		defer func() { <-r.gets }()
-	case <-r.ctx.Done():
-		return lo, r.ctx.Err()
+	if err := r.gets.take(r.ctx, c.key.tp); err != nil {
+		return lo, err
 	}
+	defer r.gets.done(c.key.tp)
 	ctx, cancel := context.WithTimeout(r.ctx, getTimeout)
 	defer cancel()
 	blocks := c.obj.footer.Blocks

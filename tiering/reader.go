@@ -29,7 +29,7 @@ type ReaderOptions struct {
 	Memory int64
 	// ManifestMemory bounds roots and pages, FooterMemory footers; default 64 and 32 MiB.
 	ManifestMemory, FooterMemory int64
-	// Gets bounds GETs of blocks under way; default 16.
+	// Gets bounds GETs of blocks under way, of which one partition has half at most; default 16.
 	Gets       int
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -66,7 +66,7 @@ type Reader struct {
 	tree    *tree
 	remotes *loader[remoteKey, *remote]
 	mem     *slabs
-	gets    chan struct{}
+	gets    *turns
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -95,7 +95,7 @@ func NewReader(o ReaderOptions) (*Reader, error) {
 		return nil, errors.New("tiering: a reader needs a bucket and an anchor")
 	}
 	o.ensureDefaults()
-	r := &Reader{o: o, keys: Keys{o.Cluster}, log: o.Logger, gets: make(chan struct{}, o.Gets)}
+	r := &Reader{o: o, keys: Keys{o.Cluster}, log: o.Logger, gets: newTurns(o.Gets)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.tree = newTree(r.ctx, &r.wg, o.Bucket, r.keys, o.ManifestMemory)
 	r.remotes = newLoader(r.ctx, &r.wg, o.FooterMemory, r.loadRemote)

@@ -234,6 +234,67 @@ func (b slowBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p[:min(len(p), 100<<10)])
 }
 
+// Partitions that the bucket gives no answer about keep no other from being read, and go on when it does.
+func TestPartitionsThatHangHoldUpNoOther(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		const segments = 4
+		var heads []*manifest.Head
+		for n := range int32(3) {
+			log := tiertest.NewLog(21, 0)
+			for range segments {
+				log.AppendSegment(2000, 10, 1000)
+			}
+			w.commits = nil
+			heads = append(heads, w.archive(partition(n), log))
+		}
+		hangs := faulty.NewInjector(1)
+		for n := range int32(2) {
+			prefix := tiering.Keys{Cluster: cluster}.Segments(partition(n))
+			hangs.Add(faulty.Rule{Ops: faulty.Get, Match: func(key string) bool { return strings.HasPrefix(key, prefix) }, Fault: faulty.Hold(nil, nil)})
+		}
+		r := w.reader(func(o *tiering.ReaderOptions) {
+			o.Bucket, o.Gets = blocksBucket{w.bucket, faulty.Wrap(w.bucket, hangs)}, segments
+		})
+		defer r.Close()
+		var wg sync.WaitGroup
+		for n := range int32(2) {
+			for i := range segments {
+				wg.Go(func() {
+					d, err := r.Read(context.Background(), partition(n), heads[n], heads[n].Tail[i].Base, 1000)
+					if err != nil {
+						t.Error(err)
+					}
+					d.Release()
+				})
+			}
+			synctest.Wait()
+		}
+		began := time.Now()
+		replay(t, r, partition(2), heads[2], 0, heads[2].TierEnd, 1000)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a partition beside them was read in %v", took)
+		}
+		hangs.Clear()
+		wg.Wait()
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("they went on after %v", took)
+		}
+	})
+}
+
+// blocksBucket sends the GETs of blocks, which begin at the front of an object here, another way than those of footers.
+type blocksBucket struct {
+	objstore.Bucket
+	blocks objstore.Bucket
+}
+
+func (b blocksBucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	if off == 0 {
+		return b.blocks.Get(ctx, key, off, n)
+	}
+	return b.Bucket.Get(ctx, key, off, n)
+}
+
 // What has arrived of a chunk is answered soon, however much longer its reader could wait.
 func TestAnswersWithWhatIsReady(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
