@@ -13,8 +13,8 @@ import (
 // not subscribe to and has not touched for the retention; of simple groups by age alone. Where the client said when,
 // that stands in place of ages. Groups left with nothing go. It returns after how long it wants to be called again.
 func (m *Machine) expireOffsets(now time.Time) time.Duration {
+	m.watchClock(now)
 	if len(m.unswept) == 0 {
-		m.watchClock(now)
 		m.unswept = slices.Collect(maps.Keys(m.groups))
 	}
 	for len(m.unswept) > 0 {
@@ -82,7 +82,7 @@ func (m *Machine) lapsed(g *group, name string, o offset, now time.Time) bool {
 }
 
 const (
-	// clockSlack is how far the wall clock may get away from the monotonic one between two sweeps.
+	// clockSlack is how far the wall clock may get away from the monotonic one between two looks at them.
 	clockSlack = time.Minute
 	// clockHold is how long nothing expires by age once it got further. Who set the clock wrong has that long to
 	// notice, and clients that slept with the machine to come back.

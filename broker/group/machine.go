@@ -42,7 +42,7 @@ type Machine struct {
 	groups map[string]*group
 	timers timers
 	sweep  time.Time // when offsets are next looked over for expiry
-	swept  time.Time // when that last began
+	swept  time.Time // when they last were, or a part of them
 	hold   time.Time // until when none expire, because the clock was set
 	joined int       // counts joins, for member.order
 	out    coordinator.Result

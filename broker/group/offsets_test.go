@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -242,6 +243,42 @@ func TestNothingExpiresAfterTheClockWasSet(t *testing.T) {
 	if got := r.offset(tp(1, 0)); got != -1 {
 		t.Errorf("offset %d after the hold", got)
 	}
+}
+
+// A sweep that takes long because it has much to write down notices when the clock is set in the middle of it.
+func TestNothingExpiresAfterTheClockWasSetDuringASweep(t *testing.T) {
+	r := newRig(t)
+	r.now = time.Now()
+	r.reload()
+	live := tp(1, 0)
+	_ = r.commit(Committer{Group: "g", Generation: -1}, 1, live)
+	for n := range byte(3 * sweepEdits) {
+		dead := tp(2, 0)
+		dead.ID[1], r.gone[topic.ID{2, n}] = n, true
+		_ = r.commit(Committer{Group: "g", Generation: -1}, 1, dead)
+	}
+	r.reload()
+	r.pass(time.Minute) // the sweep begins
+	if len(r.kept) < sweepEdits {
+		t.Fatalf("%d keys are left when it has begun", len(r.kept))
+	}
+	r.now = clockSet(r.m.Deadline(), 2*time.Hour)
+	r.apply(r.m.Tick(r.now))
+	r.pass(10 * time.Minute)
+	if got := r.offset(live); got != 1 || len(r.kept) != 2 {
+		t.Errorf("offset %d, %d keys: want age to be held back, and only that", got, len(r.kept))
+	}
+}
+
+// clockSet is a time as it is told after the clock was set forward by d.
+func clockSet(at time.Time, d time.Duration) time.Time {
+	at = at.Add(d)
+	type clocks struct {
+		wall      uint64
+		monotonic int64
+	}
+	(*clocks)(unsafe.Pointer(&at)).monotonic -= int64(d)
+	return at
 }
 
 func TestListAndDescribe(t *testing.T) {
