@@ -301,3 +301,33 @@ func TestManyPartitionsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// A watch whose stream ends while nobody takes what it has says that etcd cannot be reached, as any other does.
+func TestWatchThatBreaksUnread(t *testing.T) {
+	t.Parallel()
+	e := kvtest.StartEtcd(t, quick...)
+	dialled, err := Dial(Config{Endpoints: []string{e.Endpoint()}, quiet: patience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialled.Close()
+	write := func() int64 {
+		res, err := dialled.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{metadata.Put("/k", nil)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Rev
+	}
+	ended, out := make(chan error, 1), make(chan metadata.WatchBatch)
+	rev := write()
+	go func() { ended <- dialled.(*kv).watch(t.Context(), "/k", "/l", rev, out) }()
+	if b := <-out; len(b.Events) == 0 {
+		t.Fatalf("%+v", b)
+	}
+	beside := dialled.Watch(t.Context(), "/k", "/l", write())
+	<-beside // by now the other one has it, too
+	e.Kill()
+	if err := <-ended; !errors.Is(err, metadata.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+}

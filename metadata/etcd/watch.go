@@ -69,7 +69,7 @@ func (k *kv) watch(ctx context.Context, start, end string, rev int64, out chan<-
 				return fmt.Errorf("watch from %s: %w", start, classify(err, false))
 			}
 			if !res.Created && !send(ctx, out, batch(res)) {
-				return ctx.Err()
+				return ended(ctx, start)
 			}
 			heard = time.Now()
 		case <-ask.C:
