@@ -260,7 +260,7 @@ func tierSettings() []Setting {
 			text("a directory", func(c *Config) *string { return &c.Tier.SpoolDir })),
 		setting("tier.read.memory.bytes", "-1", "Memory for reads from object storage, read-ahead included. -1: a sixteenth of memory.limit.",
 			size(-1, func(c *Config) *int64 { return &c.Tier.ReadMemoryBytes })),
-		setting("tier.read.concurrency", "16", "Requests for bytes from object storage under way at a time.",
+		setting("tier.read.concurrency", "16", "Requests for bytes from object storage under way at a time, no more than half of them for one partition.",
 			atLeast(1, func(c *Config) *int32 { return &c.Tier.ReadConcurrency })),
 		setting("tier.upload.concurrency", "2", "Segments uploaded at a time.",
 			atLeast(1, func(c *Config) *int32 { return &c.Tier.UploadConcurrency })),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"firn/metadata/topic"
 	"firn/tiering/objstore"
 )
 
@@ -53,7 +54,7 @@ func (r *Reader) chunkFor(obj *remote, block, want int) (*chunk, error) {
 	return c, nil
 }
 
-// beginLocked puts a new chunk into the table and begins to fill it, into slab if that is given.
+// beginLocked puts a new chunk into the table and begins to fill it, into slab if that is given, with a turn then.
 func (r *Reader) beginLocked(obj *remote, key chunkKey, lo, hi int, slab []byte) *chunk {
 	c := &chunk{obj: obj, lo: lo, hi: hi, key: key, owner: r}
 	c.mu.ready, c.mu.slab, c.mu.wake = lo, slab, make(chan struct{})
@@ -67,7 +68,7 @@ func (r *Reader) beginLocked(obj *remote, key chunkKey, lo, hi int, slab []byte)
 }
 
 // prefetch begins to read blocks [lo, hi), which are a whole chunk, as far as they are not there; false if
-// there is no memory to spare.
+// there is no turn or no memory to spare.
 func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
 	key := r.key(obj, lo)
 	r.mu.Lock()
@@ -77,11 +78,7 @@ func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
 	if lo >= hi {
 		return true
 	}
-	size := obj.rawBytes(lo, hi)
-	slab := r.mem.tryGet(size)
-	for slab == nil && !closed && r.reclaim(false) {
-		slab = r.mem.tryGet(size)
-	}
+	slab := r.spare(obj.tp, obj.rawBytes(lo, hi), closed)
 	if slab == nil {
 		return false
 	}
@@ -90,6 +87,7 @@ func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
 	if closed || r.missingLocked(key, lo) > lo { // another reader has begun it meanwhile
 		r.mu.Unlock()
 		r.mem.put(slab)
+		r.gets.done(obj.tp)
 		return !closed
 	}
 	c := r.beginLocked(obj, key, lo, hi, slab)
@@ -97,6 +95,21 @@ func (r *Reader) prefetch(st *stream, obj *remote, lo, hi int) bool {
 	r.mu.Unlock()
 	r.metrics.ahead.Inc()
 	return true
+}
+
+// spare returns a turn of the partition and memory of at least size bytes that nobody else has a use for, or nil.
+func (r *Reader) spare(tp topic.Partition, size int, closed bool) []byte {
+	if !r.gets.tryTake(tp) {
+		return nil
+	}
+	slab := r.mem.tryGet(size)
+	for slab == nil && !closed && r.reclaim(false) {
+		slab = r.mem.tryGet(size)
+	}
+	if slab == nil {
+		r.gets.done(tp)
+	}
+	return slab
 }
 
 // missingLocked returns the first block from lo on that is in no chunk: one may begin where another ends.
@@ -116,34 +129,48 @@ func (r *Reader) missingLocked(key chunkKey, lo int) int {
 func (r *Reader) fill(c *chunk) {
 	defer r.wg.Done()
 	defer c.release()
-	size := c.obj.rawBytes(c.lo, c.hi)
-	slab := c.mu.slab
-	if slab == nil {
-		var err error
-		if slab, err = r.mem.get(r.ctx, size); err != nil {
-			r.fail(c, c.lo, err)
-			return
-		}
-		c.mu.Lock()
-		c.mu.slab = slab
-		c.mu.Unlock()
-	}
-	if r.o.Cache != nil && r.o.Cache.Read(c.cacheKey(), slab[:size]) {
-		c.progress(c.hi, true, nil)
+	slab, err := r.room(c)
+	if err != nil {
+		r.fail(c, c.lo, err)
 		return
 	}
-	ready, err := r.fetch(c, slab)
+	ready := c.hi
+	cached := r.o.Cache != nil && r.o.Cache.Read(c.cacheKey(), slab[:c.obj.rawBytes(c.lo, c.hi)])
+	if !cached {
+		ready, err = r.fetch(c, slab)
+	}
+	r.gets.done(c.key.tp)
 	if err != nil {
 		r.fail(c, ready, err)
 		return
 	}
 	c.progress(c.hi, true, nil)
 	r.mu.Lock()
-	admit := c.admit
+	admit := c.admit && !cached
 	r.mu.Unlock()
 	if admit {
 		r.toCache(c)
 	}
+}
+
+// room waits for the chunk's turn, and only then for memory: what waits for a turn of a partition that hangs keeps no memory
+// from others, and who has memory waits for nobody. What is read ahead has both.
+func (r *Reader) room(c *chunk) ([]byte, error) {
+	if slab := c.mu.slab; slab != nil {
+		return slab, nil
+	}
+	if err := r.gets.take(r.ctx, c.key.tp); err != nil {
+		return nil, err
+	}
+	slab, err := r.mem.get(r.ctx, c.obj.rawBytes(c.lo, c.hi))
+	if err != nil {
+		r.gets.done(c.key.tp)
+		return nil, err
+	}
+	c.mu.Lock()
+	c.mu.slab = slab
+	c.mu.Unlock()
+	return slab, nil
 }
 
 // fetch gets the chunk from the bucket and returns the number of the block it got to. What went wrong on
@@ -175,10 +202,6 @@ func (r *Reader) fetch(c *chunk, slab []byte) (ready int, err error) {
 
 // get makes one GET for what is missing of the chunk from block lo on.
 func (r *Reader) get(c *chunk, lo int, slab []byte) (ready int, err error) {
-	if err := r.gets.take(r.ctx, c.key.tp); err != nil {
-		return lo, err
-	}
-	defer r.gets.done(c.key.tp)
 	ctx, cancel := context.WithTimeout(r.ctx, getTimeout)
 	defer cancel()
 	blocks := c.obj.footer.Blocks

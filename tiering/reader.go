@@ -29,7 +29,7 @@ type ReaderOptions struct {
 	Memory int64
 	// ManifestMemory bounds roots and pages, FooterMemory footers; default 64 and 32 MiB.
 	ManifestMemory, FooterMemory int64
-	// Gets bounds GETs of blocks under way, of which one partition has half at most; default 16.
+	// Gets bounds the chunks that are being read, of which one partition has half at most; default 16.
 	Gets       int
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer

@@ -254,6 +254,7 @@ func TestPartitionsThatHangHoldUpNoOther(t *testing.T) {
 		}
 		r := w.reader(func(o *tiering.ReaderOptions) {
 			o.Bucket, o.Gets = blocksBucket{w.bucket, faulty.Wrap(w.bucket, hangs)}, segments
+			o.Memory = segments * 128 << 10 // as many of the smallest slabs
 		})
 		defer r.Close()
 		var wg sync.WaitGroup

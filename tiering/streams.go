@@ -172,7 +172,8 @@ func (r *Reader) readAhead(st *stream, head *manifest.Head, obj *remote, block i
 	for budget > 0 && hi < len(obj.footer.Blocks) {
 		lo, end := obj.group(hi)
 		if !r.prefetch(st, obj, lo, end) {
-			return
+			budget = 0
+			break
 		}
 		hi = end
 		budget -= int64(obj.rawBytes(lo, end))
@@ -198,7 +199,8 @@ func (r *Reader) readAheadBeyond(st *stream, head *manifest.Head, tp topic.Parti
 		for i := 0; ready && budget > 0 && i+1 < len(obj.groups); i++ {
 			lo, hi := obj.groups[i], obj.groups[i+1]
 			if !r.prefetch(st, obj, lo, hi) {
-				return
+				budget = 0
+				break
 			}
 			budget -= int64(obj.rawBytes(lo, hi))
 		}

@@ -9,9 +9,10 @@ import (
 	"firn/metadata/topic"
 )
 
-// turns bounds the GETs under way. A partition gets another one only while it has fewer than are left free, so that those
-// which the bucket gives no answer about leave some for the others: one alone has half of all, a second one a quarter.
-// Partitions that wait are served in turn.
+// turns bounds the chunks that are being read, and with them the GETs under way and the memory that waits for them. A
+// partition gets another turn only while it has fewer than are left free, so that those which the bucket gives no answer
+// about leave some for the others: one alone has half of all, a second one a quarter. Partitions that wait are served in
+// turn.
 type turns struct {
 	mu struct {
 		sync.Mutex
@@ -39,11 +40,7 @@ func newTurns(n int) *turns {
 func (t *turns) take(ctx context.Context, tp topic.Partition) error {
 	turn := make(chan struct{})
 	t.mu.Lock()
-	s := t.mu.shares[tp]
-	if s == nil {
-		s = &share{tp: tp}
-		t.mu.shares[tp] = s
-	}
+	s := t.shareLocked(tp)
 	if s.want = append(s.want, turn); s.elem == nil {
 		s.elem = t.mu.waiting.PushBack(s)
 	}
@@ -65,6 +62,29 @@ func (t *turns) take(ctx context.Context, tp topic.Partition) error {
 	return ctx.Err()
 }
 
+// tryTake takes a turn of the partition if it can have one at once.
+func (t *turns) tryTake(tp topic.Partition) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.shareLocked(tp)
+	ok := s.has < t.mu.free
+	if ok {
+		s.has++
+		t.mu.free--
+	}
+	t.restLocked(s)
+	return ok
+}
+
+func (t *turns) shareLocked(tp topic.Partition) *share {
+	s := t.mu.shares[tp]
+	if s == nil {
+		s = &share{tp: tp}
+		t.mu.shares[tp] = s
+	}
+	return s
+}
+
 func (t *turns) done(tp topic.Partition) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -78,7 +98,7 @@ func (t *turns) doneLocked(s *share) {
 	t.serveLocked()
 }
 
-// serveLocked passes over no more partitions than there are GETs: only who has some may have to wait for others.
+// serveLocked passes over no more partitions than there are turns: only who has some may have to wait for others.
 func (t *turns) serveLocked() {
 	for e := t.mu.waiting.Front(); e != nil && t.mu.free > 0; {
 		s := e.Value.(*share)
