@@ -58,8 +58,12 @@ func (m *Machine) expireOffsetsOf(g *group, now time.Time) bool {
 		}
 	}
 	m.writeBuckets(g, dirty)
-	if g.state == Empty && len(g.offsets) == 0 && len(g.pending) == 0 {
+	switch {
+	case g.state != Empty:
+	case len(g.offsets) == 0 && len(g.pending) == 0:
 		m.erase(g)
+	case g.onRecord > 0: // or each owner of the shard would take it for empty only since it came
+		m.writeHeader(g)
 	}
 	return true
 }

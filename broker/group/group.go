@@ -46,7 +46,7 @@ type group struct {
 	join     joinWait
 	syncDue  time.Time // members that have not synced by then are removed; zero if none need to
 	hasState bool      // a header is written down
-	onRecord int32     // members that the header counts, as loaded
+	onRecord int32     // members that the header counts
 	nextWake time.Time // the latest timer set for this group; zero if none is
 	armed    phase     // when all deadlines were last looked at
 }

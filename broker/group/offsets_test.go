@@ -216,6 +216,24 @@ func TestOffsetsOutliveTheHalfWrittenEndOfAGroup(t *testing.T) {
 	}
 }
 
+// How long a group has been empty whose end was not written down whole counts from when that was found, however often the
+// shard moves on.
+func TestOffsetsOfAHalfWrittenEndExpire(t *testing.T) {
+	r := newRig(t)
+	a, b, gen := r.stable()
+	_ = r.commit(Committer{Group: "g", MemberID: a, Generation: gen}, 1, tp(1, 0))
+	header := r.kept[headerKey("g")]
+	_ = r.leave(a, b)
+	r.kept[headerKey("g")] = header
+	for range 3 {
+		r.reload()
+		r.pass(25 * time.Minute)
+	}
+	if len(r.kept) != 0 {
+		t.Errorf("%d keys after the retention", len(r.kept))
+	}
+}
+
 func TestNothingExpiresAfterTheClockWasSet(t *testing.T) {
 	for _, c := range []struct {
 		wall, passed time.Duration

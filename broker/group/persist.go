@@ -57,10 +57,10 @@ func (m *Machine) edit(key string, value []byte) {
 }
 
 func (m *Machine) writeHeader(g *group) {
-	g.hasState = true
+	g.hasState, g.onRecord = true, int32(len(g.members))
 	m.put(headerKey(g.id), &HeaderRecord{
 		Version: recordVersion, GroupId: clean(g.id), ProtocolType: g.protocolType, Generation: g.generation,
-		Protocol: g.protocol, Leader: g.leader, StateTimestampMs: g.since.UnixMilli(), Members: int32(len(g.members)),
+		Protocol: g.protocol, Leader: g.leader, StateTimestampMs: g.since.UnixMilli(), Members: g.onRecord,
 	})
 }
 
