@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -631,6 +632,45 @@ func TestCollectorRunsBesideAPartitionThatHangs(t *testing.T) {
 		synctest.Wait()
 		if n := left(tiers[0]); n != 0 {
 			t.Errorf("%d segments are left where the bucket answers again", n)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+// Deletions that the bucket gives no answer about keep neither what expires from leaving the manifest, nor others from the
+// partition for long.
+func TestDeletionsThatHangDelayNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 40)
+		release := w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(nil, nil)})
+		var keep atomic.Int64
+		keep.Store(30_000)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		c := gc.NewCollector(gc.CollectorOptions{Targets: func() []gc.Target {
+			return []gc.Target{{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: keep.Load()}}}
+		}})
+		go func() { done <- c.Run(ctx) }()
+		time.Sleep(grace + 90*time.Second)
+		keep.Store(20_000)
+		began := time.Now()
+		if _, err := w.archive.SetLogStart(ctx, 101); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > 2*time.Minute {
+			t.Errorf("the log start was moved after %v", took)
+		}
+		time.Sleep(6 * time.Minute)
+		if h, _ := w.archive.Known(); h.Segments != 20 {
+			t.Errorf("%d segments are left in the manifest", h.Segments)
+		}
+		release()
+		time.Sleep(grace + 10*time.Minute)
+		if n := len(w.keys(tiering.Keys{Cluster: cluster}.Segments(tp))); n != 20 {
+			t.Errorf("%d objects are left", n)
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {

@@ -14,8 +14,12 @@ import (
 	"firn/tiering/objstore"
 )
 
-// deleteBatch is how many keys go into one Delete: what S3 takes in one request.
-const deleteBatch = 1000
+const (
+	// deleteBatch is how many keys go into one Delete: what S3 takes in one request.
+	deleteBatch = 1000
+	// deleteTimeout bounds one. Whatever else there is to change in the manifest waits for it.
+	deleteTimeout = time.Minute
+)
 
 // View is a manifest as far as retention needs it.
 type View struct {
@@ -236,7 +240,10 @@ func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool
 func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64) (int, error) {
 	keys, _ := a.due(root, now)
 	for i := 0; i < len(keys); i += deleteBatch {
-		if err := a.s.o.Bucket.Delete(ctx, keys[i:min(i+deleteBatch, len(keys))]...); err != nil {
+		try, cancel := context.WithTimeout(ctx, deleteTimeout)
+		err := a.s.o.Bucket.Delete(try, keys[i:min(i+deleteBatch, len(keys))]...)
+		cancel()
+		if err != nil {
 			return i, err
 		}
 	}
