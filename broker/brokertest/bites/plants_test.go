@@ -292,7 +292,7 @@ var plants = []plant{
 			"\treturn l.opts.TTL\n",
 		}},
 		by:    []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
-		seeds: 1,
+		seeds: 38,
 	},
 	{
 		name: "a log that begins at the tier's end knows no producers", hazard: "H12",

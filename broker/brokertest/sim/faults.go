@@ -35,6 +35,7 @@ var faults = []fault{
 	{"is cut off from all brokers", 3, isolated},
 	{"is cut off from all brokers, and then all others die", 3, outdated},
 	{"is cut off from clients", 1, unseen},
+	{"sees nobody any more but clients", 4, estranged},
 	{"answers no client any more, and dies of it", 3, silent},
 	{"is cut off from the key space", 4, withoutKeys},
 	{"is cut off from the bucket", 2, withoutBucket},
@@ -258,6 +259,21 @@ func withoutBucket(s *sim, _ *rand.Rand, m *machine) (func(), string) {
 		return nil, ""
 	}
 	return shut(l.bucket), ""
+}
+
+// estranged is a broker that clients alone still reach, for longer than its lease lasts: others lead and coordinate meanwhile.
+func estranged(s *sim, rng *rand.Rand, m *machine) (func(), string) {
+	if m.life == nil {
+		return nil, ""
+	}
+	informed := shut(m.life.kv)
+	connected, _ := isolated(s, rng, m)
+	return func() {
+		s.after(leftAlone, func() {
+			informed()
+			connected()
+		})
+	}, ""
 }
 
 // othersWithoutBucket has all lose the bucket but one: that may be a leader whose followers cannot follow it into the tier.
