@@ -33,9 +33,11 @@ func (s *sim) losesAtWill() bool {
 }
 
 // rottenAtRest stops all brokers in good order. Before the first of them starts again, which then may be the one to lead, a sector
-// that it has kept of each log's last segment is lost.
+// that it has kept of each log's last segment is lost. Where one copy is enough to be acknowledged that may have been the only one,
+// and nobody gets past what is damaged of it.
 func rottenAtRest(s *sim, rng *rand.Rand, m *machine) (func(), string) {
-	if m.life == nil || !m.planned || s.losesAtWill() || !s.mayLose(m, rot) {
+	alone := slices.ContainsFunc(s.workloads, func(w workload) bool { return w.judged == remains })
+	if m.life == nil || !m.planned || alone || s.losesAtWill() || !s.mayLose(m, rot) {
 		return nil, ""
 	}
 	s.losing(m, rot)
