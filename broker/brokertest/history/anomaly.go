@@ -27,6 +27,7 @@ const (
 	G1c        Anomaly = "G1c"
 	G1cProcess Anomaly = "G1c-process"
 	G1cReal    Anomaly = "G1c-realtime"
+	EarlyRead  Anomaly = "early-read"
 
 	CommittedBack    Anomaly = "committed-back"
 	CommittedReset   Anomaly = "committed-reset"
@@ -46,7 +47,7 @@ var Meaning = map[Anomaly]string{
 	PrecommittedRead:    "a transaction read what it had written itself",
 	PhantomRead:         "a read returned a record that nobody had sent by then",
 	LostWrite:           "an acknowledged record below one that was read was never read by anybody",
-	Unseen:              "an acknowledged record was never read by anybody",
+	Unseen:              "a record that was acknowledged, or is of a transaction of which others were read, was never read by anybody",
 
 	PollSkip:            "a consumer's read left out records after its position",
 	NonmonotonicPoll:    "a consumer's read went back behind its position",
@@ -62,6 +63,7 @@ var Meaning = map[Anomaly]string{
 	G1c:        "writes and reads happened in a circle",
 	G1cProcess: "writes and reads happened in a circle with the order of a process's operations",
 	G1cReal:    "writes and reads happened in a circle with the order of time",
+	EarlyRead:  "a read returned a record before it was committed: each in a circle read of one that had to come later",
 
 	CommittedBack:    "a group's committed offset went back",
 	CommittedReset:   "a group's committed offset fell to nothing or to 0",
@@ -82,7 +84,8 @@ func allowed(h *History, also []Anomaly) map[Anomaly]bool {
 	for i := range h.Ops {
 		if h.Ops[i].Func == Txn {
 			// Transactions are not isolated from each other's writes: two may write to two partitions in
-			// opposite orders. Sends of one record each have one order, so there a circle is a fault.
+			// opposite orders. Sends of one record each have one order, so there a circle is a fault. One of reads alone
+			// always is: what is read was committed before.
 			for _, a := range []Anomaly{G0, G0Process, G0Realtime, G1c, G1cProcess, G1cReal} {
 				set[a] = true
 			}

@@ -18,7 +18,7 @@ var exemplars = []struct {
 		2 poll a1@0 via=local
 		3 poll a2@0 via=tier
 		1 send a2@1
-		2 poll a2@1`, "duplicate:1 inconsistent-offsets:1 phantom-read:1 G1c-realtime:1", `
+		2 poll a2@1`, "duplicate:1 inconsistent-offsets:1 phantom-read:1 G1c-realtime:1 early-read:1", `
 		1 send a1@0
 		1 send a2@1
 		2 poll a1@0 via=local
@@ -82,7 +82,7 @@ var exemplars = []struct {
 	{
 		PhantomRead, `
 		2 poll a1@0
-		1 send a1@0`, "phantom-read:1 G1c-realtime:1", `
+		1 send a1@0`, "phantom-read:1 G1c-realtime:1 early-read:1", `
 		x< 2 poll
 		1 send a1@0
 		x> a1@0`,
@@ -291,7 +291,7 @@ var exemplars = []struct {
 		x< 1 txn w.a1@0 r.b2@0
 		y< 2 txn w.b2@0 r.a1@0
 		x> ok
-		y> ok`, "G1c:1", `
+		y> ok`, "G1c:1 early-read:1", `
 		x< 1 txn w.a1@0
 		y< 2 txn w.b2@0 r.a1@0
 		x> ok
@@ -321,6 +321,27 @@ var exemplars = []struct {
 		2 poll a1@0
 		3 send a2@1
 		2 poll a2@1`,
+	},
+	{
+		EarlyRead, `
+		x< 1 txn w.a1@0 r.b2@0
+		y< 2 txn w.b2@0 r.a1@0
+		x> ok
+		y> ok`, "early-read:1 G1c:1", `
+		x< 1 txn w.a1@0 w.c3@0 r.b2@0
+		y< 2 txn w.b2@0 w.c4@1
+		y> ok
+		x> ok
+		3 poll a1@0 c3@0 c4@1`,
+	},
+	{
+		Unseen, `
+		1 txn w.a1 w.b2 info
+		2 poll a1@0`, "unseen:1", `
+		1 txn w.a1 w.b2 info
+		1 txn w.a3 w.b4 fail
+		1 txn w.a5 w.b6 info
+		2 poll a5@4 b6@4`,
 	},
 	{
 		CommittedBack, `
@@ -449,6 +470,26 @@ func TestAnomalies(t *testing.T) {
 	for a := range Meaning {
 		if !shown[a] {
 			t.Errorf("no example of %s", a)
+		}
+	}
+}
+
+// Transactions may write in a circle. That one is read before it has been committed, or half of it, is a fault.
+func TestTransactionsAreReadWholeAndCommitted(t *testing.T) {
+	for _, text := range []string{`
+		x< 1 txn w.a1@0 r.b2@0
+		y< 2 txn w.b2@0 r.a1@0
+		x> ok
+		y> ok`, `
+		x< 1 txn w.a1@0
+		2 poll a1@0
+		3 send b2@0
+		x> r.b2@0 ok`, `
+		1 txn w.a1 w.b2 info
+		2 poll a1@0`,
+	} {
+		if r := Check(script(t, text)); r.Valid {
+			t.Errorf("%s\n%v", text, r)
 		}
 	}
 }

@@ -38,6 +38,7 @@ func (c *checker) cycles() {
 func (c *checker) circles(g *graph) {
 	seen := map[Anomaly]bool{}
 	for _, kind := range []struct{ edges, must edge }{
+		{wr | realtime, wr},
 		{ww, ww},
 		{ww | wr, wr},
 		{ww | process, process},
@@ -50,7 +51,11 @@ func (c *checker) circles(g *graph) {
 			if circle == nil {
 				continue
 			}
-			if a := circle.label(); !seen[a] {
+			a := circle.label()
+			if kind.edges&ww == 0 {
+				a = EarlyRead
+			}
+			if !seen[a] {
 				seen[a] = true
 				c.find(a, none, func(x *Example) { x.Text, x.Ops = circle.describe(g) })
 			}

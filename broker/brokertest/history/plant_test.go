@@ -259,6 +259,20 @@ var faults = []struct {
 		op.Reads, other.Reads = append(op.Reads, other.Writes[0]), append(other.Reads, op.Writes[0])
 		return true
 	}, true},
+	{"transactions read early what others write", EarlyRead, func(g *garden) bool {
+		var other *Op
+		op := g.pick(func(a *Op) bool {
+			other = g.pick(func(b *Op) bool {
+				return b.Func == Send && b.Outcome == OK && b.Invoked < a.Invoked && b.Completed > a.Invoked
+			})
+			return a.Func == Txn && a.Outcome == OK && other != nil
+		})
+		if op == nil {
+			return false
+		}
+		op.Reads, other.Reads = append(op.Reads, other.Writes[0]), append(other.Reads, op.Writes[0])
+		return true
+	}, true},
 	{"a committed offset goes back", CommittedBack, func(g *garden) bool {
 		pos, least := g.found()
 		if pos == nil {

@@ -75,7 +75,7 @@ func (c *checker) witnesses(is func(Record) bool) []int {
 	return list
 }
 
-// writes finds acknowledged records that nobody read.
+// writes finds records that nobody read although they were acknowledged, or are of a transaction that happened.
 func (c *checker) writes() {
 	for k, p := range c.parts {
 		bound := int64(Unknown) // the highest first offset of what was read
@@ -100,7 +100,7 @@ func (c *checker) writes() {
 			if v.last >= 0 && v.last <= bound && c.happened(op) {
 				c.find(LostWrite, Key(k), example(fmt.Sprintf("read up to offset %d", bound)))
 			}
-			if op.Outcome == OK {
+			if op.Outcome == OK || op.Func == Txn && c.happened(op) {
 				c.find(Unseen, Key(k), example(""))
 			}
 		}
