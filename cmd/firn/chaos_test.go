@@ -445,12 +445,12 @@ func (w *work) observeTier(c *chaos) {
 	}
 	defer tier.close()
 	n := w.d.Recorder().Invoke(history.Op{Process: w.d.Process(), Func: history.Tier})
-	spans, err := tier.entries(ctx, kafkaClient(c.t, c.brokers[0].broker), w.topic)
+	seen, err := tier.observe(ctx, kafkaClient(c.t, c.brokers[0].broker), w.topic)
 	if err != nil {
 		c.violate("%s: read manifests: %v", w.topic, err)
 		return
 	}
-	w.d.Recorder().Complete(n, history.Op{Outcome: history.OK, Spans: spans})
+	w.d.Recorder().Complete(n, seen)
 }
 
 func (c *chaos) tier() (*tierReader, error) {

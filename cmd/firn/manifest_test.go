@@ -51,43 +51,45 @@ func devTier(dir string) (*tierReader, error) {
 	}, nil
 }
 
-// entries lists what the manifests of a topic name, by partition.
-func (r *tierReader) entries(ctx context.Context, cl *kgo.Client, name string) (list []history.Span, err error) {
+// observe is what the manifests of a topic name, by partition, and where each is said to end.
+func (r *tierReader) observe(ctx context.Context, cl *kgo.Client, name string) (seen history.Op, err error) {
 	found, err := kadm.NewClient(cl).Metadata(ctx, name)
 	if err != nil || found.Topics[name].Err != nil {
-		return nil, errors.Join(err, found.Topics[name].Err)
+		return seen, errors.Join(err, found.Topics[name].Err)
 	}
 	keys, err := metadata.NewKeys("firn")
 	if err != nil {
-		return nil, err
+		return seen, err
 	}
 	objects := tiering.Keys{Cluster: found.Cluster}
 	for p := range found.Topics[name].Partitions {
 		tp := topic.Partition{ID: topic.ID(found.Topics[name].ID), Index: p}
 		entries, _, err := r.kv.Get(ctx, keys.TierHead(tp))
 		if err != nil {
-			return nil, err
+			return seen, err
 		}
-		if len(entries) == 0 || len(entries[0].Value) == 0 {
-			continue
+		var head manifest.Head
+		var segments []manifest.Segment
+		if len(entries) > 0 && len(entries[0].Value) > 0 {
+			head, err = manifest.DecodeHead(entries[0].Value)
+			if err == nil {
+				segments, err = r.named(ctx, objects, tp, head)
+			}
 		}
-		segments, err := r.named(ctx, objects, tp, entries[0].Value)
 		if err != nil {
-			return nil, fmt.Errorf("manifest of %s-%d: %w", name, p, err)
+			return seen, fmt.Errorf("manifest of %s-%d: %w", name, p, err)
 		}
 		for _, s := range segments {
-			list = append(list, history.Span{Key: history.Key(p), Start: s.Base, End: s.Next()})
+			seen.Spans = append(seen.Spans, history.Span{Key: history.Key(p), Start: s.Base, End: s.Next()})
 		}
+		seen.Positions = append(seen.Positions, history.Position{Key: history.Key(p), Offset: head.TierEnd})
 	}
-	return list, nil
+	seen.Outcome = history.OK
+	return seen, nil
 }
 
 // named lists the segments that a head names, oldest first.
-func (r *tierReader) named(ctx context.Context, objects tiering.Keys, tp topic.Partition, encoded []byte) (list []manifest.Segment, err error) {
-	head, err := manifest.DecodeHead(encoded)
-	if err != nil {
-		return nil, err
-	}
+func (r *tierReader) named(ctx context.Context, objects tiering.Keys, tp topic.Partition, head manifest.Head) (list []manifest.Segment, err error) {
 	if !head.Root.IsZero() {
 		b, err := r.object(ctx, objects.Root(tp, head.Root))
 		if err != nil {
@@ -110,9 +112,5 @@ func (r *tierReader) named(ctx context.Context, objects tiering.Keys, tp topic.P
 		}
 		list = append(list, root.Open...)
 	}
-	list = append(list, head.Tail...)
-	if n := len(list); n > 0 && list[n-1].Next() != head.TierEnd {
-		return nil, fmt.Errorf("the last entry ends at %d, the tier at %d", list[n-1].Next(), head.TierEnd)
-	}
-	return list, nil
+	return append(list, head.Tail...), nil
 }

@@ -157,7 +157,7 @@ func (r *crashRig) observeTier() {
 			r.t.Fatal(err)
 		}
 		defer tier.close()
-		if seen.Spans, err = tier.entries(ctx, kafkaClient(r.t, r.p), "kill"); err != nil {
+		if seen, err = tier.observe(ctx, kafkaClient(r.t, r.p), "kill"); err != nil {
 			r.t.Fatal(err)
 		}
 	} else {

@@ -451,6 +451,21 @@ var exemplars = []struct {
 		9 tier a[0,5) a[5,9)
 		9 tier a[3,9) a[9,10)`,
 	},
+	{
+		TierBack, `
+		9 tier a[0,5) a[5,9) a@9
+		9 tier a@0`, "tier-back:1", `
+		9 tier a@0
+		9 tier a[0,5) a[5,9) a@9
+		9 tier b[0,1) b@1
+		9 tier a@9`,
+	},
+	{
+		TierGap, `9 tier a[0,5) a[5,8) a@9`, "tier-gap:1", `9 tier a[0,5) a[5,9) a@9`,
+	},
+	{
+		TierOverlap, `9 tier a[0,5) a[5,9) a@8`, "tier-overlap:1", `9 tier a[5,9) a@9`,
+	},
 }
 
 func TestAnomalies(t *testing.T) {

@@ -51,43 +51,59 @@ func (c *checker) replica(i int, s Span, has []Record) {
 	}
 }
 
-// tiers finds manifests whose entries do not abut and ends of the tier that go back.
+// tierEnd is where a partition's tier ended, as an operation knew when it completed.
+type tierEnd struct {
+	known, offset int64
+	op            int
+}
+
+// tiers finds manifests whose entries do not abut, or do not go as far as they are said to, and ends of the tier that go
+// back.
 func (c *checker) tiers() {
-	type end struct {
-		known, offset int64
-		op            int
-	}
-	ends := map[Key][]end{} // by completion
+	ends := map[Key][]tierEnd{} // by completion
 	for _, n := range c.order {
 		i, op := int(n), &c.h.Ops[n]
 		if op.Func != Tier || op.Outcome != OK {
 			continue
 		}
 		last := map[Key]int64{}
-		for _, s := range op.Spans {
+		abuts := func(k Key, start, end, least int64) {
 			example := func(x *Example) {
-				x.Text, x.Offsets, x.Ops = "end of one entry, start and end of the next", []int64{last[s.Key], s.Start, s.End}, []int{i}
+				x.Text, x.Offsets, x.Ops = "end of one entry, start and end of the next", []int64{last[k], start, end}, []int{i}
 			}
-			before, ok := last[s.Key]
-			if ok && s.Start > before {
-				c.find(TierGap, s.Key, example)
-			} else if ok && s.Start < before || s.End <= s.Start {
-				c.find(TierOverlap, s.Key, example)
+			before, ok := last[k]
+			if ok && start > before {
+				c.find(TierGap, k, example)
+			} else if ok && start < before || end-start < least {
+				c.find(TierOverlap, k, example)
 			}
+		}
+		for _, s := range op.Spans {
+			abuts(s.Key, s.Start, s.End, 1)
 			last[s.Key] = s.End
 		}
+		for _, p := range op.Positions { // as an entry of nothing that comes last
+			abuts(p.Key, p.Offset, p.Offset, 0)
+			last[p.Key] = p.Offset
+		}
 		for k, offset := range last {
-			for _, e := range ends[k] {
-				if e.known < op.Invoked && e.offset > offset {
-					c.find(TierBack, k, func(x *Example) {
-						x.Offsets, x.Ops = []int64{e.offset, offset}, []int{e.op, i}
-					})
-					break
-				}
-			}
-			if list := ends[k]; len(list) == 0 || list[len(list)-1].offset < offset {
-				ends[k] = append(list, end{op.Completed, offset, i})
-			}
+			ends[k] = c.tierEnds(ends[k], tierEnd{op.Completed, offset, i}, k)
 		}
 	}
+}
+
+// tierEnds judges where a tier ends now, after those ends that were known before.
+func (c *checker) tierEnds(before []tierEnd, now tierEnd, k Key) []tierEnd {
+	for _, e := range before {
+		if e.known < c.h.Ops[now.op].Invoked && e.offset > now.offset {
+			c.find(TierBack, k, func(x *Example) {
+				x.Offsets, x.Ops = []int64{e.offset, now.offset}, []int{e.op, now.op}
+			})
+			break
+		}
+	}
+	if n := len(before); n == 0 || before[n-1].offset < now.offset {
+		return append(before, now)
+	}
+	return before
 }

@@ -371,7 +371,7 @@ func (m *model) copies() {
 		spans = append(spans, Span{k, at, next})
 		at = next
 	}
-	m.r.Complete(m.r.Invoke(Op{Func: Tier}), Op{Outcome: OK, Spans: spans})
+	m.r.Complete(m.r.Invoke(Op{Func: Tier}), Op{Outcome: OK, Spans: spans, Positions: []Position{{k, m.tierEnd[k]}}})
 }
 
 func (m *model) final(via string) {

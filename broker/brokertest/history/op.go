@@ -47,7 +47,7 @@ const (
 	Commit                // Positions, by Group
 	Committed             // what Group has committed, by Positions
 	Replica               // Reads are all records that the copy named Via has in Spans, which end at most at its high watermark
-	Tier                  // Spans are what is in the tier, in the manifest's order
+	Tier                  // Spans are what is in the tier, in the manifest's order; Positions, of partitions it is known of, where it is said to end
 	Crash                 // the process is no more
 	funcs                 // their number
 )

@@ -319,17 +319,40 @@ var faults = []struct {
 		op.Reads[g.rng.IntN(len(op.Reads))].Value++
 		return true
 	}, true},
-	{"the tier has a gap", TierGap, tierFault(func(s []Span, i int) { s[i].Start++; s[i].End++ }), true},
-	{"the tier has a record twice", TierOverlap, tierFault(func(s []Span, i int) { s[i].Start-- }), true},
-	{"the tier ends before it did", TierBack, tierFault(func(s []Span, _ int) {
-		for i := range s {
-			s[i].Start, s[i].End = s[i].Start-1000, s[i].End-1000
+	{"the tier has a gap", TierGap, tierFault(func(op *Op, i int) { op.Spans[i].Start++; op.Spans[i].End++ }), true},
+	{"the tier has a record twice", TierOverlap, tierFault(func(op *Op, i int) { op.Spans[i].Start-- }), true},
+	{"the tier ends before it did", TierBack, tierFault(func(op *Op, _ int) {
+		for i := range op.Spans {
+			op.Spans[i].Start, op.Spans[i].End = op.Spans[i].Start-1000, op.Spans[i].End-1000
 		}
+		op.Positions[0].Offset -= 1000
 	}), true},
+	{"the tier is empty all at once", TierBack, func(g *garden) bool {
+		last := map[Key]*Op{}
+		for i := range g.Ops {
+			if op := &g.Ops[i]; op.Func == Tier {
+				k := op.Positions[0].Key
+				if last[k] != nil && len(last[k].Spans) > 0 {
+					op.Spans, op.Positions[0].Offset = nil, 0
+					return true
+				}
+				last[k] = op
+			}
+		}
+		return false
+	}, true},
+	{"the tier lacks its last entry", TierGap, func(g *garden) bool {
+		op := g.pick(func(op *Op) bool { return op.Func == Tier && len(op.Spans) > 1 })
+		if op == nil {
+			return false
+		}
+		op.Spans = op.Spans[:len(op.Spans)-1]
+		return true
+	}, true},
 }
 
 // tierFault changes the entries of a manifest of several that is not the first.
-func tierFault(change func(s []Span, i int)) func(*garden) bool {
+func tierFault(change func(op *Op, i int)) func(*garden) bool {
 	return func(g *garden) bool {
 		first := map[Key]bool{}
 		for i := range g.Ops {
@@ -341,7 +364,7 @@ func tierFault(change func(s []Span, i int)) func(*garden) bool {
 				first[k] = true
 				continue
 			}
-			change(op.Spans, 1+g.rng.IntN(len(op.Spans)-1))
+			change(op, 1+g.rng.IntN(len(op.Spans)-1))
 			return true
 		}
 		return false

@@ -26,6 +26,7 @@ func (s *sim) observeTier(ctx context.Context, d *drive.Driver, name string) err
 		for _, e := range view.Oldest { // all there are: so few are in no page
 			seen.Spans = append(seen.Spans, history.Span{Key: history.Key(p.Partition.Index), Start: e.Base, End: e.Next()})
 		}
+		seen.Positions = append(seen.Positions, history.Position{Key: history.Key(p.Partition.Index), Offset: view.Head.TierEnd})
 	}
 	d.Recorder().Complete(n, seen)
 	s.log("%s has %d segments in the tier", name, len(seen.Spans))
