@@ -16,7 +16,7 @@ const (
 	maxPoll  = 500                    // records
 	pollWait = 500 * time.Millisecond // so that a consumer notices its end
 
-	errorPause = 50 * time.Millisecond // after a read that came to nothing but an error
+	errorPause = 50 * time.Millisecond // after what came to nothing but an error
 )
 
 // poll is one operation: what the client gives within a while. It returns the offsets after what was read, the number of
@@ -37,14 +37,19 @@ func (d *Driver) poll(ctx context.Context, c Consumer, process int32, via string
 		d.known(history.Key(p), o-1)
 	}
 	if err != nil && len(next) == 0 { // which comes at once, as often as one asks
-		pause := time.NewTimer(errorPause)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-		}
+		pause(ctx)
 	}
 	return next, len(end.Reads), err
+}
+
+// pause is between two tries.
+func pause(ctx context.Context) {
+	over := time.NewTimer(errorPause)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-ctx.Done():
+	}
 }
 
 // assigned makes a consumer of all partitions, from positions on.
@@ -75,8 +80,14 @@ func (d *Driver) read(_ context.Context, l *lifetime) error {
 		return err
 	}
 	defer c.Close()
+	d.reads(l.process, from)
+	defer d.ceases(l.process)
 	for l.ends.Err() == nil {
-		_, _, _ = d.poll(l.ends, c, l.process, "")
+		next, _, err := d.poll(l.ends, c, l.process, "")
+		d.advance(l.process, next)
+		if d.o.Library.Name(err) == kerr.OffsetOutOfRange.Message {
+			return nil // it is given no more of that partition
+		}
 	}
 	return nil
 }
@@ -97,7 +108,7 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 		return 0, err
 	}
 	defer c.Close()
-	want, err := d.committedEnds(ctx)
+	want, err := d.committedEnds(ctx, d.ends())
 	if err != nil {
 		return 0, err
 	}
@@ -116,9 +127,9 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	return total, nil
 }
 
-// committedEnds is the offset after the highest of each partition that consumers could read, acknowledged or not.
-func (d *Driver) committedEnds(ctx context.Context) ([]int64, error) {
-	want := d.ends()
+// committedEnds is the offset after the highest of each partition that consumers can read, acknowledged or not, and at least
+// what it is given.
+func (d *Driver) committedEnds(ctx context.Context, want []int64) ([]int64, error) {
 	cl, err := franz{o: &d.o}.client(ctx)
 	if err != nil {
 		return nil, err
@@ -135,6 +146,9 @@ func (d *Driver) committedEnds(ctx context.Context) ([]int64, error) {
 				want[o.Partition] = max(want[o.Partition], o.Offset)
 			}
 		})
+		if !listed { // which a client that has not heard of a leader says at once
+			pause(ctx)
+		}
 	}
 	return want, nil
 }

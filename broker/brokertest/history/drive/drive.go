@@ -64,11 +64,13 @@ type Driver struct {
 	consumers sync.WaitGroup
 	abandon   context.Context // ends what Stop has no more time for
 	quit      context.CancelFunc
+	drains    atomic.Bool // no consumer's time is up any more
 
 	mu struct {
 		sync.Mutex
-		next []int64 // by partition, the offset after the highest that is known to be acknowledged or was read
-		err  error   // the first that is not the cluster's doing
+		next []int64           // by partition, the offset after the highest that is known to be acknowledged or was read
+		at   map[int32][]int64 // of readers that are at work, and theGroup, up to where they have read
+		err  error             // the first that is not the cluster's doing
 	}
 }
 
@@ -86,7 +88,10 @@ func Start(o Options) *Driver {
 	if o.Library == nil {
 		d.o.Library = franz{&d.o, &atomic.Int32{}}
 	}
-	d.mu.next = make([]int64, o.Partitions)
+	d.mu.next, d.mu.at = make([]int64, o.Partitions), map[int32][]int64{}
+	if o.Members > 0 {
+		d.reads(theGroup, nil)
+	}
 	producing, stopProducing := context.WithCancel(context.Background())
 	consuming, stopConsuming := context.WithCancel(context.Background())
 	d.producing, d.consuming = stopProducing, stopConsuming
@@ -115,7 +120,7 @@ type lifetime struct {
 
 // crashes says how a client ends: badly if it is not to stop, but for every other whose time is only up.
 func (l *lifetime) crashes(ctx context.Context) bool {
-	return ctx.Err() == nil && (!errors.Is(l.ends.Err(), context.DeadlineExceeded) || l.rng.IntN(2) == 0)
+	return ctx.Err() == nil && (l.ends.Err() == nil || l.rng.IntN(2) == 0)
 }
 
 // lives lets one client after the other work until ctx ends, each longer by so much.
@@ -125,10 +130,16 @@ func (d *Driver) lives(ctx context.Context, rng *rand.Rand, longer time.Duration
 		if d.o.Lifetime > 0 {
 			long = longer + d.o.Lifetime/2 + time.Duration(rng.Int64N(int64(d.o.Lifetime)))
 		}
-		ends, cancel := context.WithTimeout(ctx, long)
+		ends, end := context.WithCancel(ctx)
+		isUp := time.AfterFunc(long, func() {
+			if !d.drains.Load() {
+				end()
+			}
+		})
 		l := &lifetime{process: d.process.Add(1), rng: rng, ends: ends}
 		err := work(ctx, l)
-		cancel()
+		isUp.Stop()
+		end()
 		d.rec.Complete(d.rec.Invoke(history.Op{Process: l.process, Func: history.Crash}), history.Op{})
 		if err != nil {
 			d.fail(fmt.Errorf("process %d: %w", l.process, err))
@@ -164,15 +175,19 @@ func (d *Driver) Recorder() *history.Recorder { return d.rec }
 // Process is a number for another process of the history.
 func (d *Driver) Process() int32 { return d.process.Add(1) }
 
-// Stop lets no more records be sent and waits until each that was sent is acknowledged, then ends the consumers. If ctx ends
-// first it cuts off what is left, and says so.
+// Stop lets no more records be sent and waits until each that was sent is acknowledged, and until every reader and the group
+// have read them, then ends the consumers. If ctx ends first it cuts off what is left, and says so.
 func (d *Driver) Stop(ctx context.Context) error {
 	d.producing()
 	defer d.quit()
 	done := make(chan struct{})
+	var late error
 	go func() {
 		defer close(done)
 		d.producers.Wait()
+		if !d.drains.Load() { // or an earlier Stop has ended them
+			late = d.catchUp(ctx)
+		}
 		d.consuming()
 		d.consumers.Wait()
 	}()
@@ -182,7 +197,10 @@ func (d *Driver) Stop(ctx context.Context) error {
 		d.quit()
 		d.consuming()
 		<-done
-		return fmt.Errorf("clients of %s did not come to an end: %w", d.o.Topic, ctx.Err())
+		return fmt.Errorf("clients of %s did not come to an end: %w", d.o.Topic, errors.Join(ctx.Err(), late))
+	}
+	if late != nil {
+		return fmt.Errorf("clients of %s did not come to an end: %w", d.o.Topic, late)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -30,6 +30,7 @@ func (d *Driver) member(ctx context.Context, l *lifetime) error {
 		next, n, _ := d.poll(l.ends, m, l.process, "")
 		if n > 0 {
 			d.polled.Add(int64(n))
+			d.advance(theGroup, next)
 			lost = d.commit(m, l.process, next)
 		}
 		m.Release()

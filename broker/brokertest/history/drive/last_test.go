@@ -1,0 +1,34 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Consumers to whom a broker gives nothing any more, as if they were at the end of everything, are found out, although all that
+// was acknowledged is there for others.
+func TestDriveSilentConsumers(t *testing.T) {
+	for who, change := range map[string]func(*Options){
+		"process":  func(o *Options) { o.Members = 0 },
+		"group g ": func(o *Options) { o.Readers = 0 },
+	} {
+		t.Run(who, func(t *testing.T) {
+			r := newRig(t, change)
+			r.until("records", func() bool { return r.Acked() > 50 })
+			r.lie(kmsg.Fetch, func(req kmsg.Request) kmsg.Response { return req.ResponseKind() })
+			acked := r.Acked()
+			r.until("more records", func() bool { return r.Acked() > acked+100 })
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			err := r.Stop(ctx)
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), who) || !strings.Contains(err.Error(), "gets no further") {
+				t.Errorf("stopped with %v, want that of %s", err, who)
+			}
+		})
+	}
+}
