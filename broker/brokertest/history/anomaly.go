@@ -17,6 +17,7 @@ const (
 	NonmonotonicPoll    Anomaly = "nonmonotonic-poll"
 	IntPollSkip         Anomaly = "int-poll-skip"
 	IntNonmonotonicPoll Anomaly = "int-nonmonotonic-poll"
+	OutOfRange          Anomaly = "out-of-range"
 	NonmonotonicSend    Anomaly = "nonmonotonic-send"
 	IntSendSkip         Anomaly = "int-send-skip"
 	IntNonmonotonicSend Anomaly = "int-nonmonotonic-send"
@@ -53,6 +54,7 @@ var Meaning = map[Anomaly]string{
 	NonmonotonicPoll:    "a consumer's read went back behind its position",
 	IntPollSkip:         "one read left out records between two that it returned",
 	IntNonmonotonicPoll: "one read returned records out of their order",
+	OutOfRange:          "a consumer was told that its position is out of range, and it was not",
 	NonmonotonicSend:    "a producer's records lie in another order than it sent them in",
 	IntSendSkip:         "others' records lie between those of one operation",
 	IntNonmonotonicSend: "one operation's records lie in another order than it sent them in",

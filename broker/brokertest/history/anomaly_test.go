@@ -217,6 +217,34 @@ var exemplars = []struct {
 		3 poll a2@1`,
 	},
 	{
+		OutOfRange, `
+		1 send a1@0
+		1 send a2@1
+		2 assign a@1
+		2 poll err=OFFSET_OUT_OF_RANGE
+		3 poll a1@0 a2@1`, "out-of-range:1", `
+		1 send a1@0
+		2 assign a@2
+		1 send a2@1
+		2 poll err=OFFSET_OUT_OF_RANGE
+		3 poll a1@0 a2@1`,
+	},
+	{
+		OutOfRange, `
+		1 send a1@0
+		1 send a2@1
+		2 rebalance g=G a@-1
+		2 poll a1@0
+		2 poll err=OFFSET_OUT_OF_RANGE
+		3 poll a1@0 a2@1`, "out-of-range:1", `
+		1 send a1@0
+		1 send a2@1
+		2 assign a@-1
+		2 poll err=OFFSET_OUT_OF_RANGE
+		3 poll err=OFFSET_OUT_OF_RANGE
+		3 poll a1@0 a2@1`,
+	},
+	{
 		NonmonotonicSend, `
 		x< 1 send a1
 		y< 1 send a2

@@ -69,6 +69,7 @@ type position struct {
 	next  int64
 	op    int32 // which brought it there
 	known bool
+	there bool // no higher than the end that was known when the process came there
 
 	assigned int64     // when the assignment completed that it began with
 	before   *position // what it was until then, if there was one
@@ -78,6 +79,7 @@ type position struct {
 // begin, and from then on by what was read.
 func (c *checker) polls() {
 	at := map[int32]map[Key]position{} // by process
+	ends := map[Key]int64{}            // as they are known so far
 	for _, i := range c.order {
 		op := &c.h.Ops[i]
 		keys := at[op.Process]
@@ -88,19 +90,50 @@ func (c *checker) polls() {
 		switch op.Func {
 		case Assign, Rebalance:
 			if op.Outcome != Fail {
-				place(op, i, keys)
+				place(op, i, keys, ends)
 			}
 		case Poll, Txn:
+			if op.Err == outOfRange {
+				c.strays(i, keys)
+			}
 			c.poll(op, i, keys)
 		case Crash:
 			delete(at, op.Process)
 		default:
 		}
+		for _, r := range op.Reads {
+			ends[r.Key] = max(ends[r.Key], r.Offset+1)
+		}
+		for _, w := range op.Writes {
+			if op.Outcome == OK {
+				ends[w.Key] = max(ends[w.Key], w.Offset+1)
+			}
+		}
+	}
+}
+
+// outOfRange is what a broker says of a position below the start of a partition or above its end.
+const outOfRange = "OFFSET_OUT_OF_RANGE"
+
+// strays judges a process that was told that a position of its is out of range. Nothing is ever deleted, so none is that was there.
+func (c *checker) strays(i int32, keys map[Key]position) {
+	x := Example{Text: "its positions", Ops: []int{int(i)}}
+	for k := range Key(len(c.parts)) {
+		at, ok := keys[k]
+		if ok && !(at.known && at.there) {
+			return
+		}
+		if ok {
+			x.Offsets = append(x.Offsets, at.next)
+		}
+	}
+	if len(x.Offsets) > 0 {
+		c.find(OutOfRange, none, func(e *Example) { *e = x })
 	}
 }
 
 // place moves a process to where an assignment says.
-func place(op *Op, i int32, keys map[Key]position) {
+func place(op *Op, i int32, keys map[Key]position, ends map[Key]int64) {
 	was := maps.Clone(keys)
 	if op.Func == Assign {
 		clear(keys)
@@ -108,6 +141,7 @@ func place(op *Op, i int32, keys map[Key]position) {
 	for _, pos := range op.Positions {
 		now := position{next: max(pos.Offset, 0), op: i, assigned: op.Completed}
 		now.known = op.Outcome == OK && (pos.Offset >= 0 || op.Func == Rebalance)
+		now.there = now.next <= ends[pos.Key]
 		if before, ok := was[pos.Key]; ok {
 			before.before = nil
 			now.before = &before
@@ -146,7 +180,7 @@ func (c *checker) poll(op *Op, i int32, keys map[Key]position) {
 	}
 	if op.Outcome == OK {
 		for k, now := range within {
-			now.known = true
+			now.known, now.there = true, true
 			keys[k] = now
 		}
 	}
