@@ -43,15 +43,10 @@ func (s *sim) judge() error {
 		}
 		s.ops += len(h.Ops)
 		w := s.workloads[i]
-		var also []history.Anomaly
-		switch w.judged {
-		case all:
-		case synced:
-			h = s.survivors(w.name, before[i], s.started[i], h)
-		case remains:
-			also = append(also, history.PhantomRead) // of all that was sent before the judgement began
+		if w.judged != all {
+			h = survivors(before[i], s.started[i], h, s.mayBeGone(w))
 		}
-		report := history.Check(h, also...)
+		report := history.Check(h)
 		s.log("%s: %s", w.name, report.Summary())
 		if !report.Valid {
 			s.violation("%s: %s", w.name, report)

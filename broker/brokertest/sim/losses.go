@@ -83,6 +83,9 @@ func again(im *metadata.Image, p *metadata.PartitionState, id int32, since int64
 // window is a time in which what was acknowledged may be gone.
 type window struct{ from, to time.Duration }
 
+// always is all of it.
+var always = &window{to: math.MaxInt64}
+
 // syncedAfter is how long after it was appended a record of a relaxed topic surely is on the disk.
 const syncedAfter = 2 * time.Second
 
@@ -133,13 +136,21 @@ func (s *sim) forgets(m *machine) (end func()) {
 	}
 }
 
+// mayBeGone says when what was sent to a topic may be gone.
+func (s *sim) mayBeGone(w workload) map[history.Key][]*window {
+	gone := map[history.Key][]*window{}
+	for p := range s.partitionsOf(w.name) {
+		k := history.Key(p.Partition.Index)
+		if gone[k] = s.gone[p.Partition]; w.judged == remains {
+			gone[k] = []*window{always}
+		}
+	}
+	return gone
+}
+
 // survivors is the history of what a topic has to have in the end: whatever was sent before, of which nothing is known where it
 // may be gone, and what was found. The one before began at a time of the simulation.
-func (s *sim) survivors(name string, before *history.History, began time.Duration, found *history.History) *history.History {
-	gone := map[history.Key][]*window{}
-	for p := range s.partitionsOf(name) {
-		gone[history.Key(p.Partition.Index)] = s.gone[p.Partition]
-	}
+func survivors(before *history.History, began time.Duration, found *history.History, gone map[history.Key][]*window) *history.History {
 	h := &history.History{Keys: before.Keys}
 	last := int64(0)
 	for _, op := range before.Ops {

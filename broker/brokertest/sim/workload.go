@@ -14,7 +14,7 @@ type judged int8
 const (
 	all     judged = iota // all of it, and nobody has seen anything else meanwhile
 	synced                // what had been synced before power was cut, whoever loses it
-	remains               // whatever is there: only that is judged
+	remains               // whatever is there, of what was sent
 )
 
 var (
