@@ -24,7 +24,7 @@ func (s *sim) trim() {
 	if !s.until(func(ctx context.Context) error { return s.topic(ctx, name) }) {
 		return
 	}
-	cl, err := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AlwaysRetryEOF())
+	cl, err := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.AlwaysRetryEOF(), kgo.UnknownTopicRetries(-1), kgo.StopProducerOnDataLossDetected())
 	if err != nil {
 		s.violation("%v", err)
 		return
@@ -44,7 +44,7 @@ func (s *sim) trim() {
 			s.violation("%s: record %d is not acknowledged: %v", name, next, err)
 			return
 		case err != nil:
-			s.log("%s: record %d: %v", name, next, err)
+			s.violation("%s: record %d: %v", name, next, err)
 			return
 		case r.Offset != next:
 			s.violation("%s: record %d has offset %d", name, next, r.Offset)
