@@ -3,7 +3,6 @@ package drive
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,7 +16,8 @@ import (
 const copyBytes = 4 << 20
 
 // ReadCopy reads what one broker has of some partitions, of all if none is named, up to its high watermark, as a consumer does
-// for which that copy is the nearest. The history then holds it against what all others saw. It tries until ctx ends.
+// for which that copy is the nearest. The history then holds it against what all others saw. It tries until ctx ends, also if
+// the high watermark is below what was acknowledged or read before: such a copy gives its consumers nothing any more.
 func (d *Driver) ReadCopy(ctx context.Context, broker int32, partitions ...int32) error {
 	cl, err := franz{o: &d.o}.client(ctx, kgo.MaxVersions(kversion.V3_0_0())) // topics by name
 	if err != nil {
@@ -43,19 +43,20 @@ func (d *Driver) ReadCopy(ctx context.Context, broker int32, partitions ...int32
 	return nil
 }
 
-// copyOf reads a partition from its start to where its high watermark was at first.
+// copyOf reads a partition from its start to where its high watermark was when it was first as high as it must be.
 func (d *Driver) copyOf(ctx context.Context, b *kgo.Broker, partition int32) (span history.Span, recs []history.Record, err error) {
 	span = history.Span{Key: history.Key(partition)}
-	known := false
+	known, least := false, d.ends()[partition]
 	for next := int64(0); !known || next < span.End; {
 		got, at, err := d.fetch(ctx, b, partition, next)
+		if err == nil && got.HighWatermark < least {
+			err = fmt.Errorf("high watermark %d of a partition that has records up to %d", got.HighWatermark, least)
+		}
 		if err != nil {
-			select {
-			case <-time.After(errorPause):
-				continue
-			case <-ctx.Done():
+			if pause(ctx); ctx.Err() != nil {
 				return span, recs, err
 			}
+			continue
 		}
 		if !known {
 			span.Start, span.End, known = max(got.LogStartOffset, 0), got.HighWatermark, true

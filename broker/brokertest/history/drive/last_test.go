@@ -32,3 +32,27 @@ func TestDriveSilentConsumers(t *testing.T) {
 		})
 	}
 }
+
+// A copy whose high watermark stands still, so that a consumer of it waits forever, is found out.
+func TestDriveCopyThatIsBehind(t *testing.T) {
+	r := newRig(t, func(o *Options) { o.Members, o.Readers = 0, 0 })
+	r.until("records", func() bool { return r.Acked() > 100 })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.lie(kmsg.Fetch, func(req kmsg.Request) kmsg.Response {
+		ask, resp := req.(*kmsg.FetchRequest), req.ResponseKind().(*kmsg.FetchResponse)
+		rt, rp := kmsg.NewFetchResponseTopic(), kmsg.NewFetchResponseTopicPartition()
+		rt.Topic, rp.Partition, rp.HighWatermark = ask.Topics[0].Topic, ask.Topics[0].Partitions[0].Partition, 0
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp
+	})
+	ctx, cancel = context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := r.ReadCopy(ctx, 0); err == nil || !strings.Contains(err.Error(), "high watermark 0") {
+		t.Errorf("read a copy that has nothing: %v", err)
+	}
+}
