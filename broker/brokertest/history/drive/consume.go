@@ -99,7 +99,8 @@ func (d *Driver) ends() []int64 {
 }
 
 // ReadAll reads every partition from offset 0 until it has seen its end and every offset that was acknowledged or read
-// before, and returns the number of records. Via says in the history what they were read from. If something of that cannot be
+// before, and looks at what the group has committed. It returns the number of records. Via says in the history what they were read
+// from. If something of that cannot be
 // had it tries until ctx ends, but nothing of it may be out of range.
 func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	process := d.process.Add(1)
@@ -123,6 +124,9 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 		if ctx.Err() != nil || d.o.Library.Name(err) == kerr.OffsetOutOfRange.Message {
 			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, errors.Join(err, ctx.Err()))
 		}
+	}
+	if d.o.Members > 0 {
+		return total, d.lookAgain(ctx, process)
 	}
 	return total, nil
 }

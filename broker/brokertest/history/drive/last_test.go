@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/brokertest/history"
 )
 
 // Consumers to whom a broker gives nothing any more, as if they were at the end of everything, are found out, although all that
@@ -54,5 +57,29 @@ func TestDriveCopyThatIsBehind(t *testing.T) {
 	defer cancel()
 	if err := r.ReadCopy(ctx, 0); err == nil || !strings.Contains(err.Error(), "high watermark 0") {
 		t.Errorf("read a copy that has nothing: %v", err)
+	}
+}
+
+// A coordinator that loses what a group committed after the last member has left is found out.
+func TestDriveCommitsForgottenInTheEnd(t *testing.T) {
+	r := newRig(t, nil)
+	r.work(100)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := r.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cl, err := franz{o: &r.o}.client(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	var gone kadm.TopicsSet
+	gone.Add("work", 0, 1, 2)
+	if resp, err := kadm.NewClient(cl).DeleteOffsets(ctx, "g", gone); err != nil || resp.Error() != nil {
+		t.Fatal(err, resp.Error())
+	}
+	if report := r.judge(10 * time.Second); report.Found(history.CommittedReset) == 0 {
+		t.Error(report)
 	}
 }

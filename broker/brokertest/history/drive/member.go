@@ -2,9 +2,12 @@ package drive
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"firn/broker/brokertest/history"
 )
@@ -70,7 +73,6 @@ func (d *Driver) observe(_ context.Context, l *lifetime) error {
 		return err
 	}
 	defer cl.Close()
-	adm := kadm.NewClient(cl)
 	tick := time.NewTicker(observeEvery)
 	defer tick.Stop()
 	for {
@@ -79,15 +81,36 @@ func (d *Driver) observe(_ context.Context, l *lifetime) error {
 			return nil
 		case <-tick.C:
 		}
-		op := d.rec.Invoke(history.Op{Process: l.process, Func: history.Committed, Group: d.o.Group})
-		ctx, cancel := context.WithTimeout(l.ends, commitWait)
-		got, err := adm.FetchOffsetsForTopics(ctx, d.o.Group, d.o.Topic)
-		cancel()
-		d.rec.Complete(op, look(got, err))
+		_ = d.look(l.ends, cl, l.process)
 	}
 }
 
-func look(got kadm.OffsetResponses, err error) history.Op {
+// lookAgain looks at what the group has committed until it is told.
+func (d *Driver) lookAgain(ctx context.Context, process int32) error {
+	cl, err := franz{o: &d.o}.client(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	for err = d.look(ctx, cl, process); err != nil; err = d.look(ctx, cl, process) {
+		if pause(ctx); ctx.Err() != nil {
+			return fmt.Errorf("ask what group %s has committed: %w", d.o.Group, err)
+		}
+	}
+	return nil
+}
+
+// look looks once.
+func (d *Driver) look(ctx context.Context, cl *kgo.Client, process int32) error {
+	op := d.rec.Invoke(history.Op{Process: process, Func: history.Committed, Group: d.o.Group})
+	ctx, cancel := context.WithTimeout(ctx, commitWait)
+	defer cancel()
+	got, err := kadm.NewClient(cl).FetchOffsetsForTopics(ctx, d.o.Group, d.o.Topic)
+	d.rec.Complete(op, looked(got, err))
+	return errors.Join(err, got.Error())
+}
+
+func looked(got kadm.OffsetResponses, err error) history.Op {
 	if err == nil {
 		err = got.Error()
 	}
