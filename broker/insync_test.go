@@ -340,7 +340,7 @@ func TestLastReplicaOnAFailedDiskYieldsToAnUncleanElection(t *testing.T) {
 	if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{keys.PutPartition(&next)}}); err != nil {
 		t.Fatal(err)
 	}
-	if im, err = g.b.store.WaitRev(t.Context(), g.server.Rev()); err != nil {
+	if _, err = g.b.store.WaitRev(t.Context(), g.server.Rev()); err != nil {
 		t.Fatal(err)
 	}
 	g.b.inSync.mark(g.tp)

@@ -519,7 +519,8 @@ func TestAnomalies(t *testing.T) {
 
 // Transactions may write in a circle. That one is read before it has been committed, or half of it, is a fault.
 func TestTransactionsAreReadWholeAndCommitted(t *testing.T) {
-	for _, text := range []string{`
+	for _, text := range []string{
+		`
 		x< 1 txn w.a1@0 r.b2@0
 		y< 2 txn w.b2@0 r.a1@0
 		x> ok

@@ -131,7 +131,7 @@ func wirePassingErrors(t *testing.T, w *wire) {
 // What cannot get better is not tried again, and is not taken for an answer about the object.
 func wireFinalErrors(t *testing.T, w *wire) {
 	for status, code := range map[int]string{
-		http.StatusForbidden:      "AccessDenied",
+		http.StatusForbidden:      "InvalidAccessKeyId",
 		http.StatusBadRequest:     "InvalidRequest",
 		http.StatusNotImplemented: "NotImplemented",
 	} {

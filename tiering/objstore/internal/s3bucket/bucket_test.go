@@ -157,6 +157,25 @@ func TestPutOfUnreadableSourceIsSentOnce(t *testing.T) {
 	}
 }
 
+// MinIO denies access to a directory that a deletion empties while an object is put into it. One who may not write is told soon.
+func TestPutBesideADeletion(t *testing.T) {
+	for denials, want := range map[int]int{1: 2, 100: tries} {
+		synctest.Test(t, func(t *testing.T) {
+			sent := 0
+			b := newBucket(&fake{put: func(Body) (string, error) {
+				if sent++; sent <= denials {
+					return "", refused(403, "AccessDenied")
+				}
+				return "tag", nil
+			}})
+			_, err := b.Put(t.Context(), "k", strings.NewReader("x"), objstore.Condition{IfAbsent: true})
+			if (err == nil) != (denials == 1) || sent != want {
+				t.Errorf("denied %d times: %v, sent %d times", denials, err, sent)
+			}
+		})
+	}
+}
+
 type badSource struct{ err error }
 
 func (s badSource) Size() int64                       { return 10 }

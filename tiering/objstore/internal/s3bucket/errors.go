@@ -98,6 +98,13 @@ func transient(err error) bool {
 	return false
 }
 
+// transientInPut is transient for what makes an object visible: MinIO denies access to a directory that a deletion empties at
+// the same moment. Credentials that are wrong have other codes.
+func transientInPut(err error) bool {
+	status, _ := statusCode(err)
+	return transient(err) || status == http.StatusForbidden && codeOf(err) == "AccessDenied"
+}
+
 // ambiguous reports whether the store may have done what it did not acknowledge.
 func ambiguous(err error) bool {
 	status, ok := statusCode(err)

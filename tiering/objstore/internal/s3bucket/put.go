@@ -203,7 +203,7 @@ func (p *put) abort(ctx context.Context, id string) {
 // cost the bytes once more, and a condition would then fail for our own object.
 func (p *put) confirm(ctx context.Context, send func() (string, error)) (etag string, err error) {
 	var lost error // the first failure after which the object may be there
-	err = retry(ctx, func() (err error) {
+	err = retryWhile(ctx, transientInPut, func() (err error) {
 		if etag, err = send(); err == nil {
 			return nil
 		}

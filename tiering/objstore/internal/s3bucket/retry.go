@@ -18,14 +18,17 @@ const (
 )
 
 // retry calls fn until it succeeds, fails for good, has failed too often, or ctx is done.
-func retry(ctx context.Context, fn func() error) error {
+func retry(ctx context.Context, fn func() error) error { return retryWhile(ctx, transient, fn) }
+
+// retryWhile is retry where passes says which failures may not be for good.
+func retryWhile(ctx context.Context, passes func(error) bool, fn func() error) error {
 	began := time.Now()
 	for pause, try := retryFirst, 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		err := fn()
-		if err == nil || try == tries || !transient(err) {
+		if err == nil || try == tries || !passes(err) {
 			return err
 		}
 		if try >= slowTries && time.Since(began) > slow*time.Duration(try) {
