@@ -562,3 +562,40 @@ func TestVerifyFindsEveryBit(t *testing.T) {
 		}
 	}
 }
+
+// A truncation that meets damage in what it keeps costs that log and no other of its disk: it is closed as it is, does not open, and
+// can be put away.
+func TestTruncationThatMeetsDamage(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 16 << 10}, Producers: newCounter()})
+	other, err := d.Open([16]byte{9}, 0, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, l, 400, 5, 100)
+	g := &damaged{fs: mem}
+	g.flip(t, filepath.Join(l.dir, offsetName(0, logSuffix)), 16, 2) // the magic of the first batch
+	for _, s := range l.Segments()[1:] { // or the producers' state would be there without the first
+		if err := mem.Remove(filepath.Join(l.dir, offsetName(s.Base, snapSuffix))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.TruncateTo(398); !errors.Is(err, ErrCorrupt) || d.Offline() != nil {
+		t.Fatalf("truncate: %v; disk: %v", err, d.Offline())
+	}
+	if _, err := l.Append([]batch.Batch{makeBatch(t, 395, 5, 100, 0)}); !errors.Is(err, ErrClosed) {
+		t.Errorf("append: %v", err)
+	}
+	if s := l.Segments(); len(s) > 0 {
+		t.Errorf("a closed log has segments: %v", s)
+	}
+	mustAppend(t, other, makeBatch(t, 0, 5, 100, 0))
+	if _, err := d.Open(testID, 0, Options{Producers: newCounter()}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("open: %v", err)
+	}
+	if err := d.SetAside(testID, 0); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, openLog(t, d, Options{Producers: newCounter()}), 10, 5, 100)
+}

@@ -12,25 +12,44 @@ import (
 
 // TruncateTo cuts the log at offset; a batch that spans it goes whole. Producers are put back to that
 // point, and epochs that were assigned but have no batch are forgotten, even where offset is the log's end
-// or beyond. It is durable on return. Readers of what is cut may find their extents short.
+// or beyond. It is durable on return. Readers of what is cut may find their extents short. Where what is kept turns out to be
+// damaged, a *CorruptionError, the log may be closed as by a crash: the next Open meets the damage, too.
 func (l *Log) TruncateTo(offset int64) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.writable(); err != nil {
+	begun, err := l.truncate(offset)
+	half := begun && errors.Is(err, ErrCorrupt)
+	if half {
+		l.mu.closed = true // what follows the cut in the log, or in memory, is not to be relied on
+		l.stopTimer()
+	}
+	l.mu.Unlock()
+	if half {
+		l.retire()
 		return err
 	}
+	if begun && err != nil {
+		return l.disk.fail(err)
+	}
+	return err
+}
+
+// truncate is TruncateTo with mu held. Once it has begun, the state file says so.
+func (l *Log) truncate(offset int64) (begun bool, err error) {
+	if err := l.writable(); err != nil {
+		return false, err
+	}
 	if offset >= l.Next() {
-		return l.forgetEmptyEpochs()
+		return false, l.forgetEmptyEpochs()
 	}
 	if start := l.Start(); offset < start {
-		return &RangeError{Offset: offset, Start: start, End: l.Next()}
+		return false, &RangeError{Offset: offset, Start: start, End: l.Next()}
 	}
 	v := l.view.Load()
 	i := v.index(offset)
 	s := v.at(i)
 	kept, err := s.sumBelow(offset)
 	if err != nil {
-		return fmt.Errorf("truncate to %d: %w", offset, err)
+		return false, fmt.Errorf("truncate to %d: %w", offset, err)
 	}
 	base := kept.LastOffset + 1
 	// 1. The state says what is to be done. From here on it will be, now or by recovery.
@@ -40,14 +59,14 @@ func (l *Log) TruncateTo(offset int64) error {
 	st.start = min(st.start, base)
 	st.pending, st.pendingAt = pendingTruncate, base
 	if err := l.writeState(st); err != nil {
-		return fmt.Errorf("truncate to %d: %w", offset, err)
+		return false, fmt.Errorf("truncate to %d: %w", offset, err)
 	}
 	if err := l.carryOutTruncate(v, i, kept); err != nil {
-		return l.disk.fail(fmt.Errorf("truncate to %d: %w", offset, err))
+		return true, fmt.Errorf("truncate to %d: %w", offset, err)
 	}
 	l.restartReports()
 	l.logger.Info("log is truncated", "to", base, "asked", offset)
-	return nil
+	return true, nil
 }
 
 // forgetEmptyEpochs takes epochs away that begin at the log's end: a follower's next batch may be of an older
