@@ -3,80 +3,151 @@ package bench
 import (
 	"context"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // replication measures what three replicas cost: the same records go to topics with one replica and with three, all led by
-// the same broker, and to a probe.
+// the same broker, and to a probe. What one replica and a probe cost is measured alone, and with two others of their kind that do the
+// same at the same time: that is how a leader and its followers work, who share processors, their caches and a disk.
 func (s *Suite) replication(ctx context.Context) error {
 	values, err := s.values(Random)
 	if err != nil {
 		return err
 	}
 	return s.onTrio(ctx, "replication", func(t *trio) error {
-		sec, err := s.replicas(ctx, t, values)
-		if err != nil {
+		r := &replication{suite: s, trio: t, values: values, bytes: s.ProduceBytes / 2}
+		if err := r.run(ctx); err != nil {
 			return err
 		}
-		return s.Done(sec)
+		return s.Done(r.sec)
 	})
 }
 
-func (s *Suite) replicas(ctx context.Context, t *trio, values *Values) (*Section, error) {
-	n := s.ProduceBytes / 2
-	sec := &Section{
+// replication is one measurement.
+type replication struct {
+	suite  *Suite
+	trio   *trio
+	values *Values
+	bytes  int64 // a load
+	sec    *Section
+}
+
+func (r *replication) run(ctx context.Context) error {
+	r.sec = &Section{
 		Name: "replication factor 3 beside 1",
 		Setting: fmt.Sprintf("flush: %s; %d B %s records in batches of %d KiB, %d partitions led by one broker, acks=all, %d MiB a round",
-			Durable, values.Size, values.Kind, DefaultBatch>>10, producePartitions, n/mib),
+			Durable, r.values.Size, r.values.Kind, DefaultBatch>>10, producePartitions, r.bytes/mib),
 	}
-	leader := t.brokers[0]
-	alone := make([][]int32, producePartitions)
-	for p := range alone {
-		alone[p] = []int32{1}
-	}
-	for round := range s.Rounds {
-		for what, replicas := range map[string][][]int32{"rf1": alone, "rf3": ledBy(1, producePartitions)} {
-			if err := t.createPlaced(ctx, topicName(what, round), replicas, Durable, untiered); err != nil {
-				return nil, err
+	for round := range r.suite.Rounds {
+		for which := range trioSize + 1 {
+			alone := make([][]int32, producePartitions)
+			for p := range alone {
+				alone[p] = []int32{int32(max(which, 1))}
+			}
+			if err := r.trio.createPlaced(ctx, single(which, round), alone, Durable, untiered); err != nil {
+				return err
 			}
 		}
+		if err := r.trio.createPlaced(ctx, topicName("rf3", round), ledBy(1, producePartitions), Durable, untiered); err != nil {
+			return err
+		}
 	}
-	load := func(cl Cluster, topic string) (Moved, error) {
-		return (&Produce{Cluster: cl, Topic: topic, Values: values, Bytes: n}).Run(ctx)
+	if err := r.produces(ctx); err != nil {
+		return err
 	}
-	single := side{"RF 1", leader.pid(), func(_ context.Context, round int) (Moved, error) { return load(t.cluster, topicName("rf1", round)) }}
-	triple := side{"RF 3, leader", leader.pid(), func(ctx context.Context, round int) (Moved, error) {
-		return withFollowers(t, sec, func() (Moved, error) { return load(t.cluster, topicName("rf3", round)) })
+	if err := r.fetches(ctx); err != nil {
+		return err
+	}
+	for _, how := range []string{"", besideOthers} {
+		sum := r.sec.figure("produce and two fetches"+how+" CPU", "s/GiB")
+		for i, produced := range r.sec.figure("RF 1"+how+" CPU", "").Rounds {
+			sum.add(produced + 2*r.sec.figure("fetch"+how+" CPU", "").Rounds[i])
+		}
+	}
+	r.sec.compare("CPU, follower / probe beside two others", "follower CPU", "probe"+besideOthers+" CPU", limitFollowerCPU, true)
+	r.sec.compare("CPU, leader / produce and two fetches beside two others", "RF 3, leader CPU", "produce and two fetches"+besideOthers+" CPU", limitLeaderCPU, true)
+	return nil
+}
+
+// besideOthers is what figures are called while two others do the same.
+const besideOthers = " beside two others"
+
+// single is the topic of a round that one broker has alone: 1 to 3 for when all do the same, 0 for when the first is alone.
+func single(which, round int) string { return topicName(fmt.Sprintf("rf1-%d", which), round) }
+
+// produces sends records to a topic with one replica, to one with three, and to probes.
+func (r *replication) produces(ctx context.Context) error {
+	load := func(ctx context.Context, cl Cluster, topic string) (Moved, error) {
+		return (&Produce{Cluster: cl, Topic: topic, Values: r.values, Bytes: r.bytes}).Run(ctx)
+	}
+	leader := r.trio.brokers[0].pid()
+	rf1 := func(ctx context.Context, which, round int) (Moved, error) {
+		return load(ctx, r.trio.cluster, single(which, round))
+	}
+	rf3 := side{"RF 3, leader", leader, func(ctx context.Context, round int) (Moved, error) {
+		return withFollowers(r.trio, r.sec, func() (Moved, error) { return load(ctx, r.trio.cluster, topicName("rf3", round)) })
 	}}
-	err := s.Probes.with(ctx, probeSink, &sink{Dir: s.Dir, Partitions: producePartitions}, func(probe *probeProcess) error {
-		return takeTurns(ctx, sec, s.Rounds, s.Dir, single, triple, side{"probe", probe.pid(), probe.serves(func(_ context.Context, round int) (Moved, error) {
-			return load(Cluster{probe.Addr}, topicName("sink", round))
-		})})
+	return r.withProbes(ctx, nil, func(probes []*probeProcess) error {
+		toProbe := func(ctx context.Context, which, round int) (Moved, error) {
+			return load(ctx, Cluster{probes[max(which, 1)-1].Addr}, topicName(fmt.Sprintf("sink-%d", which), round))
+		}
+		sides := append(aloneAndBeside("RF 1", leader, rf1), rf3)
+		for _, d := range aloneAndBeside("probe", probes[0].pid(), toProbe) {
+			d.run = probes[0].serves(d.run)
+			sides = append(sides, d)
+		}
+		return takeTurns(ctx, r.sec, r.suite.Rounds, r.suite.Dir, sides...)
 	})
-	if err != nil {
-		return nil, err
+}
+
+// withProbes runs fn with as many probes as there are brokers.
+func (r *replication) withProbes(ctx context.Context, have []*probeProcess, fn func([]*probeProcess) error) error {
+	if len(have) == trioSize {
+		return fn(have)
 	}
-	fetch := side{"fetch", leader.pid(), func(ctx context.Context, round int) (Moved, error) {
-		topic := topicName("rf1", round)
-		from, err := t.cluster.offsets(ctx, topic, earliestOffset)
+	return r.suite.Probes.with(ctx, probeSink, &sink{Dir: r.suite.Dir, Partitions: producePartitions}, func(p *probeProcess) error {
+		return r.withProbes(ctx, append(have, p), fn)
+	})
+}
+
+// fetches reads what topics with one replica have.
+func (r *replication) fetches(ctx context.Context) error {
+	fetch := func(ctx context.Context, which, round int) (Moved, error) {
+		cl, topic := r.trio.cluster, single(which, round)
+		from, err := cl.offsets(ctx, topic, earliestOffset)
 		if err != nil {
 			return Moved{}, err
 		}
-		to, err := t.cluster.offsets(ctx, topic, latestOffset)
+		to, err := cl.offsets(ctx, topic, latestOffset)
 		if err != nil {
 			return Moved{}, err
 		}
-		return (&Consume{Cluster: t.cluster, Topic: topic, From: from, To: to}).runTimes(ctx, fetchPasses)
-	}}
-	if err := takeTurns(ctx, sec, s.Rounds, s.Dir, fetch); err != nil {
-		return nil, err
+		return (&Consume{Cluster: cl, Topic: topic, From: from, To: to}).runTimes(ctx, fetchPasses)
 	}
-	sum := sec.figure("produce and two fetches CPU", "s/GiB")
-	for i, produced := range sec.figure("RF 1 CPU", "").Rounds {
-		sum.add(produced + 2*sec.figure("fetch CPU", "").Rounds[i])
+	return takeTurns(ctx, r.sec, r.suite.Rounds, r.suite.Dir, aloneAndBeside("fetch", r.trio.brokers[0].pid(), fetch)...)
+}
+
+// aloneAndBeside are two sides of what a process does under a load: alone, and with two others under theirs. The load is for the
+// first, second or third, or for the first alone, which is 0.
+func aloneAndBeside(name string, pid int, load func(ctx context.Context, which, round int) (Moved, error)) []side {
+	return []side{
+		{name, pid, func(ctx context.Context, round int) (Moved, error) { return load(ctx, 0, round) }},
+		{name + besideOthers, pid, func(ctx context.Context, round int) (first Moved, err error) {
+			g, ctx := errgroup.WithContext(ctx)
+			for which := 1; which <= trioSize; which++ {
+				g.Go(func() error {
+					m, err := load(ctx, which, round)
+					if which == 1 {
+						first = m
+					}
+					return err
+				})
+			}
+			err = g.Wait()
+			return first, err
+		}},
 	}
-	sec.compare("CPU, follower / probe", "follower CPU", "probe CPU", limitFollowerCPU, true)
-	sec.compare("CPU, leader / produce and two fetches", "RF 3, leader CPU", sum.Name, limitLeaderCPU, true)
-	return sec, nil
 }
 
 // withFollowers runs a load and adds the processor time of the two brokers that follow.
