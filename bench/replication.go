@@ -8,19 +8,25 @@ import (
 )
 
 // replication measures what three replicas cost: the same records go to topics with one replica and with three, all led by
-// the same broker, and to a probe. What one replica and a probe cost is measured alone, and with two others of their kind that do the
-// same at the same time: that is how a leader and its followers work, who share processors, their caches and a disk.
+// the same broker, and to a probe, which syncs what it writes where a broker has to. What one replica and a probe cost is measured
+// alone, and with two others of their kind that do the same at the same time: that is how a leader and its followers work, who share
+// processors, their caches and a disk.
 func (s *Suite) replication(ctx context.Context) error {
 	values, err := s.values(Random)
 	if err != nil {
 		return err
 	}
 	return s.onTrio(ctx, "replication", func(t *trio) error {
-		r := &replication{suite: s, trio: t, values: values, bytes: s.ProduceBytes / 2}
-		if err := r.run(ctx); err != nil {
-			return err
+		for _, level := range []string{Durable, Relaxed} {
+			r := &replication{suite: s, trio: t, level: level, values: values, bytes: s.ProduceBytes / 2}
+			if err := r.run(ctx); err != nil {
+				return err
+			}
+			if err := s.Done(r.sec); err != nil {
+				return err
+			}
 		}
-		return s.Done(r.sec)
+		return nil
 	})
 }
 
@@ -28,6 +34,7 @@ func (s *Suite) replication(ctx context.Context) error {
 type replication struct {
 	suite  *Suite
 	trio   *trio
+	level  string
 	values *Values
 	bytes  int64 // a load
 	sec    *Section
@@ -35,9 +42,9 @@ type replication struct {
 
 func (r *replication) run(ctx context.Context) error {
 	r.sec = &Section{
-		Name: "replication factor 3 beside 1",
+		Name: "replication factor 3 beside 1, " + r.level,
 		Setting: fmt.Sprintf("flush: %s; %d B %s records in batches of %d KiB, %d partitions led by one broker, acks=all, %d MiB a round",
-			Durable, r.values.Size, r.values.Kind, DefaultBatch>>10, producePartitions, r.bytes/mib),
+			r.level, r.values.Size, r.values.Kind, DefaultBatch>>10, producePartitions, r.bytes/mib),
 	}
 	for round := range r.suite.Rounds {
 		for which := range trioSize + 1 {
@@ -45,11 +52,11 @@ func (r *replication) run(ctx context.Context) error {
 			for p := range alone {
 				alone[p] = []int32{int32(max(which, 1))}
 			}
-			if err := r.trio.createPlaced(ctx, single(which, round), alone, Durable, untiered); err != nil {
+			if err := r.trio.createPlaced(ctx, r.single(which, round), alone, r.level, untiered); err != nil {
 				return err
 			}
 		}
-		if err := r.trio.createPlaced(ctx, topicName("rf3", round), ledBy(1, producePartitions), Durable, untiered); err != nil {
+		if err := r.trio.createPlaced(ctx, r.triple(round), ledBy(1, producePartitions), r.level, untiered); err != nil {
 			return err
 		}
 	}
@@ -74,7 +81,12 @@ func (r *replication) run(ctx context.Context) error {
 const besideOthers = " beside two others"
 
 // single is the topic of a round that one broker has alone: 1 to 3 for when all do the same, 0 for when the first is alone.
-func single(which, round int) string { return topicName(fmt.Sprintf("rf1-%d", which), round) }
+func (r *replication) single(which, round int) string {
+	return topicName(fmt.Sprintf("rf1-%s-%d", r.level, which), round)
+}
+
+// triple is the topic of a round that all brokers have.
+func (r *replication) triple(round int) string { return topicName("rf3-"+r.level, round) }
 
 // produces sends records to a topic with one replica, to one with three, and to probes.
 func (r *replication) produces(ctx context.Context) error {
@@ -83,10 +95,10 @@ func (r *replication) produces(ctx context.Context) error {
 	}
 	leader := r.trio.brokers[0].pid()
 	rf1 := func(ctx context.Context, which, round int) (Moved, error) {
-		return load(ctx, r.trio.cluster, single(which, round))
+		return load(ctx, r.trio.cluster, r.single(which, round))
 	}
 	rf3 := side{"RF 3, leader", leader, func(ctx context.Context, round int) (Moved, error) {
-		return withFollowers(r.trio, r.sec, func() (Moved, error) { return load(ctx, r.trio.cluster, topicName("rf3", round)) })
+		return withFollowers(r.trio, r.sec, func() (Moved, error) { return load(ctx, r.trio.cluster, r.triple(round)) })
 	}}
 	return r.withProbes(ctx, nil, func(probes []*probeProcess) error {
 		toProbe := func(ctx context.Context, which, round int) (Moved, error) {
@@ -106,7 +118,7 @@ func (r *replication) withProbes(ctx context.Context, have []*probeProcess, fn f
 	if len(have) == trioSize {
 		return fn(have)
 	}
-	return r.suite.Probes.with(ctx, probeSink, &sink{Dir: r.suite.Dir, Partitions: producePartitions}, func(p *probeProcess) error {
+	return r.suite.Probes.with(ctx, probeSink, &sink{Dir: r.suite.Dir, Partitions: producePartitions, Sync: r.level == Durable}, func(p *probeProcess) error {
 		return r.withProbes(ctx, append(have, p), fn)
 	})
 }
@@ -114,7 +126,7 @@ func (r *replication) withProbes(ctx context.Context, have []*probeProcess, fn f
 // fetches reads what topics with one replica have.
 func (r *replication) fetches(ctx context.Context) error {
 	fetch := func(ctx context.Context, which, round int) (Moved, error) {
-		cl, topic := r.trio.cluster, single(which, round)
+		cl, topic := r.trio.cluster, r.single(which, round)
 		from, err := cl.offsets(ctx, topic, earliestOffset)
 		if err != nil {
 			return Moved{}, err
