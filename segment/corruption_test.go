@@ -576,7 +576,7 @@ func TestTruncationThatMeetsDamage(t *testing.T) {
 	fill(t, l, 400, 5, 100)
 	g := &damaged{fs: mem}
 	g.flip(t, filepath.Join(l.dir, offsetName(0, logSuffix)), 16, 2) // the magic of the first batch
-	for _, s := range l.Segments()[1:] { // or the producers' state would be there without the first
+	for _, s := range l.Segments()[1:] {                             // or the producers' state would be there without the first
 		if err := mem.Remove(filepath.Join(l.dir, offsetName(s.Base, snapSuffix))); err != nil {
 			t.Fatal(err)
 		}
