@@ -163,7 +163,7 @@ func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition, epoch int6
 	if u.Known, ok = im.Partition(tp); !ok {
 		return u, false
 	}
-	if u.Next, ok = u.Known.Resigned(k.b.cfg.NodeID); ok {
+	if u.Next, ok = u.Known.Resigned(k.b.cfg.NodeID, epoch); ok {
 		if u.Next.Leader < 0 && r.Reopens() {
 			u.Next.LeaderBrokerEpoch = 0 // it may serve in this life yet
 		}

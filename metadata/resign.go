@@ -8,15 +8,17 @@ import (
 )
 
 // Resigned is a partition's state without a broker that cannot serve its replica: it neither leads nor is in sync nor
-// eligible, and if it led it is not to be elected in this life. False if it is none of these, or the last one that could lead
-// cleanly: then nobody gains by it.
-func (p *PartitionState) Resigned(broker int32) (PartitionState, bool) {
+// eligible, and if nobody leads then it is not to be elected in this life. False if it is none of these, or the last one that
+// could lead cleanly: then nobody gains by it.
+func (p *PartitionState) Resigned(broker int32, brokerEpoch int64) (PartitionState, bool) {
 	next, ok := p.without(broker)
 	if !ok || len(next.ISR) == len(p.ISR) && len(next.ELR) == len(p.ELR) && p.Leader != broker {
 		return *p, false
 	}
+	if next.Leader < 0 {
+		next.LeaderBrokerEpoch = brokerEpoch
+	}
 	if p.Leader == broker {
-		next.LeaderBrokerEpoch = p.LeaderBrokerEpoch
 		next.LeaderEpoch++
 	}
 	return next, true

@@ -22,11 +22,15 @@ func TestResigned(t *testing.T) {
 		{1, []int32{2}, nil, "-1 [2] []"}, // which should not be
 	} {
 		p := &PartitionState{Leader: c.leader, LeaderBrokerEpoch: 7, LeaderEpoch: 4, ISR: c.isr, ELR: c.elr}
-		next, ok := p.Resigned(1)
+		next, ok := p.Resigned(1, 9)
 		got := ""
 		if ok {
 			got = fmt.Sprint(next.Leader, next.ISR, next.ELR)
-			if (next.Leader != p.Leader) != (next.LeaderEpoch == 5) || next.LeaderBrokerEpoch != 7 { // whose life it was
+			life := int64(7)
+			if next.Leader < 0 {
+				life = 9 // in which it is not elected, whichever life it led in
+			}
+			if (next.Leader != p.Leader) != (next.LeaderEpoch == 5) || next.LeaderBrokerEpoch != life {
 				t.Errorf("%+v becomes %+v", p, next)
 			}
 		}

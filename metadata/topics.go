@@ -33,7 +33,7 @@ func (t *Topic) Live() bool { return t.State == TopicLive }
 type PartitionState struct {
 	Partition         topic.Partition
 	Leader            int32 // -1: nobody
-	LeaderBrokerEpoch int64 // the leader leads only while this is its own broker epoch; without a leader, of the life in which one gave the lead up, or 0
+	LeaderBrokerEpoch int64 // the leader leads only while this is its own broker epoch; without a leader, of the life in which one gave its part up, or 0
 	LeaderEpoch       int32
 	ISR               []int32
 	ELR               []int32 // eligible leader replicas: have all committed data though not in ISR

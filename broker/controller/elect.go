@@ -235,7 +235,7 @@ func (e *elector) elect(n *metadata.PartitionState, unclean bool) {
 	}
 }
 
-// able reports whether a broker is alive and has not given the lead up in this life: then it cannot serve its replica.
+// able reports whether a broker is alive and has not given its part up in this life: then it cannot serve its replica.
 func (e *elector) able(n *metadata.PartitionState, id int32) bool {
 	yielded := n.Leader < 0 && e.epoch(id) == n.LeaderBrokerEpoch
 	return e.alive(id) && !yielded

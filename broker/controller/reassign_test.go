@@ -353,16 +353,23 @@ func TestYieldedLeaderIsNotTheLastKnownOne(t *testing.T) {
 }
 
 // Nor is one that has resigned elected in that life, with the loss of who is eligible: that one is away and has all there is.
+// Whether it led in that life, in an earlier one or not at all does not matter.
 func TestResignedLeaderTakesNobodysEligibility(t *testing.T) {
 	tp := topic.Partition{ID: topic.NewID()}
 	img := newWorld(t).alive(1).settings(tp.ID, map[string]string{"unclean.leader.election.enable": "true"}).image()
-	p := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1})
-	p.ELR = ids{2}
-	n, ok := p.Resigned(1)
-	if !ok {
-		t.Fatalf("%+v", p)
-	}
-	if next, changed := newElector(img, topic.Defaults{}).next(&n); changed {
-		t.Errorf("%s, eligible %v", show(&next), next.ELR)
+	e := newElector(img, topic.Defaults{})
+	for _, c := range []struct {
+		leader int32
+		epoch  int64
+	}{{1, e.epoch(1)}, {1, e.epoch(1) - 1}, {-1, 0}, {-1, e.epoch(1) - 1}} {
+		p := moving(img, tp, ids{1, 2, 3}, nil, nil, ids{1})
+		p.Leader, p.LeaderBrokerEpoch, p.ELR = c.leader, c.epoch, ids{2}
+		n, ok := p.Resigned(1, e.epoch(1))
+		if !ok {
+			t.Fatalf("%+v", p)
+		}
+		if next, changed := e.next(&n); changed {
+			t.Errorf("leader %d@%d: %s, eligible %v", c.leader, c.epoch, show(&next), next.ELR)
+		}
 	}
 }

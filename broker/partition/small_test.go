@@ -552,7 +552,7 @@ func (w *smallWorld) resign(id int32) bool {
 	}
 	r := w.record
 	p := metadata.PartitionState{Leader: r.leader, LeaderEpoch: r.epoch, ISR: r.isr, ELR: r.elr}
-	n, ok := p.Resigned(id)
+	n, ok := p.Resigned(id, int64(s.life))
 	if !ok || n.LeaderEpoch > w.epochs {
 		return false
 	}
