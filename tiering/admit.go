@@ -39,6 +39,31 @@ func (r *Reader) toCache(c *chunk) {
 	}
 }
 
+// fromCache fills a chunk from the disk cache and reports whether it was there. That takes memory, but no turn: it waits for
+// nobody, least of all the bucket.
+func (r *Reader) fromCache(c *chunk) bool {
+	if r.o.Cache == nil || !r.o.Cache.Has(c.cacheKey()) {
+		return false
+	}
+	slab, size := c.mu.slab, c.obj.rawBytes(c.lo, c.hi)
+	own := slab != nil
+	if !own {
+		var err error
+		if slab, err = r.mem.get(r.ctx, size); err != nil {
+			return false
+		}
+	}
+	if !r.o.Cache.Read(c.cacheKey(), slab[:size]) {
+		if !own {
+			r.mem.put(slab)
+		}
+		return false
+	}
+	c.keepIn(slab)
+	c.progress(c.hi, true, nil)
+	return true
+}
+
 // seen remembers the chunks that were read lately by those who belong to no stream.
 type seen struct {
 	old, new map[chunkcache.Key]struct{}

@@ -153,6 +153,13 @@ func (c *chunk) wait(ctx context.Context, block int) (ready int, slab []byte, er
 	}
 }
 
+// keepIn gives the chunk its memory.
+func (c *chunk) keepIn(slab []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.slab = slab
+}
+
 // progress publishes that all blocks below ready are there.
 func (c *chunk) progress(ready int, done bool, err error) {
 	c.mu.Lock()

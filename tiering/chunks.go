@@ -129,16 +129,19 @@ func (r *Reader) missingLocked(key chunkKey, lo int) int {
 func (r *Reader) fill(c *chunk) {
 	defer r.wg.Done()
 	defer c.release()
+	ahead := c.mu.slab != nil // then it has its turn, too
+	if r.fromCache(c) {
+		if ahead {
+			r.gets.done(c.key.tp)
+		}
+		return
+	}
 	slab, err := r.room(c)
 	if err != nil {
 		r.fail(c, c.lo, err)
 		return
 	}
-	ready := c.hi
-	cached := r.o.Cache != nil && r.o.Cache.Read(c.cacheKey(), slab[:c.obj.rawBytes(c.lo, c.hi)])
-	if !cached {
-		ready, err = r.fetch(c, slab)
-	}
+	ready, err := r.fetch(c, slab)
 	r.gets.done(c.key.tp)
 	if err != nil {
 		r.fail(c, ready, err)
@@ -146,7 +149,7 @@ func (r *Reader) fill(c *chunk) {
 	}
 	c.progress(c.hi, true, nil)
 	r.mu.Lock()
-	admit := c.admit && !cached
+	admit := c.admit
 	r.mu.Unlock()
 	if admit {
 		r.toCache(c)
@@ -167,9 +170,7 @@ func (r *Reader) room(c *chunk) ([]byte, error) {
 		r.gets.done(c.key.tp)
 		return nil, err
 	}
-	c.mu.Lock()
-	c.mu.slab = slab
-	c.mu.Unlock()
+	c.keepIn(slab)
 	return slab, nil
 }
 

@@ -283,6 +283,54 @@ func TestPartitionsThatHangHoldUpNoOther(t *testing.T) {
 	})
 }
 
+// What the disk cache has is read while the bucket gives no answer, whoever else waits for one.
+func TestCachedChunksDoNotWaitForTheBucket(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		var heads []*manifest.Head
+		for n := range int32(2) {
+			log := tiertest.NewLog(21, 0)
+			log.AppendSegment(2000, 10, 1000)
+			w.commits = nil
+			heads = append(heads, w.archive(partition(n), log))
+		}
+		cache, err := chunkcache.Open(chunkcache.Options{FS: vfs.NewMem(), Dir: "/cache", MaxBytes: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close()
+		read := func(r *tiering.Reader, n int32) {
+			d, err := r.Read(context.Background(), partition(n), heads[n], 0, 1000)
+			if err != nil {
+				t.Error(err)
+			}
+			d.Release()
+		}
+		r := w.reader(withCache(cache))
+		read(r, 1)
+		read(r, 1)
+		_ = r.Close()
+		if s := cache.Stats(); s.Writes != 1 {
+			t.Fatalf("stats %+v", s)
+		}
+		hangs := faulty.NewInjector(1)
+		hangs.Add(faulty.Rule{Ops: faulty.Get, Fault: faulty.Hold(nil, nil)})
+		r = w.reader(withCache(cache), func(o *tiering.ReaderOptions) {
+			o.Bucket, o.Gets = blocksBucket{w.bucket, faulty.Wrap(w.bucket, hangs)}, 1
+		})
+		defer r.Close()
+		var wg sync.WaitGroup
+		wg.Go(func() { read(r, 0) })
+		synctest.Wait()
+		began := time.Now()
+		read(r, 1)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("what the cache has was read in %v", took)
+		}
+		hangs.Clear()
+		wg.Wait()
+	})
+}
+
 // blocksBucket sends the GETs of blocks, which begin at the front of an object here, another way than those of footers.
 type blocksBucket struct {
 	objstore.Bucket

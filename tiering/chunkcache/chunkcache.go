@@ -113,6 +113,18 @@ func (c *Cache) path(k Key) string {
 	return filepath.Join(c.o.Dir, hex.EncodeToString(k[:])+extension)
 }
 
+// Has reports whether the chunk is there, as far as is known before it is read. If not that is a miss: nobody needs to try.
+func (c *Cache) Has(k Key) bool {
+	c.mu.Lock()
+	e := c.mu.entries[k]
+	ok := e != nil && e.ready && !c.mu.closed
+	c.mu.Unlock()
+	if !ok {
+		c.missed()
+	}
+	return ok
+}
+
 // Read fills p with the chunk, whose length it must have; false if the chunk is not there.
 func (c *Cache) Read(k Key, p []byte) bool {
 	c.mu.Lock()
