@@ -640,6 +640,26 @@ func TestCollectorRunsBesideAPartitionThatHangs(t *testing.T) {
 	})
 }
 
+// Nor does what a fold that came to nothing has left in the bucket hold up the partition.
+func TestOrphansOfAFoldThatFailedDelayNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 40)
+		w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(nil, nil)})
+		w.faults.Add(faulty.Rule{Ops: faulty.Put, Times: 1, Fault: faulty.Fail(nil)})
+		done := make(chan error)
+		go func() { done <- w.archive.Fold(t.Context(), time.Now()) }()
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		if _, err := w.archive.SetLogStart(ctx, 101); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, faulty.ErrInjected) {
+			t.Error(err)
+		}
+	})
+}
+
 // Deletions that the bucket gives no answer about keep neither what expires from leaving the manifest, nor others from the
 // partition for long.
 func TestDeletionsThatHangDelayNothingElse(t *testing.T) {

@@ -199,12 +199,19 @@ func (a *Archive) put(ctx context.Context, key string, b []byte) error {
 	return nil
 }
 
+// delete deletes at most deleteBatch objects.
+func (a *Archive) delete(ctx context.Context, keys []string) error {
+	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
+	defer cancel()
+	return a.s.o.Bucket.Delete(ctx, keys...)
+}
+
 // discard deletes objects that nothing names, as far as that works.
 func (a *Archive) discard(ctx context.Context, keys []string) {
 	if len(keys) == 0 {
 		return
 	}
-	if err := a.s.o.Bucket.Delete(ctx, keys...); err != nil {
+	if err := a.delete(ctx, keys); err != nil {
 		a.log.Debug("delete orphans", "error", err) // the scrubber finds them
 	}
 }
@@ -240,10 +247,7 @@ func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool
 func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64) (int, error) {
 	keys, _ := a.due(root, now)
 	for i := 0; i < len(keys); i += deleteBatch {
-		try, cancel := context.WithTimeout(ctx, deleteTimeout)
-		err := a.s.o.Bucket.Delete(try, keys[i:min(i+deleteBatch, len(keys))]...)
-		cancel()
-		if err != nil {
+		if err := a.delete(ctx, keys[i:min(i+deleteBatch, len(keys))]); err != nil {
 			return i, err
 		}
 	}
