@@ -176,6 +176,16 @@ func (p *Upload) probe() error {
 // deleteFailedTimeout bounds the clean-up after a failed upload, which holds one of few places.
 const deleteFailedTimeout = 2 * time.Second
 
+// discard deletes what no manifest names and none ever will. A store that is away keeps nobody waiting for this: the scrubber
+// finds what stays.
+func (p *Upload) discard(key string) {
+	ctx, cancel := context.WithTimeout(p.ctx, deleteFailedTimeout)
+	defer cancel()
+	if err := p.u.o.Bucket.Delete(ctx, key); err != nil {
+		p.log.Debug("delete after a failed upload", "key", key, "error", err)
+	}
+}
+
 // put stores the object, within a time that even a slow store keeps.
 func (p *Upload) put(s manifest.Segment, o *object) error {
 	limit := time.Minute + time.Duration(o.Size())*time.Second/(1<<20)
@@ -196,13 +206,7 @@ func (p *Upload) put(s manifest.Segment, o *object) error {
 		}
 		return fmt.Errorf("put %s: %w", key, err) // not ours: leave it
 	}
-	// Whatever it left was never named and never will be. A store that is away keeps nobody waiting for this: the
-	// scrubber finds what stays.
-	dctx, cancel := context.WithTimeout(p.ctx, deleteFailedTimeout)
-	defer cancel()
-	if derr := p.u.o.Bucket.Delete(dctx, key); derr != nil {
-		p.log.Debug("delete after a failed upload", "key", key, "error", derr)
-	}
+	p.discard(key)
 	return fmt.Errorf("put %s: %w", key, err)
 }
 
@@ -235,9 +239,7 @@ func (p *Upload) settle() error {
 	switch {
 	case errors.Is(err, ErrOrphan):
 		p.left = nil
-		if derr := p.u.o.Bucket.Delete(ctx, p.u.keys.Segment(p.tp, left.segment)); derr != nil {
-			p.log.Debug("delete orphan", "error", derr)
-		}
+		p.discard(p.u.keys.Segment(p.tp, left.segment))
 		return err
 	case errors.Is(err, ErrFenced):
 		p.left = nil

@@ -268,6 +268,37 @@ func TestUploadStopsWhenFenced(t *testing.T) {
 	})
 }
 
+// The object of a leader that was fenced is deleted, but a bucket that gives no answer about that keeps no other partition from
+// being uploaded.
+func TestOrphansThatAreNotDeletedHoldUpNoUpload(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(nil, nil)})
+		u := w.uploader()
+		for n := range int32(2) { // as many as go up at a time
+			log := tiertest.NewLog(1, 0)
+			log.AppendSegment(2000, 5, 100)
+			p := u.Register(partition(n), 3, log, tiering.Limits{})
+			defer p.Close()
+			log.OnRoll(p.Sealed)
+			synctest.Wait()
+			h := *w.head(partition(n))
+			h.WriterEpoch = 4
+			w.anchor.Set(partition(n), h.Encode())
+			log.AppendSegment(2000, 5, 100)
+		}
+		synctest.Wait()
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		p := u.Register(partition(2), 3, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if h := w.head(partition(2)); h.TierEnd != log.Next() {
+			t.Errorf("another partition was uploaded up to %d of %d", h.TierEnd, log.Next())
+		}
+	})
+}
+
 // The new leader's log may begin its next segment elsewhere than the tier ends.
 func TestNewLeaderGoesOnWithinASegment(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
