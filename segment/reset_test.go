@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"firn/segment/index"
 	"firn/segment/vfs"
 	"firn/segment/vfs/faultfs"
 )
@@ -42,5 +43,40 @@ func TestReadsWhileALogIsReset(t *testing.T) {
 		}
 		fill(t, l, at+10, 5, 100)
 		mustCheck(t, readAll(t, l, at, at+10, 1<<20), at, at+10)
+	}
+}
+
+// A log that starts anew while it is scrubbed keeps the index that its new segment is given.
+func TestScrubWhileALogIsReset(t *testing.T) {
+	const at = 200
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	d := openDisk(t, faultfs.Wrap(mem, &inject))
+	l := openLog(t, d, Options{})
+	fill(t, l, 100, 5, 100)
+	scrubbed := false
+	inject.Add(faultfs.Rule{Op: faultfs.SyncDir, Times: -1, Do: func(faultfs.Op, string) {
+		if _, err := mem.Stat(l.offsetPath(at, idxSuffix)); err != nil || scrubbed {
+			return
+		}
+		scrubbed = true
+		if err := l.Verify(func(int64) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	}})
+	if err := l.Reset(at, nil, nil); err != nil || !scrubbed {
+		t.Fatal(err, scrubbed)
+	}
+	fill(t, l, at+500, 5, 1000)
+	if err := l.Roll(RollTier); err != nil {
+		t.Fatal(err)
+	}
+	x, err := index.OpenSealed(mem, l.offsetPath(at, idxSuffix), index.Options{Base: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if e, ok := x.Last(); !ok || e.LastOffset != at+499 {
+		t.Errorf("the index sums up the log to %+v, want offset %d", e, at+499)
 	}
 }

@@ -336,6 +336,7 @@ func (l *Log) carryOutReset(f files) error {
 	at := l.st.pendingAt
 	empty := newSegment(l.disk, l.dir, at)
 	empty.publish(at, 0)
+	empty.drop() // or the files that are made next would be opened, and the index taken for a damaged one
 	if old := l.view.Swap(&view{active: empty}); old != nil {
 		for i := range old.len() {
 			old.at(i).drop()
