@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"firn/segment/batch"
 	"firn/segment/vfs"
@@ -598,4 +600,48 @@ func TestTruncationThatMeetsDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	fill(t, openLog(t, d, Options{Producers: newCounter()}), 10, 5, 100)
+}
+
+// A truncation that meets damage does not wait for a callback, which may want the lock that the caller holds. Who sets the log aside
+// then finds it closed.
+func TestTruncationThatMeetsDamageUnderTheCallersLock(t *testing.T) {
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	var lock sync.Mutex // the caller's
+	called := make(chan struct{}, 1000)
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 16 << 10}, Producers: newCounter(), OnDurable: func(int64) {
+		called <- struct{}{}
+		lock.Lock()
+		defer lock.Unlock()
+	}})
+	lock.Lock()
+	fill(t, l, 400, 5, 100)
+	g := &damaged{fs: mem}
+	g.flip(t, filepath.Join(l.dir, offsetName(0, logSuffix)), 16, 2) // the magic of the first batch
+
+	for _, s := range l.Segments()[1:] { // or the producers would be there without the first
+		if err := mem.Remove(filepath.Join(l.dir, offsetName(s.Base, snapSuffix))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Commit()
+	<-called
+	cut := make(chan error, 1)
+	go func() { cut <- l.TruncateTo(398) }()
+	select {
+	case err := <-cut:
+		if !errors.Is(err, ErrCorrupt) || d.Offline() != nil || len(l.Segments()) > 0 {
+			t.Fatalf("truncate: %v; disk: %v", err, d.Offline())
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the truncation waits for a callback that waits for its caller")
+	}
+	if err := d.SetAside(testID, 0); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, openLog(t, d, Options{Producers: newCounter()}), 10, 5, 100)
+	lock.Unlock()
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -268,9 +268,14 @@ func (l *Log) stopTimer() {
 	}
 }
 
-// retire takes a closed log out of use.
+// retire takes a closed log out of use, once its callbacks are done.
 func (l *Log) retire() {
 	l.drain()
+	l.withdraw()
+}
+
+// withdraw takes a closed log's files out of use.
+func (l *Log) withdraw() {
 	l.markMu.Lock() // wait for a mark under way
 	v := l.view.Swap(nil)
 	l.markMu.Unlock()

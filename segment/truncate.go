@@ -16,15 +16,13 @@ import (
 // damaged, a *CorruptionError, the log may be closed as by a crash: the next Open meets the damage, too.
 func (l *Log) TruncateTo(offset int64) error {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	begun, err := l.truncate(offset)
-	half := begun && errors.Is(err, ErrCorrupt)
-	if half {
+	if begun && errors.Is(err, ErrCorrupt) {
 		l.mu.closed = true // what follows the cut in the log, or in memory, is not to be relied on
 		l.stopTimer()
-	}
-	l.mu.Unlock()
-	if half {
-		l.retire()
+		l.disk.background.Go(l.drain) // not waited for: a callback may be waiting for the caller's lock
+		l.withdraw()
 		return err
 	}
 	if begun && err != nil {
