@@ -57,7 +57,10 @@ func (r *Replica) scrub(pace func(bytes int64) error) {
 	if r.failure() != nil || r.Damage() != nil {
 		return
 	}
-	if err := r.log.Verify(pace); errors.Is(err, segment.ErrCorrupt) {
+	switch err := r.log.Verify(pace); {
+	case errors.Is(err, segment.ErrCorrupt):
 		_ = r.storageError("scrub", err) // which sees to it
+	case err != nil && !errors.Is(err, segment.ErrClosed) && !errors.Is(err, context.Canceled):
+		r.reportCorruption("scrub", err) // it cannot be read, which may pass
 	}
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // A bit flips in a sealed segment that nobody reads: the scrubber finds it, once, says where, and goes on with the others.
@@ -64,5 +68,27 @@ func TestScrubFindsWhatRotsUnread(t *testing.T) {
 	}
 	if a := start(r, AcksAll, records(t, 1, "value")).wait(t); a.Err != nil {
 		t.Errorf("the rest of the log does not go on: %v", a.Err)
+	}
+}
+
+// What cannot be read at all is told of, as what reads wrong is; whether it is gone for good is not known.
+func TestScrubTellsOfWhatCannotBeRead(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(durableConfig())
+	if a := start(r, AcksAll, records(t, 5, "value")).wait(t); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	pace := func(int64) error { return nil }
+	if r.scrub(pace); testutil.ToFloat64(g.set.met.corruptions) != 0 {
+		t.Error("told of before anything is wrong")
+	}
+	bad := inject.Add(faultfs.Rule{Op: faultfs.ReadAt, Glob: "*.log", Times: -1, Err: syscall.EIO})
+	if r.scrub(pace); testutil.ToFloat64(g.set.met.corruptions) != 1 {
+		t.Error("not told of")
+	}
+	bad.Remove()
+	if r.Damage() != nil {
+		t.Errorf("what may be read later counts as damage: %v", r.Damage())
 	}
 }
