@@ -36,7 +36,7 @@ func (s *sim) choose() {
 	if s.rng.IntN(3) == 0 {
 		s.unlike = append(s.unlike, "tier.max.lag.ms=60000", "segment.bytes=16384") // more is on the disks alone, and not synced
 	}
-	if s.rng.IntN(3) == 0 {
+	if s.rng.IntN(2) == 0 {
 		s.unlike = append(s.unlike, "index.interval.bytes=65536") // a log that is opened is walked all along its last segment
 	}
 	s.brokers = copies
