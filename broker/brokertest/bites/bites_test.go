@@ -167,7 +167,7 @@ func watch(run *exec.Cmd) (found, said string, err error) {
 		if strings.HasPrefix(line, "=== ") || found == "" && strings.HasPrefix(line, "---") {
 			continue
 		}
-		if strings.HasPrefix(line, "panic: ") {
+		if strings.HasPrefix(line, "panic: ") && found == "" {
 			err = errors.New("the judge itself fails")
 		}
 		if m := firstSeed.FindString(line); m != "" && found == "" {

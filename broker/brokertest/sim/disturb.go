@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"firn/broker/coordinator"
+	"firn/metadata"
 )
 
 // event is something that is to be done at a time.
@@ -29,8 +33,11 @@ func (s *sim) disturb() {
 		f, m := draw(s.rng), s.machines[s.rng.IntN(len(s.machines))]
 		rng := rand.New(rand.NewPCG(s.seed, s.rng.Uint64())) // what it draws does not depend on what came before
 		s.events = append(s.events, event{at, func() {
-			if leader := s.leader(rng); leader != nil && rng.IntN(2) == 0 {
-				m = leader // whom most depends on
+			switch rng.IntN(6) { // whom most depends on
+			case 0, 1:
+				m = cmp.Or(s.leader(rng), m)
+			case 2, 3:
+				m = cmp.Or(s.coordinator(rng), m)
 			}
 			end, text := f.begin(s, rng, m)
 			if end == nil {
@@ -73,6 +80,16 @@ func (s *sim) leader(rng *rand.Rand) *machine {
 	return nil
 }
 
+// coordinator is the machine that coordinates a group, nil if nobody does.
+func (s *sim) coordinator(rng *rand.Rand) *machine {
+	w, im := s.workloads[rng.IntN(len(s.workloads))], s.store.Image()
+	own := im.ShardOwner(metadata.GroupShard, coordinator.ShardOf(group(w.name), im.Shards(metadata.GroupShard)))
+	if own.Broker <= 0 {
+		return nil
+	}
+	return s.machines[own.Broker-1]
+}
+
 func draw(rng *rand.Rand) fault {
 	sum := 0
 	for _, f := range faults {
@@ -90,6 +107,9 @@ func draw(rng *rand.Rand) fault {
 // heal puts all replicas back where they belong, and waits until the cluster is well. All faults have ended.
 func (s *sim) heal() error {
 	began := time.Now()
+	if err := s.eventually("every broker serves, and what it has lost is known", s.allServe); err != nil {
+		return err
+	}
 	if err := s.eventually("every topic that may lose something has leaders", s.electAnyone); err != nil {
 		return err
 	}
@@ -120,6 +140,26 @@ func (s *sim) heal() error {
 		return err
 	}
 	s.log("all in sync %v after the last fault", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// allServe says which broker does not serve yet, or may still count as having what its disks have lost.
+func (s *sim) allServe() error {
+	im := s.now()
+	for _, m := range s.machines {
+		if m.life == nil {
+			return fmt.Errorf("broker %d is down", m.id)
+		}
+		select {
+		case <-m.life.ready:
+		default:
+			return fmt.Errorf("broker %d is starting", m.id)
+		}
+		b, alive := im.Broker(m.id)
+		if n, known := im.Node(m.id); !alive || !known || n.LastEpoch != b.Epoch || n.Loss != metadata.LossNone {
+			return fmt.Errorf("broker %d: registered %v, %+v", m.id, alive, n)
+		}
+	}
 	return nil
 }
 

@@ -108,7 +108,7 @@ func (s *sim) neverSeen(ctx context.Context, name string, seen map[topic.ID]bool
 // neverCommitted looks at what a group has committed of a topic that was made anew. A coordinator that has not heard of it yet
 // may tell of the one before, as topics are asked for by name.
 func (s *sim) neverCommitted(ctx context.Context, name string) error {
-	got, err := s.adm.FetchOffsetsForTopics(ctx, "g-"+name, name)
+	got, err := s.adm.FetchOffsetsForTopics(ctx, group(name), name)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (s *sim) commitSome(ctx context.Context, name string) error {
 	for p := range int32(partitions) {
 		offsets.Add(kadm.Offset{Topic: name, Partition: p, At: 2, LeaderEpoch: -1})
 	}
-	got, err := s.adm.CommitOffsets(ctx, "g-"+name, offsets)
+	got, err := s.adm.CommitOffsets(ctx, group(name), offsets)
 	return errors.Join(err, got.Error())
 }
 

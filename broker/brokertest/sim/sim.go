@@ -267,7 +267,7 @@ func (s *sim) begin() error {
 	for i, w := range s.workloads {
 		s.started = append(s.started, time.Since(s.began))
 		s.drivers = append(s.drivers, drive.Start(drive.Options{
-			Bootstrap: s.bootstrap(), Topic: w.name, Partitions: partitions, Group: "g-" + w.name,
+			Bootstrap: s.bootstrap(), Topic: w.name, Partitions: partitions, Group: group(w.name),
 			Producers: 2, Readers: 1, Members: 2 - i, Gap: 200 * time.Millisecond, RecordBytes: 600,
 			Lifetime: 8 * time.Second, Session: 1500 * time.Millisecond, Seed: s.seed + uint64(i), Client: s.clientOpts(), Racks: racks, Lines: s.lines(w.name),
 		}))
@@ -280,6 +280,9 @@ func (s *sim) begin() error {
 	}
 	return nil
 }
+
+// group is that of a topic's consumers.
+func group(topic string) string { return "g-" + topic }
 
 // lines is where a history goes.
 func (s *sim) lines(name string) io.Writer {
@@ -312,7 +315,7 @@ func (s *sim) allInSync() error {
 	im := s.store.Image()
 	n := 0
 	for p := range im.Partitions() {
-		if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
+		if b, alive := im.Broker(p.Leader); !alive || b.Epoch != p.LeaderBrokerEpoch || len(p.ISR) < len(p.Replicas) {
 			return fmt.Errorf("partition %v: leader %d, replicas %v, in sync %v, eligible %v", p.Partition, p.Leader, p.Replicas, p.ISR, p.ELR)
 		}
 		n++
