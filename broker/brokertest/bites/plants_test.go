@@ -178,7 +178,7 @@ var plants = []plant{
 			"return end < offset",
 		}},
 		by:    []judge{searched},
-		seeds: 188,
+		seeds: 281,
 	},
 	{
 		name: "rot is cut like a torn tail", hazard: "H5",
@@ -193,7 +193,7 @@ var plants = []plant{
 			{"segment/verify.go", "Add(float64(good.size - r.from.size))", "Add(float64(max(0, good.size-r.from.size)))"},
 		},
 		by:    []judge{tested("./segment", "TestDamage")},
-		seeds: 118,
+		seeds: 444,
 	},
 	{
 		name: "a smaller in-sync set counts before it is committed", hazard: "H6",
@@ -248,7 +248,7 @@ var plants = []plant{
 			{"tiering/archive.go", "\tif o.Grace <= 0 {\n\t\to.Grace = DefaultGrace\n\t}\n", "\to.Grace = 1\n"},
 		},
 		by:    []judge{tested("./broker/partition", "TestColdFetchErrors")},
-		seeds: 146,
+		seeds: 289,
 	},
 	{
 		name: "an unclean election leaves the tier open to the past", hazard: "H8",
@@ -292,7 +292,7 @@ var plants = []plant{
 			"\treturn l.opts.TTL\n",
 		}},
 		by:    []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
-		seeds: 38,
+		seeds: 207,
 	},
 	{
 		name: "a log that begins at the tier's end knows no producers", hazard: "H12",
@@ -303,7 +303,7 @@ var plants = []plant{
 			"return r.startAnewLocked(tail.End, epochs, nil)",
 		}},
 		by:    []judge{tested("./broker/partition", "TestFollowerBeginsAtTheTiersEnd")},
-		seeds: 126,
+		seeds: 497,
 	},
 	{
 		name: "a log that is cut remembers the producers of what is gone", hazard: "H12",
@@ -325,7 +325,7 @@ var plants = []plant{
 			"",
 		}},
 		by:    []judge{tested("./metadata", "TestOwnersFlap")},
-		seeds: 89,
+		seeds: 301,
 	},
 	{
 		name: "commits are answered before they are written", hazard: "H13",
