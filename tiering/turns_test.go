@@ -36,6 +36,7 @@ func TestTurns(t *testing.T) {
 			time.Sleep(time.Duration(rng.IntN(2)) * time.Millisecond)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if turns.mu.free != limit || len(turns.mu.shares) > 0 || turns.mu.waiting.Len() > 0 {
 			t.Fatalf("seed %d: %d turns of %d are left, %d shares", seed, turns.mu.free, limit, len(turns.mu.shares))
 		}

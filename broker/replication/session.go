@@ -165,9 +165,12 @@ func (s *session) look(p *follow) {
 		p.syncing = false
 		s.syncing--
 	}
+	if p.busy {
+		return // its log is held meanwhile, for as long as a disk takes
+	}
 	at, follows := p.replica.Place()
 	switch {
-	case !follows || at.Leader != s.f.leader || p.busy:
+	case !follows || at.Leader != s.f.leader:
 		return
 	case p.named && at.Epoch != p.place.Epoch:
 		p.say, p.retryAt, p.pause = true, time.Time{}, 0

@@ -19,6 +19,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/brokertest"
 	"firn/metadata/kvtest"
@@ -36,7 +37,8 @@ type Cluster struct {
 	Brokers []*brokertest.Process // broker 1 first
 	Admin   *kadm.Client
 
-	tb testing.TB
+	tb     testing.TB
+	client *kgo.Client // Admin's
 }
 
 // Options say how a cluster is started.
@@ -88,7 +90,7 @@ func (c *Cluster) connect(opts ...kgo.Opt) {
 		c.tb.Fatal(err)
 	}
 	c.tb.Cleanup(cl.Close)
-	c.Admin = kadm.NewClient(cl)
+	c.client, c.Admin = cl, kadm.NewClient(cl)
 }
 
 // selector has consumers that say where they stand read from there.
@@ -130,6 +132,20 @@ func (c *Cluster) Create(name string, partitions int32, settings map[string]stri
 		return err == nil && resp.Err == nil || errors.Is(err, kerr.TopicAlreadyExists), errors.Join(err, resp.Err)
 	})
 	c.AwaitInSync(name, len(c.Brokers))
+	for id := range c.Brokers {
+		brokertest.Eventually(c.tb, fmt.Sprintf("broker %d has heard of %s", id+1, name), func() (bool, error) { return c.knows(id+1, name) })
+	}
+}
+
+// knows asks one broker for a topic: some clients take it for an error if the one that they ask has not heard of it yet.
+func (c *Cluster) knows(broker int, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	req, t := kmsg.NewPtrMetadataRequest(), kmsg.NewMetadataRequestTopic()
+	t.Topic = &name
+	req.Topics = append(req.Topics, t)
+	resp, err := req.RequestWith(ctx, c.client.Broker(broker))
+	return err == nil && len(resp.Topics) == 1 && resp.Topics[0].ErrorCode == 0, err
 }
 
 // Partitions is what the cluster says of a topic.
