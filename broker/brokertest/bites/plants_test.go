@@ -58,7 +58,7 @@ var plants = []plant{
 			{"tiering/upload_step.go", "objstore.Condition{IfAbsent: true})", "objstore.Condition{})"},
 		},
 		by:    []judge{tiered(50)},
-		seeds: 54,
+		seeds: 73,
 	},
 	{
 		name: "a retry is acknowledged before its batch", hazard: "H2",
@@ -229,7 +229,7 @@ var plants = []plant{
 			},
 		},
 		by:    []judge{tiered(50)},
-		seeds: 6,
+		seeds: 204,
 	},
 	{
 		name: "an object that is gone is an offset out of range", hazard: "H7",
