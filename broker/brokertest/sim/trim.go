@@ -68,11 +68,11 @@ func (s *sim) trim() {
 		}
 		_ = sleep(s.quiet, 50*time.Millisecond)
 	}
-	s.checkTrimmed(cl, name, start, asked, next)
+	s.checkTrimmed(name, start, asked, next)
 }
 
 // checkTrimmed reads what is left of a partition.
-func (s *sim) checkTrimmed(_ *kgo.Client, name string, start, asked, next int64) {
+func (s *sim) checkTrimmed(name string, start, asked, next int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cl, err := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}), kgo.FetchMaxWait(500*time.Millisecond))
