@@ -27,7 +27,8 @@ type Log struct {
 	hw       atomic.Int64
 	since    atomic.Int64 // of the active segment, as in entry
 	closing  atomic.Bool
-	cutBack  atomic.Bool // a torn write was undone since the last sync, which leaves something to be synced
+	ended    atomic.Int64 // Next, once the log is closed
+	cutBack  atomic.Bool  // a torn write was undone since the last sync, which leaves something to be synced
 	commits  commits
 
 	// mu is held by what changes the log, over its IO.
@@ -72,11 +73,12 @@ type Log struct {
 // Start is the first offset the log serves. Start <= Durable <= Next.
 func (l *Log) Start() int64 { return l.start.Load() }
 
-// Next is the offset that the next batch gets. It is 0 once the log is closed.
+// Next is the offset that the next batch gets. Of a closed log it is where that ended: who reads while the log is closed
+// must not take it for an empty one.
 func (l *Log) Next() int64 {
 	v := l.view.Load()
 	if v == nil {
-		return 0
+		return l.ended.Load()
 	}
 	next, _ := v.active.bounds()
 	return next
@@ -277,6 +279,7 @@ func (l *Log) retire() {
 // withdraw takes a closed log's files out of use.
 func (l *Log) withdraw() {
 	l.markMu.Lock() // wait for a mark under way
+	l.ended.Store(l.Next())
 	v := l.view.Swap(nil)
 	l.markMu.Unlock()
 	for i := range v.len() {

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"errors"
 	"sync/atomic"
 	"testing"
 
@@ -78,5 +79,33 @@ func TestIdleLogsCloseWithoutWriting(t *testing.T) {
 		if err := d.Close(true); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Who looks for the end of a log, or of an epoch, while it is closed is not told that there is nothing: a follower would throw
+// away what it has, a consumer begin anew.
+func TestClosedLogEndsWhereItDid(t *testing.T) {
+	for name, end := range map[string]func(d *Disk, l *Log) error{
+		"close":     func(_ *Disk, l *Log) error { return l.Close() },
+		"remove":    func(d *Disk, _ *Log) error { return d.Remove(testID, 0) },
+		"set aside": func(d *Disk, _ *Log) error { return d.SetAside(testID, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := openDisk(t, vfs.NewMem())
+			l := openLog(t, d, Options{})
+			mustAppend(t, l, makeBatch(t, 0, 5, 10, 3))
+			if err := end(d, l); err != nil {
+				t.Fatal(err)
+			}
+			if epoch, at := l.EndOffsetFor(3); l.Next() != 5 || epoch != 3 || at != 5 || l.LastEpoch() != 3 {
+				t.Errorf("it ends at %d, epoch %d at %d", l.Next(), epoch, at)
+			}
+			if _, err := l.Read(0, 5, 1<<10, true); !errors.Is(err, ErrClosed) {
+				t.Errorf("read: %v", err)
+			}
+			if err := d.Close(true); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

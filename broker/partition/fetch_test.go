@@ -399,3 +399,38 @@ func TestFetchNoticesWhatHappensBeforeItWaits(t *testing.T) {
 		})
 	}
 }
+
+// A fetch that meets a replica which is being put away does not say that its log ends at 0, or has ended there: a follower would
+// throw away what it has, a consumer begin anew.
+func TestFetchOfWhatIsPutAwayMeanwhile(t *testing.T) {
+	for name, end := range map[string]func(s *Set) error{
+		"removed":   func(s *Set) error { return s.Remove(testTP) },
+		"set aside": func(s *Set) error { return s.SetAside(testTP) },
+	} {
+		for _, at := range []struct {
+			offset    int64
+			lastEpoch int32
+		}{{3, 1}, {5, -1}} {
+			t.Run(fmt.Sprintf("%s %+v", name, at), func(t *testing.T) {
+				g := newRig(t, vfs.NewMem())
+				r := g.lead(durableConfig())
+				appendOK(t, r, records(t, 5, "v"))
+				f := &waitingFetch{done: make(chan struct{})}
+				f.MinBytes, f.MaxBytes, f.MaxWait = 1, 1<<20, time.Minute
+				f.Parts = []FetchPart{{Replica: r, Offset: at.offset, MaxBytes: 1 << 20, LeaderEpoch: 1, LastEpoch: at.lastEpoch}}
+				f.Near = func(int32) bool { // by now it has been seen that the replica leads
+					if err := end(g.set); err != nil {
+						t.Error(err)
+					}
+					return true
+				}
+				f.Done = func(*Fetch) { close(f.done) }
+				g.set.Fetch(t.Context(), &f.Fetch)
+				f.wait(t)
+				if p := &f.Parts[0]; p.Err == nil || errors.Is(p.Err, ErrOffsetOutOfRange) || p.Diverging.Epoch >= 0 {
+					t.Errorf("%v, %+v", p.Err, p.Diverging)
+				}
+			})
+		}
+	}
+}
