@@ -72,13 +72,14 @@ func (r *Replica) BecomeLeader(st State) error {
 	}
 	next := newRole(st, r.set.opts.BrokerID)
 	next.leads, next.epochStart, next.quorum = true, old.epochStart, old.quorum
-	if err := r.adoptTier(old.epoch != st.LeaderEpoch && r.partsFromTier()); err != nil {
+	begins := !old.leads || old.epoch != st.LeaderEpoch
+	if err := r.adoptTier(begins && r.partsFromTier()); err != nil {
 		return err
 	}
 	if err := r.lead(st, next, old); err != nil {
 		return err
 	}
-	if !old.leads || old.epoch != next.epoch {
+	if begins {
 		r.logger.Info("leads", "epoch", next.epoch, "end", next.epochStart)
 	}
 	var done doneList

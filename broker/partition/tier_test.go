@@ -787,6 +787,36 @@ func TestLeaderStartsAtTheEndOfATierOfAnotherLine(t *testing.T) {
 	}
 }
 
+// A broker may hear of its election before it knows the registration under which it leads. It does not lead until then, and starts
+// at the tier's end all the same if its log is of another line.
+func TestLeaderThatHeardOfItsElectionTooEarlyStartsAtTheTiersEnd(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.open(testTP, tieredConfig())
+	lead := func(r *Replica, epoch int32, n int) {
+		t.Helper()
+		if err := r.BecomeLeader(alone(epoch)); err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			appendOK(t, r, records(t, 1, "v"))
+		}
+	}
+	lead(r, 2, 20)
+	w.archive(r)
+	head := r.head.Load()
+	other := newTieredRigOn(t, w.bucket, w.anchor)
+	r = other.open(testTP, tieredConfig())
+	lead(r, 1, 30)
+	r.SetTierHead(head)
+	if err := r.BecomeFollower(alone(3)); err != nil {
+		t.Fatal(err)
+	}
+	lead(r, 3, 0)
+	if o := r.Offsets(); o.LogEnd != 20 {
+		t.Errorf("%+v, want the end at 20", o)
+	}
+}
+
 func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
 	w := newTieredRig(t)
 	c := tieredConfig()

@@ -266,7 +266,7 @@ var plants = []plant{
 		breaks: "offsets that the tier has are given again",
 		edits: []edit{{
 			"broker/partition/leadership.go",
-			"\tif err := r.adoptTier(old.epoch != st.LeaderEpoch && r.partsFromTier()); err != nil {\n\t\treturn err\n\t}\n\tif err := r.lead(",
+			"\tif err := r.adoptTier(begins && r.partsFromTier()); err != nil {\n\t\treturn err\n\t}\n\tif err := r.lead(",
 			"\tif err := r.lead(",
 		}},
 		by:    []judge{tested("./broker/partition", "TestLostDiskStartsAtTheTiersEnd")},
