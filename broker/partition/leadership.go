@@ -135,8 +135,11 @@ func (r *Replica) adoptTier(parts bool) error {
 		epochs[i] = segment.Epoch(e)
 	}
 	r.logger.Warn("local log starts anew at the end of the tier", "old_end", r.log.Next(), "tier_end", tail.End)
+	var done doneList
+	defer done.complete()
 	r.append.Lock()
 	defer r.append.Unlock()
+	r.failWaiters(ErrNotLeader, false, &done) // what they wait for goes, and its offsets are others' by then
 	return r.startAnewLocked(tail.End, epochs, tail.ProducerSnapshot)
 }
 

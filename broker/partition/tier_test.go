@@ -817,6 +817,39 @@ func TestLeaderThatHeardOfItsElectionTooEarlyStartsAtTheTiersEnd(t *testing.T) {
 	}
 }
 
+// A leader that was cut off while others led, and archived, leads again without having heard of them. What it had not committed by
+// then goes with its log: nobody is told that it is committed.
+func TestNoAcknowledgementOfWhatTheTierHasReplaced(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.open(testTP, tieredConfig())
+	if err := r.BecomeLeader(alone(2)); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		appendOK(t, r, records(t, 1, "v"))
+	}
+	w.archive(r)
+	head := r.head.Load()
+	for _, n := range []int{1, 30} { // up to the tier's end and beyond
+		other := newTieredRigOn(t, w.bucket, w.anchor)
+		r = other.open(testTP, tieredConfig())
+		if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}); err != nil {
+			t.Fatal(err)
+		}
+		a := start(r, AcksAll, records(t, n, "lost"))
+		r.SetTierHead(head)
+		if err := r.BecomeLeader(alone(3)); err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			appendOK(t, r, records(t, 1, "v"))
+		}
+		if a.wait(t); !errors.Is(a.Err, ErrNotLeader) {
+			t.Errorf("%d records are acknowledged with %v", n, a.Err)
+		}
+	}
+}
+
 func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
 	w := newTieredRig(t)
 	c := tieredConfig()
