@@ -109,7 +109,7 @@ func (r *Replica) following(epoch int32) error {
 	return nil
 }
 
-// stageFetchedLocked checks fetched batches and lays out those that are new.
+// stageFetchedLocked checks fetched batches and lays out those that are new, as many as one write takes; the rest is asked for again.
 func (r *Replica) stageFetchedLocked(f *Fetched) error {
 	next := r.log.Next()
 	for rest := f.Records; len(rest) > 0; {
@@ -135,6 +135,9 @@ func (r *Replica) stageFetchedLocked(f *Fetched) error {
 		}
 		if b.LeaderEpoch() > f.LeaderEpoch {
 			return fmt.Errorf("%w: leader epoch %d in a log led at %d", ErrCorruptBatch, b.LeaderEpoch(), f.LeaderEpoch)
+		}
+		if staged := r.append.batches; len(staged) > 0 && b.NextOffset()-staged[0].BaseOffset() > maxGroupOffsets {
+			return nil
 		}
 		r.append.batches = append(r.append.batches, b)
 		next = b.NextOffset()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -290,6 +291,21 @@ func TestFetchedBatchesThatDoNotFit(t *testing.T) {
 	}
 	if end := all[2].r.log.Next(); end != 0 {
 		t.Errorf("part of a damaged answer was appended: the log ends at %d", end)
+	}
+}
+
+// Small batches may claim more offsets together than one write takes: a follower gets past them all the same.
+func TestFetchedBatchesOfVeryManyOffsets(t *testing.T) {
+	c := durableConfig()
+	c.MaxMessageBytes = math.MaxInt32
+	all := newMembers(t, 3, c)
+	elect(t, all, three(1, 1))
+	for range 10 {
+		start(all[0].r, AcksLeader, claiming(t, math.MaxInt32/minRecordBytes))
+	}
+	catchUp(t, all[1], all[0])
+	if got, want := logOf(t, all[1], math.MaxInt64), logOf(t, all[0], math.MaxInt64); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes up to %d, the leader has %d up to %d", len(got), all[1].r.log.Next(), len(want), all[0].r.log.Next())
 	}
 }
 
