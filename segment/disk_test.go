@@ -405,3 +405,20 @@ func TestDirNames(t *testing.T) {
 		}
 	}
 }
+
+// A disk that fails while a log is opened, for whatever is done to it elsewhere, does not open that log: nobody would tell it.
+func TestLogIsNotOpenedOnADiskThatFailsMeanwhile(t *testing.T) {
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	d := openDisk(t, mem)
+	fill(t, openLog(t, d, Options{}), 10, 5, 10)
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	d = openDisk(t, faultfs.Wrap(mem, &inject))
+	inject.Add(faultfs.Rule{Op: faultfs.OpenRW, Glob: "*" + logSuffix, Do: func(faultfs.Op, string) { _ = d.fail(errDisk) }})
+	if _, err := d.Open(testID, 0, Options{}); !errors.Is(err, ErrOffline) {
+		t.Errorf("opened: %v", err)
+	}
+	_ = d.Close(false)
+}

@@ -33,6 +33,7 @@ func (d *Disk) Open(id [16]byte, p int32, o Options) (*Log, error) {
 	closed := d.mu.closed
 	d.mu.logs[ref] = l
 	d.mu.Unlock()
+	err = d.Offline() // what fails from now on, the log is told of
 	if closed {
 		err = ErrClosed
 	}
