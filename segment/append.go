@@ -200,10 +200,10 @@ func (l *Log) flushPolicy(a appended, set *Settings) {
 		v.active.open.Load().log.WriteBack(l.mu.writeBack, whole-l.mu.writeBack)
 		l.mu.writeBack = whole
 	}
-	if l.mu.armed {
+	if l.mu.armed > 0 && l.mu.armed <= set.FlushInterval { // it may have been longer until now
 		return
 	}
-	l.mu.armed = true
+	l.mu.armed = set.FlushInterval
 	if l.mu.timer == nil {
 		l.mu.timer = time.AfterFunc(set.FlushInterval, l.flushTimed)
 	} else {
@@ -214,7 +214,7 @@ func (l *Log) flushPolicy(a appended, set *Settings) {
 // flushTimed is the Commit that FlushInterval asks for.
 func (l *Log) flushTimed() {
 	l.mu.Lock()
-	l.mu.armed = false
+	l.mu.armed = 0
 	l.mu.dirty, l.mu.records = 0, 0
 	closed := l.mu.closed
 	l.mu.Unlock()

@@ -49,6 +49,27 @@ func TestCommitReportsWhatItSynced(t *testing.T) {
 	})
 }
 
+// A flush interval that is made shorter counts from the next append on, though a timer runs by the old one.
+func TestShorterFlushIntervalCountsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDisk(t, vfs.NewMem())
+		l := openLog(t, d, Options{Settings: Settings{FlushInterval: 1000 * time.Hour}})
+		fill(t, l, 5, 5, 10)
+		l.SetSettings(Settings{FlushInterval: time.Second})
+		for end := int64(10); end < 25; end += 5 {
+			fill(t, l, end, 5, 10)
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if n := l.Durable(); n != end {
+				t.Errorf("durable to %d of %d", n, end)
+			}
+		}
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // TestStuckRoll has a roll fail half-way for want of space: the old segment takes no more appends.
 func TestStuckRoll(t *testing.T) {
 	var inject faultfs.Injector

@@ -45,7 +45,7 @@ type Log struct {
 		dirty     int64 // bytes appended since the last Commit that Append asked for
 		records   int64 // offsets likewise
 		timer     *time.Timer
-		armed     bool
+		armed     time.Duration // the FlushInterval that the timer was set to, 0 while it does not run
 	}
 	st *state // in force; guarded by mu
 
