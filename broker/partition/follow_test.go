@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"firn/metadata/topic"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // member is one broker of a test's cluster, with its replica of testTP.
@@ -258,6 +260,36 @@ func TestFollowerCutsWhatTheLeaderLacks(t *testing.T) {
 	}
 	if end := all[0].r.log.Next(); end != 6 {
 		t.Errorf("log ends at %d", end)
+	}
+}
+
+// A full disk may keep a leader that follows from forgetting, for now, that it has led without writing anything. It is told again,
+// and then takes what was written under older epochs.
+func TestFollowerForgetsThatItHasLedOnceThereIsSpace(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject), func(o *Options) { o.BrokerID = 2 })
+	m := &member{rig: g, id: 2, r: g.open(testTP, durableConfig())}
+	other := newMembers(t, 1, durableConfig())[0]
+	elect(t, []*member{other, m}, three(1, 1))
+	start(other.r, AcksLeader, records(t, 1, "first")).wait(t)
+	catchUp(t, m, other)
+	elect(t, []*member{other}, three(1, 2))
+	start(other.r, AcksLeader, records(t, 1, "second")).wait(t)
+	if err := m.r.BecomeLeader(three(2, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.r.Roll(); err != nil { // which notes the epoch
+		t.Fatal(err)
+	}
+	full := inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "state.tmp", Times: -1, Err: syscall.ENOSPC})
+	if err := m.r.BecomeFollower(three(1, 4)); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("follows with %v", err)
+	}
+	full.Remove()
+	elect(t, []*member{other, m}, three(1, 4))
+	catchUp(t, m, other)
+	if end := m.r.log.Next(); end != 2 {
+		t.Errorf("the follower's log ends at %d", end)
 	}
 }
 

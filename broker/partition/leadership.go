@@ -176,8 +176,7 @@ func (r *Replica) BecomeFollower(st State) error {
 	r.advance(&done)
 	r.role.Store(newRole(st, r.set.opts.BrokerID))
 	err := r.failure()
-	if err == nil && old.leads {
-		// Epochs that we led without writing anything are not part of any log.
+	if err == nil && r.ledInVain() {
 		err = r.storageError("forget epochs", r.log.TruncateTo(r.log.Next()))
 	}
 	r.append.Unlock()
@@ -188,6 +187,12 @@ func (r *Replica) BecomeFollower(st State) error {
 		r.logger.Info("follows", "leader", st.Leader, "epoch", st.LeaderEpoch)
 	}
 	return err
+}
+
+// ledInVain reports whether the log has an epoch in which nothing was written, which is not part of any log.
+func (r *Replica) ledInVain() bool {
+	epochs := r.log.Epochs()
+	return len(epochs) > 0 && epochs[len(epochs)-1].Epoch != r.log.LastEpoch()
 }
 
 // empty reports whether the local log has never had a record.

@@ -157,7 +157,7 @@ var plants = []plant{
 		edits: []edit{
 			{
 				"broker/partition/leadership.go",
-				"\tif err == nil && old.leads {\n",
+				"\tif err == nil && r.ledInVain() {\n",
 				"\tif err == nil && old.epoch != st.LeaderEpoch {\n",
 			},
 			{
