@@ -488,3 +488,41 @@ func TestCrashAtEveryStep(t *testing.T) {
 		t.Error("no crash was tried")
 	}
 }
+
+// A checkpoint that is written while a log is cut vouches for nothing that is not on the disk yet: without power it is lost, which
+// is not damage.
+func TestCheckpointWhileALogIsCut(t *testing.T) {
+	for _, op := range []faultfs.Op{faultfs.Truncate, faultfs.Sync} {
+		var inject faultfs.Injector
+		mem := vfs.NewMem()
+		d := openDisk(t, faultfs.Wrap(mem, &inject))
+		l := openLog(t, d, Options{})
+		fill(t, l, 20, 5, 50)
+		if err := l.sync(); err != nil {
+			t.Fatal(err)
+		}
+		fill(t, l, 100, 5, 50)
+		var after *vfs.Mem
+		inject.Add(faultfs.Rule{Op: op, Glob: "*" + logSuffix, Do: func(faultfs.Op, string) {
+			if err := d.writeCheckpoint(); err != nil {
+				t.Error(err)
+			}
+			after = mem.CrashClone(1, 0)
+		}})
+		if err := l.TruncateTo(60); err != nil || after == nil {
+			t.Fatal(err, after)
+		}
+		if end := l.Durable(); end != 60 {
+			t.Errorf("durable to %d", end)
+		}
+		l, err := openDisk(t, after).Open(testID, 0, Options{})
+		if err != nil {
+			t.Errorf("%s: %v", op, err)
+			continue
+		}
+		if end := l.Next(); end < 20 || end > 60 {
+			t.Errorf("%s: the log ends at %d", op, end)
+		}
+		mustCheck(t, readAll(t, l, 0, l.Next(), 1<<20), 0, l.Next())
+	}
+}

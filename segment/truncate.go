@@ -158,7 +158,12 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	if pos == 0 {
 		since = time.Time{}
 	}
-	l.setActive(position{base: s.base, size: pos, next: base}, 0, since)
+	end := position{base: s.base, size: pos, next: base}
+	durable := end
+	if p := l.synced(); p.base == s.base && p.size < pos {
+		durable = p // a checkpoint may be written before the sync below
+	}
+	l.setActive(durable, 0, since)
 	l.mu.mustRoll = false
 	for j := i; j < v.len(); j++ {
 		v.at(j).drop()
@@ -166,7 +171,11 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	if err := h.log.Truncate(pos); err != nil {
 		return err
 	}
-	return h.log.Sync()
+	if err := h.log.Sync(); err != nil {
+		return err
+	}
+	l.setSynced(end)
+	return nil
 }
 
 // reopen returns the files of a segment for appending to it again at pos, where its index ends then, with a reference for
