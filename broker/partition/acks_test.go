@@ -81,6 +81,35 @@ func TestCommitRing(t *testing.T) {
 	}
 }
 
+// What is remembered of appends is bounded while the high watermark stands still, and a fetch that waits for all of them is
+// answered when it moves.
+func TestManyAppendsAboveTheHighWatermark(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	c := relaxedConfig()
+	c.MinInsync = 2
+	r := g.open(testTP, c)
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	const n = 3 * maxCommitPoints
+	one := records(t, 1, "v")
+	f := fetchWait(g, n*len(one), time.Hour, part(r, 0))
+	for range n {
+		if a := start(r, AcksLeader, slices.Clone(one)).wait(t); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	if got := len(r.waiters.commits.points); got > maxCommitPoints || r.Offsets().HighWatermark != 0 {
+		t.Fatalf("%d points, %+v", got, r.Offsets())
+	}
+	c.MinInsync = 1
+	r.SetConfig(c)
+	if f.wait(t); f.Parts[0].Bytes != n*len(one) {
+		t.Errorf("%d bytes, want %d", f.Parts[0].Bytes, n*len(one))
+	}
+	f.batches(t, 0)
+}
+
 // held makes the syncs of the log files wait.
 type held struct {
 	rule *faultfs.Armed

@@ -27,8 +27,11 @@ type commitPoint struct {
 	written uint64
 }
 
+// maxCommitPoints bounds a commitRing: the high watermark may stand still for days while too few are in sync.
+const maxCommitPoints = 4096
+
 // commitRing is a queue of commit points above the high watermark. From it follows how many bytes an advance of the
-// watermark has let readers see.
+// watermark has let readers see; where points are missing it is known later, or waiting fetches have to look themselves.
 type commitRing struct {
 	points []commitPoint // length is a power of two or 0
 	first  int
@@ -36,6 +39,10 @@ type commitRing struct {
 }
 
 func (c *commitRing) push(p commitPoint) {
+	if c.n == maxCommitPoints {
+		c.points[(c.first+c.n-1)&(len(c.points)-1)] = p // which counts what the one before did
+		return
+	}
 	if c.n == len(c.points) {
 		grown := make([]commitPoint, max(16, 2*len(c.points)))
 		for i := range c.n {
