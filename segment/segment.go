@@ -146,6 +146,11 @@ func sealIndex(idx *index.Index) error {
 func (s *segment) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dropLocked()
+}
+
+// dropLocked is drop with the segment's lock held.
+func (s *segment) dropLocked() {
 	s.mu.gone = true
 	s.disk.sealed.remove(s)
 	if h := s.open.Swap(nil); h != nil {

@@ -140,8 +140,10 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	defer l.syncMu.Unlock()
 	pos, base := kept.Pos, kept.LastOffset+1
 	old := v.at(i)
+	old.mu.Lock() // who opens it now would take the index that is about to be cut for a damaged one
 	h, err := l.reopen(old, i == len(v.sealed), pos)
 	if err != nil {
+		old.mu.Unlock()
 		return err
 	}
 	h.idx.Add(kept.LastOffset, kept.Pos, kept.MaxTime) // of what lies behind its last entry it knows nothing any more
@@ -151,6 +153,8 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	s.maxTime.Store(h.idx.MaxTime())
 	s.publish(base, pos)
 	l.view.Store(&view{sealed: slices.Clip(v.sealed[:i]), active: s})
+	old.dropLocked()
+	old.mu.Unlock()
 	since := time.UnixMilli(l.since.Load())
 	if i < len(v.sealed) {
 		since = time.Now()
@@ -165,7 +169,7 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 	}
 	l.setActive(durable, 0, since)
 	l.mu.mustRoll = false
-	for j := i; j < v.len(); j++ {
+	for j := i + 1; j < v.len(); j++ {
 		v.at(j).drop()
 	}
 	if err := h.log.Truncate(pos); err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"firn/segment/index"
 	"firn/segment/vfs"
 	"firn/segment/vfs/faultfs"
 )
@@ -93,5 +94,50 @@ func TestVerifyWhileTheLogIsCut(t *testing.T) {
 				s.Release()
 			}
 		})
+	}
+}
+
+// A reader that comes to a sealed segment while the log is cut there, when it is not open any more, leaves the index alone that
+// the segment goes on with.
+func TestReadWhileASealedSegmentIsCut(t *testing.T) {
+	var inject faultfs.Injector
+	mem := vfs.NewMem()
+	d := openDisk(t, faultfs.Wrap(mem, &inject))
+	l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 20 << 10, IndexInterval: 512}})
+	fill(t, l, 400, 5, 200)
+	base, end := l.Segments()[1].Base, l.Segments()[1].End
+	read := make(chan error, 1)
+	inject.Add(faultfs.Rule{Op: faultfs.Truncate, Glob: offsetName(base, idxSuffix), Nth: 2, Do: func(faultfs.Op, string) { // it is not sealed any more
+		d.sealed.mu.Lock()
+		d.sealed.shrinkLocked(0)
+		d.sealed.mu.Unlock()
+		go func() {
+			e, err := l.Read(base, end, 1<<20, true)
+			e.Release()
+			read <- err
+		}()
+		select {
+		case err := <-read:
+			read <- err
+		case <-time.After(20 * time.Millisecond): // it waits for the change
+		}
+	}})
+	if err := l.TruncateTo(base + 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	fill(t, l, base+40, 7, 100)
+	if err := l.Roll(RollTier); err != nil {
+		t.Fatal(err)
+	}
+	x, err := index.OpenSealed(mem, l.offsetPath(base, idxSuffix), index.Options{Base: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	if e, ok := x.Last(); !ok || e.LastOffset != base+39 {
+		t.Errorf("the index sums up the log to %+v, want offset %d", e, base+39)
 	}
 }
