@@ -71,19 +71,20 @@ type Fetched struct {
 // already are passed over; ErrGap says that some between are missing. ErrFencedEpoch or ErrUnknownEpoch is the answer
 // if the replica does not follow at that epoch any more.
 func (r *Replica) AppendFetched(f *Fetched) error {
-	err := r.appendFetched(f)
+	r.append.Lock()
+	defer r.append.Unlock()
+	if err := r.following(f.LeaderEpoch); err != nil {
+		return err
+	}
+	err := r.appendFetchedLocked(f)
 	if err == nil || errors.Is(err, ErrDiskFull) { // which has room again once what lies below the leader's log start has gone
-		r.followWatermarks(f)
+		r.followWatermarksLocked(f)
 	}
 	return err
 }
 
-func (r *Replica) appendFetched(f *Fetched) error {
-	r.append.Lock()
-	defer r.append.Unlock()
-	if err := r.following(f.LeaderEpoch); err != nil || len(f.Records) == 0 {
-		return err
-	}
+// appendFetchedLocked appends what the leader has sent, under the append lock.
+func (r *Replica) appendFetchedLocked(f *Fetched) error {
 	ap := &r.append
 	defer func() {
 		clear(ap.batches)
@@ -145,8 +146,9 @@ func (r *Replica) stageFetchedLocked(f *Fetched) error {
 	return nil
 }
 
-// followWatermarks takes the leader's watermarks over as far as the log has what they speak of.
-func (r *Replica) followWatermarks(f *Fetched) {
+// followWatermarksLocked takes the leader's watermarks over as far as the log has what they speak of. Under the append lock: once
+// another leads, the log may be cut below where this one says that it starts.
+func (r *Replica) followWatermarksLocked(f *Fetched) {
 	if f.LogStart > r.logStart() {
 		r.raiseFloor(f.LogStart)
 		r.set.kick(r)

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"firn/segment/batch"
+	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // lifeline is whoever fetches for a follower of a test.
@@ -441,4 +444,52 @@ func TestFollowersFetchOfAFailedDiskWaits(t *testing.T) {
 	if f.wait(t); !errors.Is(f.Parts[0].Err, ErrStorage) {
 		t.Errorf("%+v", f.Parts[0])
 	}
+}
+
+// What an answer of a leader of the past says, taken in late, does not take the place of what the next one has said: that one does
+// not say it again.
+func TestFollowerForgetsNothingForALeaderOfThePast(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.open(testTP, durableConfig())
+	st := State{Leader: 2, LeaderEpoch: 1, Rev: 1, Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2, 3}}
+	follow := func() error { return r.BecomeFollower(st) }
+	give := func(f Fetched) error { return r.AppendFetched(&f) }
+	if err := errors.Join(follow(), give(Fetched{LeaderEpoch: 1, Records: records(t, 1, "v")})); err != nil {
+		t.Fatal(err)
+	}
+	next := batch.Batch(records(t, 4, "v"))
+	next.SetBaseOffset(1)
+	syncs := holdSyncs(&inject)
+	past, led := make(chan error, 1), make(chan error, 1)
+	g.set.sched.mu.Lock() // where the answer of the past is held up
+	go func() { past <- give(Fetched{LeaderEpoch: 1, Records: next, LogStart: 1}) }()
+	in := func(fn, other string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(stacks(), func(s string) bool { return strings.Contains(s, fn) && strings.Contains(s, other) })
+		}
+	}
+	until(t, "it is being taken in", in("AppendFetched", "(*scheduler).kick"))
+	st.Leader, st.LeaderEpoch, st.Rev = 3, 2, 2
+	go func() { led <- follow() }()
+	waits, follows := in("BecomeFollower", "Lock"), func() bool { epoch, _, _ := r.LeaderEpoch(); return epoch == 2 }
+	until(t, "another leads", func() bool { return follows() || waits() })
+	tell := func() {
+		if err := give(Fetched{LeaderEpoch: 2, HighWatermark: 5}); err != nil {
+			t.Error(err)
+		}
+	}
+	early := follows()
+	if early {
+		tell()
+	}
+	g.set.sched.mu.Unlock()
+	if err := errors.Join(<-past, <-led); err != nil {
+		t.Error(err)
+	}
+	if !early {
+		tell()
+	}
+	syncs.release()
+	until(t, "the high watermark is what the leader says", func() bool { return r.hw.Load() == 5 })
 }
