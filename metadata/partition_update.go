@@ -52,22 +52,39 @@ func (s *Store) UpdatePartitions(ctx context.Context, brokerEpoch int64, updates
 // updatePartitions runs transactions that each write one partition's record, guarded first by its revision, and otherwise
 // read it and the writer's registration.
 func (s *Store) updatePartitions(ctx context.Context, brokerEpoch int64, txns []Txn) []PartitionVerdict {
-	results, err := s.kv.TxnMany(ctx, txns)
 	verdicts := make([]PartitionVerdict, len(txns))
-	for i := range txns {
-		switch {
-		case i >= len(results) || results[i].Rev == 0:
-			verdicts[i].Err = err
-			if err == nil {
-				verdicts[i].Err = ErrUnknown
-			}
-		case results[i].OK:
-			verdicts[i].Rev = results[i].Rev
-		default:
-			verdicts[i] = judgePartition(txns[i], results[i], brokerEpoch)
+	var many []int // go together
+	var batch []Txn
+	for i, t := range txns {
+		if len(t.If) <= MaxManyOps {
+			many, batch = append(many, i), append(batch, t)
+			continue
 		}
+		res, err := s.kv.Txn(ctx, t) // so many join at once
+		verdicts[i] = verdict(t, res, err, brokerEpoch)
+	}
+	results, err := s.kv.TxnMany(ctx, batch)
+	for j, i := range many {
+		var res TxnResult
+		if j < len(results) {
+			res = results[j]
+		}
+		verdicts[i] = verdict(txns[i], res, err, brokerEpoch)
 	}
 	return verdicts
+}
+
+// verdict is how one transaction ended: if its result has no revision, by err.
+func verdict(txn Txn, res TxnResult, err error, brokerEpoch int64) PartitionVerdict {
+	switch {
+	case res.OK:
+		return PartitionVerdict{Rev: res.Rev}
+	case res.Rev != 0:
+		return judgePartition(txn, res, brokerEpoch)
+	case err == nil:
+		return PartitionVerdict{Err: ErrUnknown}
+	}
+	return PartitionVerdict{Err: err}
 }
 
 // judgePartition says why an update's guards failed.

@@ -309,6 +309,47 @@ func TestUpdatePartitions(t *testing.T) {
 	}
 }
 
+// After a start of everything at once all followers of a partition may join at the same time, however many there are.
+func TestManyJoinersHoldNobodyUp(t *testing.T) {
+	kv := dial(t, memkv.NewServer())
+	s := openStore(t, kv)
+	k := s.Keys()
+	self := brokerRecord(t, kv, k, 1)
+	id := topic.NewID()
+	var joiners []metadata.Joiner
+	replicas := []int32{1}
+	for i := int32(2); i <= 30; i++ {
+		j := metadata.Joiner{ID: i, Epoch: brokerRecord(t, kv, k, i)}
+		j.NodeRev = mustTxn(t, kv, metadata.Txn{Then: []metadata.Op{k.PutNode(&metadata.Node{ID: i})}})
+		joiners, replicas = append(joiners, j), append(replicas, i)
+	}
+	txn := metadata.Txn{Then: []metadata.Op{k.PutTopic(&metadata.Topic{ID: id, Name: "t", Partitions: 3})}}
+	for i := range int32(3) {
+		txn.Then = append(txn.Then, k.PutPartition(&metadata.PartitionState{
+			Partition: topic.Partition{ID: id, Index: i}, Leader: 1, LeaderBrokerEpoch: self, ISR: []int32{1}, Replicas: replicas,
+		}))
+	}
+	img := waitRev(t, s, mustTxn(t, kv, txn))
+	var updates []metadata.PartitionUpdate
+	for i, n := range []int{1, len(joiners), 2} {
+		known, _ := img.Partition(topic.Partition{ID: id, Index: int32(i)})
+		u := metadata.PartitionUpdate{Known: known, Next: *known, Joiners: joiners[:n]}
+		u.Next.ISR = replicas[:n+1]
+		updates = append(updates, u)
+	}
+	for i, v := range s.UpdatePartitions(testContext(t), self, updates) {
+		if v.Err != nil || v.Rev <= updates[i].Known.Rev {
+			t.Errorf("%d joiners: %+v", len(updates[i].Joiners), v)
+		}
+	}
+	img = waitRev(t, s, kv.Server().Rev())
+	for _, u := range updates {
+		if p, _ := img.Partition(u.Known.Partition); !slices.Equal(p.ISR, u.Next.ISR) {
+			t.Errorf("in sync: %v, want %v", p.ISR, u.Next.ISR)
+		}
+	}
+}
+
 func TestSettle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kv := memkv.New()
