@@ -31,7 +31,8 @@ const (
 // let it apply once at most, and if they then fail it looks whether an earlier attempt is why. So OK means
 // that the writes of txn happened, by whichever attempt; they may have been overwritten since. The guards
 // must be such that txn itself makes one of them fail. Nothing known to be written (ErrUnavailable) is tried
-// again, too. If ctx ends first, the error is ErrUnknown or ErrUnavailable.
+// again, too. If ctx ends first, the error is ErrUnknown or ErrUnavailable. ErrNoSpace and ErrRefused end it only as long as no
+// attempt's outcome is unknown.
 //
 // An earlier attempt is recognised by every key it put still holding exactly its value, all of one revision
 // that is not the one txn compares with. If somebody else changed one of them in between, the result is a failed guard, and the caller, reading
@@ -63,6 +64,18 @@ func settle(ctx context.Context, kv KV, txn Txn, unsure bool) (TxnResult, error)
 			return res, nil
 		case errors.Is(err, ErrUnknown):
 			unsure = true
+		case errors.Is(err, ErrNoSpace):
+			// etcd says so, too, of the write that takes the last of its space, which it has made.
+			done, rev, rerr := applied(ctx, kv, txn)
+			switch {
+			case rerr == nil && done:
+				return TxnResult{OK: true, Rev: rev, Lingers: unsure}, nil
+			case rerr == nil && !unsure:
+				return res, err
+			}
+			unsure = true
+		case errors.Is(err, ErrRefused) && unsure:
+			// Of an earlier attempt that says nothing.
 		case !errors.Is(err, ErrUnavailable):
 			return res, err
 		}

@@ -1,6 +1,7 @@
 package metadata_test
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -348,6 +349,64 @@ func TestManyJoinersHoldNobodyUp(t *testing.T) {
 			t.Errorf("in sync: %v, want %v", p.ISR, u.Next.ISR)
 		}
 	}
+}
+
+// filled is a key space that makes some writes and says that it has no space, as etcd does of the write that takes the last of it.
+type filled struct {
+	metadata.KV
+	left int
+}
+
+func (f *filled) Txn(ctx context.Context, txn metadata.Txn) (metadata.TxnResult, error) {
+	res, err := f.KV.Txn(ctx, txn)
+	if f.left--; f.left >= 0 && err == nil {
+		return metadata.TxnResult{}, metadata.ErrNoSpace
+	}
+	return res, err
+}
+
+// That there is no space says nothing of the write that took the last of it, nor of an attempt that was made before.
+func TestSettleWhereThereIsNoSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kv := memkv.New()
+		defer kv.Close()
+		txn := func(key string) metadata.Txn {
+			return metadata.Txn{If: []metadata.Cmp{metadata.Absent(key)}, Then: []metadata.Op{metadata.Put(key, []byte("mine"))}, Else: []string{key}}
+		}
+		check := func(key string, res metadata.TxnResult, err error, want error) {
+			t.Helper()
+			time.Sleep(time.Minute) // what is under way arrives
+			kv.SetFaults(nil)
+			got, _, gerr := kv.Get(t.Context(), key)
+			if gerr != nil || !errors.Is(err, want) || want == nil && (err != nil || !res.OK) || res.OK != got[0].Exists() {
+				t.Errorf("%s: %+v, %v; stored %+v, %v", key, res, err, got, gerr)
+			}
+		}
+		res, err := metadata.Settle(t.Context(), &filled{kv, 1}, txn("/filled by it"))
+		check("/filled by it", res, err, nil)
+		for _, refusal := range []error{metadata.ErrNoSpace, metadata.ErrRefused} {
+			n := 0
+			faults := func(list ...memkv.Fault) {
+				n = 0
+				kv.SetFaults(func(c memkv.Call) (f memkv.Fault) {
+					if c.Write {
+						if n++; n <= len(list) {
+							f = list[n-1]
+						}
+					}
+					return f
+				})
+			}
+			key := "/refused " + refusal.Error()
+			faults(memkv.Fault{Err: refusal})
+			res, err = metadata.Settle(t.Context(), kv, txn(key))
+			check(key, res, err, refusal)
+			key = "/refused later " + refusal.Error()
+			faults(memkv.Fault{Late: 10 * time.Second}, memkv.Fault{Err: refusal}, memkv.Fault{Err: refusal})
+			res, err = metadata.Settle(t.Context(), kv, txn(key))
+			check(key, res, err, nil)
+		}
+	})
 }
 
 func TestSettle(t *testing.T) {
