@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +90,6 @@ func (s *Store) Register(ctx context.Context, reg Registration, opts LeaseOption
 	if err := opts.ensureDefaults(); err != nil {
 		return nil, err
 	}
-	reg.Disks = slices.Clone(reg.Disks)
 	l := &Lease{store: s, opts: opts, reg: reg}
 	_, _ = rand.Read(l.incarnation[:]) // never fails
 	l.mu.changed = make(chan struct{})
@@ -125,11 +123,14 @@ func (l *Lease) enter(ctx context.Context) (registered, error) {
 			return r, l.leave(ctx, r, fmt.Errorf("keep epoch %d of broker %d: %w", r.epoch, l.reg.ID, err))
 		}
 	}
+	for i := range l.reg.Disks {
+		l.reg.Disks[i].Epoch = r.epoch // what the next registration will say, also if this one ends before it is known to be confirmed
+	}
 	if err := l.confirmEpoch(ctx, &r); err != nil {
 		return r, l.leave(ctx, r, err)
 	}
 	for i := range l.reg.Disks {
-		l.reg.Disks[i].Epoch, l.reg.Disks[i].Failed = r.epoch, false // what a registration in place will say
+		l.reg.Disks[i].Failed = false
 	}
 	l.mu.Lock()
 	l.mu.lease = r.lease

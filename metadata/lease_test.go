@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -236,6 +237,55 @@ func TestLeaseRegistersAgainInPlace(t *testing.T) {
 		n, _ := r.store.Image().Node(1)
 		if n.LastEpoch != l.Epoch() || n.Loss != metadata.LossNone {
 			t.Errorf("%+v: nothing is lost while the process lives", n)
+		}
+	})
+}
+
+// A registration that is over before the broker hears that its epoch is confirmed is made anew, and the disks, which have that
+// epoch, are not taken for old copies.
+func TestDisksHaveTheEpochOfARegistrationThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		l := r.register(registration(1, metadata.DiskFacts{ID: metadata.UUID{1}}))
+		if err := l.Deregister(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		keys := r.store.Keys()
+		confirms := 0
+		r.own.SetFaults(func(c memkv.Call) (f memkv.Fault) {
+			if !slices.Equal(c.Keys, []string{keys.Node(1)}) || !c.Write {
+				return f
+			}
+			switch confirms++; confirms {
+			case 1:
+				f.LoseReply = true
+			case 2: // meanwhile the controller has acted on what the power cut may have taken, and the lease has ended
+				im := waitRev(t, r.store, r.server.Rev())
+				n, _ := im.Node(1)
+				next := *n
+				if next.Loss != metadata.LossRelaxed {
+					t.Errorf("%+v", n)
+				}
+				next.Loss = metadata.LossNone
+				mustTxn(t, r.kv, metadata.Txn{Then: []metadata.Op{keys.PutNode(&next)}})
+				e, _, err := r.kv.Get(t.Context(), keys.Broker(1))
+				if err != nil {
+					t.Error(err)
+				}
+				r.server.ExpireLease(e[0].Lease)
+			}
+			return f
+		})
+		reg := registration(1, metadata.DiskFacts{ID: metadata.UUID{1}, Epoch: l.Epoch()})
+		reg.BootID = "another"
+		if _, err := r.store.Register(t.Context(), reg, r.options()); !errors.Is(err, metadata.ErrFenced) {
+			t.Fatal(err)
+		}
+		l = r.register(reg)
+		defer l.Close()
+		if n, _ := r.store.Image().Node(1); n.Loss != metadata.LossNone || n.LastEpoch != l.Epoch() {
+			t.Errorf("%+v", n)
 		}
 	})
 }

@@ -20,7 +20,8 @@ type Registration struct {
 	// Relaxed says that, unless a topic or settings of run time say otherwise, what this broker appends is acknowledged before
 	// its disk has it.
 	Relaxed bool
-	Disks   []DiskFacts
+	// Disks is kept by Register, and by the Lease, which note in it what the disks are told.
+	Disks []DiskFacts
 }
 
 // DiskFacts is what a broker found on one of its disks. The broker holds the disk's directory lock.
