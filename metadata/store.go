@@ -2,6 +2,7 @@ package metadata
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -85,6 +86,9 @@ func Open(ctx context.Context, kv KV, opts Options) (*Store, error) {
 	}
 	s := &Store{kv: kv, keys: keys, opts: opts, log: opts.Logger, failed: make(chan struct{})}
 	img, err := s.list(ctx, newImage())
+	for errors.Is(err, ErrCompacted) { // while the pages were read
+		img, err = s.list(ctx, newImage())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load metadata of cluster %q: %w", opts.Cluster, err)
 	}

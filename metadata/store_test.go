@@ -3,6 +3,7 @@ package metadata_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -64,6 +65,32 @@ func TestBootstrapWithLostReplies(t *testing.T) {
 	})
 	if s := openStore(t, kv); s.Image().Cluster().ID == "" || lost != 2 {
 		t.Errorf("%+v after %d lost replies", s.Image().Cluster(), lost)
+	}
+}
+
+// While a large key space is read, page by page, its history up to then may be forgotten.
+func TestStoreOpensWhileHistoryIsForgotten(t *testing.T) {
+	server := memkv.NewServer()
+	kv, other := dial(t, server), dial(t, server)
+	s := openStore(t, other)
+	for i := range 30 {
+		var txn metadata.Txn
+		for j := range 100 {
+			txn.Then = append(txn.Then, s.Keys().PutTopicName(fmt.Sprintf("t%02d%02d", i, j), topic.NewID()))
+		}
+		mustTxn(t, other, txn)
+	}
+	pages := 0
+	kv.SetFaults(func(c memkv.Call) (f memkv.Fault) {
+		if c.Name == "range" {
+			if pages++; pages == 2 {
+				server.Compact(mustTxn(t, other, metadata.Txn{Then: []metadata.Op{s.Keys().PutTopicName("last", topic.NewID())}}))
+			}
+		}
+		return f
+	})
+	if n := openStore(t, kv).Image().NumTopics(); n != 3001 {
+		t.Errorf("%d topics", n)
 	}
 }
 
