@@ -255,7 +255,8 @@ func (k *inSyncKeeper) judge(c *change, err error) (again bool) {
 	case err == nil:
 		log.Debug("in-sync set changed", "was", was, "now", now, "eligible", c.update.Next.ELR)
 		return false
-	case errors.Is(err, metadata.ErrUnknown):
+	case errors.Is(err, metadata.ErrUnknown), errors.Is(err, metadata.ErrNoSpace):
+		// etcd says that it is full, too, of the write that has filled it.
 		c.unsure = true
 		return true
 	case errors.Is(err, metadata.ErrFenced):
@@ -268,7 +269,7 @@ func (k *inSyncKeeper) judge(c *change, err error) (again bool) {
 	}
 	// An attempt may still be on its way. Writing the record as it was proves the contrary: either that moves it on, or
 	// something else has.
-	if len(c.update.Joiners) == 0 && !errors.Is(err, metadata.ErrUnavailable) {
+	if len(c.update.Joiners) == 0 && errors.Is(err, metadata.ErrConflict) {
 		return false // something else has
 	}
 	c.update.Next, c.update.Joiners = *c.update.Known, nil

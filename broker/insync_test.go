@@ -232,6 +232,30 @@ func TestJoiningWhenTheAnswerIsLost(t *testing.T) {
 	}
 }
 
+// etcd is full for a while: whether an attempt before was made is not known from that, nor from what etcd says of the write that
+// fills it, so the attempt goes on, and does not stand in the way of all others.
+func TestJoiningWhileEtcdIsFull(t *testing.T) {
+	for name, first := range map[string]memkv.Fault{"from the start": {Err: metadata.ErrNoSpace}, "after a lost request": {LoseRequest: true}} {
+		t.Run(name, func(t *testing.T) {
+			g := newInSyncRig(t)
+			g.partitionWrites(func(n int) memkv.Fault {
+				switch {
+				case n == 1:
+					return first
+				case n < 4:
+					return memkv.Fault{Err: metadata.ErrNoSpace}
+				}
+				return memkv.Fault{}
+			})
+			g.fetch()
+			g.work()
+			if ps := g.adopt(); !slices.Equal(ps.ISR, []int32{2, 1}) {
+				t.Fatalf("in sync: %v", ps.ISR)
+			}
+		})
+	}
+}
+
 // The outcome of a join is unknown and the joiner is gone: until the record has moved on it may have joined.
 func TestJoinerIsGoneAndTheOutcomeUnknown(t *testing.T) {
 	g := newInSyncRig(t)
