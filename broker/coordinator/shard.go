@@ -160,8 +160,11 @@ func (s *shard[M]) write() {
 	}
 	s.queued = nil
 	if len(batch) == 0 {
-		s.settle()
-		return
+		if s.doubtful() == nil {
+			s.settle()
+			return
+		}
+		batch = [][]metadata.Edit{nil} // the write before may have been committed long ago, but the store knows whose the shard is
 	}
 	s.writing = true
 	done := s.outcome(len(batch))
