@@ -35,8 +35,21 @@ func fill(errs []error, err error) {
 
 // commitEach commits the transactions of the entries that have no error yet, and waits until what was
 // written is in the image; one that changes nothing must have no writes, for there is no revision of it. Each transaction's first guard is that we are the controller, and the first key it
-// reads otherwise is ctl. refused says what the failure of another guard means.
+// reads otherwise is ctl. refused says what the failure of another guard means. Where a lingering attempt could make anew what one
+// of them removes, the term ends instead: to be tried again with the next controller.
 func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs []error, refused func(int, metadata.TxnResult) error) {
+	if c.term.lingering && deletes(txns, errs) {
+		err := c.giveUp(ctx)
+		if err == nil {
+			err = ErrNotController
+		}
+		for i := range errs {
+			if errs[i] == nil {
+				errs[i] = err
+			}
+		}
+		return
+	}
 	var many []int // go together
 	for i, t := range txns {
 		if errs[i] == nil && max(len(t.If), len(t.Then), len(t.Else)) <= metadata.MaxManyOps {
@@ -79,6 +92,16 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 	}
 	// Should the image not get there in time, the change has happened all the same.
 	_, _ = c.store.WaitRev(ctx, rev)
+}
+
+// deletes reports whether one of the transactions that have no error yet removes a key.
+func deletes(txns []metadata.Txn, errs []error) bool {
+	for i, t := range txns {
+		if errs[i] == nil && slices.ContainsFunc(t.Then, func(op metadata.Op) bool { return op.Delete }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Controller) settle(ctx context.Context, t metadata.Txn, unsure bool) (metadata.TxnResult, error) {

@@ -92,8 +92,8 @@ type term struct {
 	again bool
 	// shards says that shards may need other owners.
 	shards bool
-	// lingering says that an attempt to make a topic may still be under way, though its outcome is known from a later one: it
-	// would make the topic once more if its name came to be free.
+	// lingering says that an attempt to make what was not there, a topic or the settings of one, may still be under way, though its
+	// outcome is known from a later one: it would make that once more if it came to be gone.
 	lingering bool
 	// balanceAt is when leadership is balanced next.
 	balanceAt time.Time

@@ -320,6 +320,47 @@ func TestNewDiskOfTheLastKnownLeader(t *testing.T) {
 	}
 }
 
+// An attempt to give a topic its first settings that arrives when a later one has given them, and they have been removed since,
+// does not give them again.
+func TestLateSettingsDoNotComeBack(t *testing.T) {
+	for _, late := range []time.Duration{time.Second, time.Minute} {
+		t.Run(late.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				c.ctx = t.Context()
+				m := c.start(1)
+				m.create("t")
+				tp, _ := m.store.Image().Topic("t")
+				var bit sync.Once
+				m.kv.SetFaults(func(call memkv.Call) (f memkv.Fault) {
+					if slices.Contains(call.Keys, m.store.Keys().TopicSettings(tp.ID)) {
+						bit.Do(func() { f.Late = late })
+					}
+					return f
+				})
+				alter := func(change SettingChange) error {
+					err := ErrNotController
+					for errors.Is(err, ErrNotController) {
+						m.await("a controller", func(img *metadata.Image) bool { return img.Controller().ID >= 0 })
+						err = m.ctl.AlterSettings(c.ctx, []AlterSettings{{Topic: "t", Changes: []SettingChange{change}}}, false)[0]
+					}
+					return err
+				}
+				if err := alter(SettingChange{Name: "retention.ms", Value: "1000"}); err != nil {
+					t.Fatal(err)
+				}
+				if err := alter(SettingChange{Name: "retention.ms", Op: SettingDelete}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(5 * time.Minute)
+				if got := m.store.Image().TopicOverrides(tp.ID); len(got) > 0 {
+					t.Errorf("they are there again: %v", got)
+				}
+			})
+		})
+	}
+}
+
 // An attempt to make a topic that arrives when a later one has made it, and it has been deleted since, does not make it again.
 func TestLateCreationDoesNotUndoADeletion(t *testing.T) {
 	for _, late := range []time.Duration{time.Second, time.Minute} {

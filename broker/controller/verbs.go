@@ -58,20 +58,11 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 }
 
 // DeleteTopics deletes topics by id; one error (or nil) per id. A deleted topic's name is free at once, its
-// record stays, marked as being deleted, until what it left behind is gone. Where a lingering attempt to make a topic
-// could undo that, the term ends instead: to be tried again with the next controller.
+// record stays, marked as being deleted, until what it left behind is gone.
 //
 // Errors: ErrNotController, ErrUnknownTopicID and metadata's.
 func (c *Controller) DeleteTopics(ctx context.Context, ids []topic.ID) []error {
 	return c.verb(ctx, "delete_topics", len(ids), func(ctx context.Context, errs []error) {
-		if c.term.lingering {
-			err := c.giveUp(ctx)
-			if err == nil {
-				err = ErrNotController
-			}
-			fill(errs, err)
-			return
-		}
 		img := c.store.Image()
 		txns := make([]metadata.Txn, len(ids))
 		seen := make(map[topic.ID]bool)
