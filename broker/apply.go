@@ -320,9 +320,11 @@ func hasObjects(h *manifest.Head) bool {
 	return h != nil && (len(h.Tail) > 0 || !h.Root.IsZero())
 }
 
-// evict stops hosting a partition that is no longer this broker's, and deletes its local data.
+// evict stops hosting a partition that is no longer this broker's, and deletes its local data. What the metadata does not know
+// is kept: an etcd that was restored from a backup lacks what was made since.
 func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
 	t, known := im.TopicByID(tp.ID)
+	ps, placed := im.Partition(tp)
 	deleted := known && !t.Live()
 	r := a.b.set.Get(tp)
 	if r != nil {
@@ -331,6 +333,11 @@ func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
 	} else if !deleted {
 		// Not hosted in this run, but perhaps on a disk: then only the record of a deletion is reason enough
 		// to delete. That nothing is known of a topic is not.
+		return
+	}
+	if r != nil && !deleted && (!placed || !moved(r, ps)) {
+		err := a.b.set.Release(tp)
+		a.log.Error("the cluster does not know of a replica any more; it is kept", "dir", r.Disk().Dir(), "topic_id", tp.ID, "partition", tp.Index, "error", err)
 		return
 	}
 	if err := a.b.set.Remove(tp); err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"firn/broker/partition"
 	"firn/metadata"
 	"firn/metadata/topic"
 	"firn/segment"
@@ -79,4 +80,11 @@ func (a *applier) stored(id topic.ID) ([]topic.Partition, error) {
 		}
 	}
 	return list, nil
+}
+
+// moved reports whether a partition's record, which does not name this broker, is younger than the one that its replica follows:
+// whoever stops being a replica does so under a new leader epoch.
+func moved(r *partition.Replica, ps *metadata.PartitionState) bool {
+	epoch, _, _ := r.LeaderEpoch()
+	return ps.LeaderEpoch > epoch
 }

@@ -117,6 +117,67 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// An etcd that was restored from a backup lacks what was made since. The broker stops to serve that, and keeps it: should the
+// record come back it has all that it had.
+func TestWhatTheMetadataLacksIsKept(t *testing.T) {
+	for _, lost := range []string{"the topic", "a partition", "a replica"} {
+		t.Run(lost, func(t *testing.T) {
+			h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+			defer h.stop()
+			keys, tp := h.b.store.Keys(), topic.Partition{ID: topic.NewID(), Index: 1}
+			elsewhere := func(epoch int32) metadata.Op {
+				return keys.PutPartition(&metadata.PartitionState{
+					Partition: tp, Leader: 2, LeaderBrokerEpoch: 7, LeaderEpoch: epoch, ISR: []int32{2}, LastKnownLeader: -1, Replicas: []int32{2},
+				})
+			}
+			record := []metadata.Op{keys.PutPartition(&metadata.PartitionState{
+				Partition: tp, Leader: 1, LeaderBrokerEpoch: h.b.lease.Epoch(), LeaderEpoch: 3, ISR: []int32{1}, LastKnownLeader: -1, Replicas: []int32{1},
+			})}
+			gone := []metadata.Op{metadata.Delete(keys.Partition(tp))}
+			topicRecord := []metadata.Op{keys.PutTopicName("t", tp.ID), keys.PutTopic(&metadata.Topic{ID: tp.ID, Name: "t", Partitions: 2, ReplicationFactor: 1})}
+			h.write(topicRecord...)
+			switch lost {
+			case "the topic":
+				record = append(record, topicRecord...)
+				gone = append(gone, metadata.Delete(keys.TopicName("t")), metadata.Delete(keys.Topic(tp.ID)))
+			case "a replica":
+				gone = []metadata.Op{elsewhere(3)}
+			}
+			h.write(record...)
+			leads := func() bool {
+				r := h.b.set.Get(tp)
+				if r == nil {
+					return false
+				}
+				_, _, leads := r.LeaderEpoch()
+				return leads
+			}
+			eventually(t, "it leads", leads)
+			g := &inSyncRig{t: t, r: h.b.set.Get(tp)}
+			if !g.append() {
+				t.Fatal("not acknowledged")
+			}
+			h.write(gone...)
+			eventually(t, "it is not served any more", func() bool { return h.b.set.Get(tp) == nil })
+			h.b.applier.rec.settle()
+			stored := func() bool {
+				refs, err := h.disk.Partitions()
+				return err != nil || slices.Contains(refs, segment.Ref{ID: tp.ID, Index: tp.Index})
+			}
+			if !stored() {
+				t.Fatal("deleted")
+			}
+			h.write(record...)
+			eventually(t, "it leads again", leads)
+			if o := h.b.set.Get(tp).Offsets(); o.LogEnd != 1 {
+				t.Errorf("%+v", o)
+			}
+			h.write(elsewhere(4))
+			eventually(t, "it is deleted where it was moved away", func() bool { return !stored() })
+		})
+	}
+}
+
 // A broker that holds copies of a topic is killed about the time that the topic is deleted: at last it holds nothing and
 // has confirmed that, once, and the record goes when all others have, or have left for good.
 func TestDeletionIsConfirmedThroughCrashes(t *testing.T) {

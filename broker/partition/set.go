@@ -230,6 +230,19 @@ func (s *Set) Remove(tp topic.Partition) error {
 	return nil
 }
 
+// Release stops hosting tp and keeps its local data for the next Open. Its waiters fail with ErrUnknownPartition.
+func (s *Set) Release(tp topic.Partition) error {
+	var err error
+	if r := s.Get(tp); r != nil && r.log != nil {
+		err = r.log.Close() // what it makes durable is still acknowledged
+	}
+	s.unhost(tp, ErrUnknownPartition)
+	if err != nil {
+		return fmt.Errorf("release %s: %w: %w", tp, ErrStorage, err)
+	}
+	return nil
+}
+
 // SetAside stops hosting tp and puts its damaged log away, where it is kept for people; the next Open begins with nothing,
 // on the same disk. The cluster must not count on the replica any more. After an error it may be called again.
 func (s *Set) SetAside(tp topic.Partition) error {
