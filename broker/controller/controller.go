@@ -99,9 +99,9 @@ type term struct {
 	balanceAt time.Time
 }
 
-// job is a verb's work, run by Run's goroutine with the present term, or nil if there is none.
+// job is a verb's work, run by Run's goroutine with the present term, or nil if there is none, until Run's context ends.
 type job struct {
-	run  func(*term)
+	run  func(context.Context, *term)
 	done chan struct{}
 }
 
@@ -163,7 +163,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-registered:
 		case <-again:
 		case j := <-jobs:
-			j.run(c.term)
+			j.run(ctx, c.term)
 			close(j.done)
 		}
 	}
@@ -217,7 +217,10 @@ func (c *Controller) resign() {
 func (c *Controller) do(ctx context.Context, fn func(context.Context, *term)) error {
 	ctx, cancel := context.WithTimeout(ctx, verbTimeout)
 	defer cancel()
-	j := job{run: func(t *term) { fn(ctx, t) }, done: make(chan struct{})}
+	j := job{done: make(chan struct{}), run: func(running context.Context, t *term) {
+		defer context.AfterFunc(running, cancel)() // a broker that stops waits for no etcd that is away
+		fn(ctx, t)
+	}}
 	select {
 	case c.jobs <- j:
 		<-j.done

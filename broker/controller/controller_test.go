@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -225,6 +226,28 @@ func TestRestartElectsTheOnlyReplicaAgain(t *testing.T) {
 		}
 		m.await("shards", allShardsOwned)
 	}
+}
+
+// What a verb wants of etcd, which is away, keeps no broker from stopping.
+func TestVerbsEndWithTheController(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.ctx = t.Context()
+		m := c.start(1)
+		m.create("t")
+		m.kv.Cut(true)
+		done := make(chan error)
+		go func() { done <- m.ctl.CreateTopics(c.ctx, []NewTopic{one("u")}, false)[0].Err }()
+		synctest.Wait()
+		start := time.Now()
+		m.stop()
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("it stopped after %v", took)
+		}
+		if err := <-done; !errors.Is(err, metadata.ErrUnavailable) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestVerbsWaitForTheElection(t *testing.T) {
