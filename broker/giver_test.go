@@ -7,11 +7,39 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"firn/metadata"
 	"firn/metadata/memkv"
+	"firn/metadata/topic"
 	"firn/segment/vfs"
 )
+
+// A broker that is told to stop while it opens its logs, which may take long after a crash, does not open all of them first.
+func TestStopWaitsForNoLogs(t *testing.T) {
+	server := memkv.NewServer()
+	h, other := startHost(t, server, 1, vfs.NewMem()), startHost(t, server, 2, vfs.NewMem())
+	defer other.stop()
+	defer h.stop()
+	eventually(t, "there are others", h.b.hasOthers)
+	release := make(chan struct{})
+	defer close(release)
+	h.b.applier.rec.stop()
+	h.b.applier.rec = newReconciler(1, func(context.Context, topic.Partition) { <-release })
+	h.b.applier.rec.mark(topic.Partition{})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		h.b.handOver(ctx)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("it still waits")
+	}
+}
 
 // A broker that gives coordinator shards to one that has come has ended its part in them before the record names the other,
 // also when it does not hear how its write ends, and takes back what the other is no longer there for.

@@ -46,7 +46,10 @@ func (b *Broker) handOver(ctx context.Context) {
 			return
 		}
 	}
-	b.applier.rec.settle()
+	select {
+	case <-b.applier.rec.settled():
+	case <-ctx.Done(): // some logs are still being opened, perhaps: whoever starts again goes on with that
+	}
 	if led {
 		pause(ctx, tellingTime)
 	}

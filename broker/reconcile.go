@@ -113,6 +113,16 @@ func (r *reconciler[K]) settle() {
 	}
 }
 
+// settled returns a channel that is closed when settle would return.
+func (r *reconciler[K]) settled() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		r.settle()
+		close(done)
+	}()
+	return done
+}
+
 // stop ends the context of running calls, waits for them and starts no more.
 func (r *reconciler[K]) stop() {
 	r.cancel()

@@ -213,13 +213,8 @@ func (b *Broker) startServing(ctx, background context.Context) error {
 		})
 	}
 	b.startConsole()
-	settled := make(chan struct{})
-	go func() {
-		b.applier.rec.settle()
-		close(settled)
-	}()
 	select {
-	case <-settled:
+	case <-b.applier.rec.settled():
 		b.applier.reportStrays()
 		return nil
 	case <-ctx.Done():
