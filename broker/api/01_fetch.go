@@ -17,10 +17,10 @@ import (
 // Fetch (key 1), versions 4-18.
 //
 // Records are whole batches as their producers sent them, never beyond the high watermark. The answer comes once
-// min_bytes can be read or max_wait_ms have passed; max_bytes and partition_max_bytes are kept, except that the first
-// batch found is sent whatever its size. Offsets below the local log are read from the tier, all partitions at once; a
-// read that takes longer goes on, so that the next Fetch finds it done. An error of one partition does not keep
-// others' records back. It ends the wait, but for KAFKA_STORAGE_ERROR and CORRUPT_MESSAGE: those clients try again
+// min_bytes can be read, there is more than fits, or max_wait_ms have passed; max_bytes and partition_max_bytes are kept,
+// except that the first batch found is sent whatever its size. Offsets below the local log are read from the tier, all
+// partitions at once; a read that takes longer goes on, so that the next Fetch finds it done. An error of one partition does
+// not keep others' records back. It ends the wait, but for KAFKA_STORAGE_ERROR and CORRUPT_MESSAGE: those clients try again
 // without a pause, so they are told when the wait is over.
 //
 //   - v7: sessions, see fetch_sessions.go. v9: current_leader_epoch. v12: last_fetched_epoch, answered with

@@ -57,6 +57,7 @@ func (p *FetchPart) takeCold(c *coldRead, data *tiering.Data, limit int, first b
 			p.Bytes += n
 		}
 		if n < s.Len() {
+			p.more = true
 			return
 		}
 	}

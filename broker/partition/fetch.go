@@ -79,7 +79,7 @@ type FetchPart struct {
 	given    bool   // Err was set by the caller
 	waiting  bool   // there is nothing more to read yet
 	caughtUp bool   // for it stands where the log, or what may be read of it, ended
-	more     bool   // the tier read brought less than there is, so waiting would be for nothing
+	more     bool   // there is more than was brought, or than fits, so waiting would be for nothing
 	noted    bool   // the leader has taken in where the follower is
 	serves   bool   // the follower has clients, which wait for the high watermark
 	counted  bool   // what was read is taken from the throttle
@@ -366,6 +366,7 @@ func (r *Replica) readHot(p *FetchPart, end int64, limit int, first bool) (again
 		n := run.Len()
 		if err != nil || n == 0 {
 			run.Release()
+			p.more = ext.Cut()
 			if err == nil || p.Bytes > 0 {
 				break // an error behind what there is comes with the next fetch
 			}
@@ -380,6 +381,7 @@ func (r *Replica) readHot(p *FetchPart, end int64, limit int, first bool) (again
 		p.Extents = append(p.Extents, run)
 		p.Bytes += n
 		if at = run.ext.NextOffset(); p.Bytes >= limit || run.ext.Cut() {
+			p.more = at < end
 			break
 		}
 	}

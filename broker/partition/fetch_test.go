@@ -179,6 +179,45 @@ func TestFetchKeepsItsBudget(t *testing.T) {
 	}
 }
 
+// What a consumer that is behind would wait for may be more than it takes at a time.
+func TestFetchDoesNotWaitForMoreThanFits(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	c := relaxedConfig()
+	c.Segment.Bytes = 200
+	r := g.lead(c)
+	for i := range 10 {
+		appendOK(t, r, records(t, 1, name2(i)))
+	}
+	size := len(records(t, 1, name2(0)))
+	for _, offset := range []int64{0, 1, 2, 7} { // within a segment, and at its end
+		for name, limits := range map[string]struct{ all, each int }{
+			"partition": {1 << 20, 2*size + size/2},
+			"answer":    {2*size + size/2, 1 << 20},
+		} {
+			f := &waitingFetch{done: make(chan struct{})}
+			p := part(r, offset)
+			p.MaxBytes, f.MaxBytes = limits.each, limits.all
+			f.MinBytes, f.MaxWait, f.Parts = 2*size+size/2, time.Hour, []FetchPart{p}
+			f.Done = func(*Fetch) { close(f.done) }
+			g.set.Fetch(context.Background(), &f.Fetch)
+			if f.wait(t); len(f.batches(t, 0)) != 2 {
+				t.Errorf("%s, from %d: %d bytes of batches of %d", name, offset, f.Parts[0].Bytes, size)
+			}
+		}
+	}
+	// With nothing more there is something to wait for.
+	p := part(r, 8)
+	p.MaxBytes = 2*size + size/2
+	f := fetchWait(g, p.MaxBytes, time.Hour, p)
+	if !f.pending() {
+		t.Error("answered with all there is, which is less than was asked for")
+	}
+	appendOK(t, r, records(t, 1, name2(0)))
+	if f.wait(t); len(f.batches(t, 0)) != 2 {
+		t.Errorf("%d bytes of batches of %d", f.Parts[0].Bytes, size)
+	}
+}
+
 func TestFetchChecksEpochsAndOffsets(t *testing.T) {
 	g := newRig(t, vfs.NewMem())
 	r := g.lead(durableConfig())

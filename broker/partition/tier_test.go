@@ -338,6 +338,20 @@ func TestColdFetchKeepsItsBudget(t *testing.T) {
 	}
 }
 
+// What a consumer would wait for may be more than it takes at a time.
+func TestColdFetchDoesNotWaitForMoreThanFits(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.cold(testTP, 30)
+	w.set.cold.get(r, r.head.Load(), 0, 1<<20) // for somebody who takes more
+	w.set.cold.group.Wait()
+	p, size := part(r, 0), len(records(t, 1, name2(0)))
+	p.MaxBytes = 2*size + size/2
+	f := fetchWait(w.rig, p.MaxBytes, time.Hour, p)
+	if f.wait(t); len(f.batches(t, 0)) != 2 {
+		t.Errorf("%d bytes of batches of %d", f.Parts[0].Bytes, size)
+	}
+}
+
 // A reader of many partitions that lie in the tier, far more than memory and reads under way allow at a time, gets on
 // with every one of them: each answer brings something, and nobody waits for ever.
 func TestColdFetchOfManyPartitions(t *testing.T) {
