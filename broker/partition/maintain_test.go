@@ -15,6 +15,7 @@ import (
 	"firn/segment/batch"
 	"firn/segment/vfs"
 	"firn/segment/vfs/faultfs"
+	"firn/tiering"
 	"firn/tiering/manifest"
 )
 
@@ -313,6 +314,26 @@ func TestDeleteRecords(t *testing.T) {
 	appendOK(t, r, records(t, 2, "kept for ever"))
 	if low, err := r.DeleteRecords(context.Background(), 1); err != nil || low != 1 {
 		t.Errorf("neither deleted nor compacted: %d %v", low, err)
+	}
+}
+
+// Who has been replaced, or whose topic is being deleted, and has not heard of it, sends its clients to look for the leader.
+func TestDeleteRecordsByALeaderOfThePast(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.lead(durableConfig())
+	appendOK(t, r, records(t, 5, "v"))
+	if _, err := tiering.AdvanceLogStart(t.Context(), w.anchor, testTP, 2, 1); err != nil {
+		t.Fatal(err)
+	}
+	if low, err := r.DeleteRecords(t.Context(), 3); low != -1 || !errors.Is(err, ErrNotLeader) {
+		t.Errorf("another leader has written: %d %v", low, err)
+	}
+	w = newTieredRig(t)
+	w.anchor.Refuse(func(topic.Partition, int32) bool { return true })
+	r = w.lead(durableConfig())
+	appendOK(t, r, records(t, 5, "v"))
+	if low, err := r.DeleteRecords(t.Context(), 3); low != -1 || !errors.Is(err, ErrNotLeader) {
+		t.Errorf("the write was refused: %d %v", low, err)
 	}
 }
 

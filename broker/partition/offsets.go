@@ -2,7 +2,10 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"firn/tiering"
 )
 
 // Special timestamps of Replica.ListOffset, with Kafka's numbers.
@@ -209,7 +212,10 @@ func (r *Replica) DeleteRecords(ctx context.Context, offset int64) (int64, error
 	}
 	moved, err := r.set.opts.LogStarts.AdvanceLogStart(ctx, r.tp, ro.epoch, offset)
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case errors.Is(err, tiering.ErrFenced), errors.Is(err, tiering.ErrRefused): // another leads, or the topic is being deleted
+			err = fmt.Errorf("%w: %w", ErrNotLeader, err)
+		case ctx.Err() != nil:
 			err = fmt.Errorf("%w: %w", ErrTimeout, err)
 		}
 		return -1, fmt.Errorf("delete records of %s below %d: %w", r.tp, offset, err)
