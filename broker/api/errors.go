@@ -3,24 +3,43 @@ package api
 import (
 	"context"
 	"errors"
+	"reflect"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"firn/metadata/topic"
 )
 
-// errorRow maps what errors.Is finds to a Kafka error.
-type errorRow struct {
-	is    error
-	kafka *kerr.Error
-}
-
-// errorRows is searched in order.
-var errorRows []errorRow
+// errorRows maps errors that others wrap to Kafka's.
+var errorRows = map[error]*kerr.Error{}
 
 // mapErrors adds a row.
-func mapErrors(is error, kafka *kerr.Error) {
-	errorRows = append(errorRows, errorRow{is: is, kafka: kafka})
+func mapErrors(is error, kafka *kerr.Error) { errorRows[is] = kafka }
+
+// mapped returns the row of err or of the first error in it that has one. What wraps another knows better what that means here:
+// a tier that cannot be read because the key space is away is a tier that cannot be read.
+func mapped(err error) *kerr.Error {
+	for err != nil {
+		if reflect.TypeOf(err).Comparable() {
+			if ke := errorRows[err]; ke != nil {
+				return ke
+			}
+		}
+		switch e := err.(type) { //nolint:errorlint // it goes through the wraps itself, as errors.Is does
+		case interface{ Unwrap() error }:
+			err = e.Unwrap()
+		case interface{ Unwrap() []error }:
+			for _, in := range e.Unwrap() {
+				if ke := mapped(in); ke != nil {
+					return ke
+				}
+			}
+			return nil
+		default:
+			return nil
+		}
+	}
+	return nil
 }
 
 // kafkaError returns the Kafka error for err, nil for nil, UNKNOWN_SERVER_ERROR for what no row names.
@@ -33,10 +52,8 @@ func kafkaError(err error) *kerr.Error {
 	if errors.As(err, &ke) {
 		return ke
 	}
-	for _, r := range errorRows {
-		if errors.Is(err, r.is) {
-			return r.kafka
-		}
+	if ke := mapped(err); ke != nil {
+		return ke
 	}
 	var setting *topic.Error
 	switch {

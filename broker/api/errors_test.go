@@ -64,6 +64,16 @@ func TestTimeoutOfTheTiersNetworkIsAStorageError(t *testing.T) {
 	}
 }
 
+// Nor may they hear of it because the key space was away when it was asked whether an object is still there.
+func TestTierThatCannotBeReadForWantOfItsHeadIsAStorageError(t *testing.T) {
+	for _, why := range []error{metadata.ErrUnavailable, metadata.ErrUnknown, metadata.ErrClosed} {
+		missing := errors.Join(errors.New("no such object"), fmt.Errorf("read tier head: %w", why))
+		if got := kafkaError(fmt.Errorf("read in the tier: %w: %w", partition.ErrTierUnavailable, missing)); got != kerr.KafkaStorageError {
+			t.Errorf("%v is %v", missing, got)
+		}
+	}
+}
+
 // parseDir parses the Go files of a directory but for tests.
 func parseDir(t *testing.T, dir string) []*ast.File {
 	t.Helper()
