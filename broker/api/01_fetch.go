@@ -3,6 +3,7 @@ package api
 import (
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ type fetchCall struct {
 	session   *fetchSession
 	joins     func(*partition.Fetch) // join, made once
 	stale     bool                   // a follower that is not registered as it says
-	rack      string                 // where the client says that it stands
+	rack      string                 // where the client says that it stands; of an earlier one if nobody asks
 	nearBy    func(int32) bool       // near, made once
 	keys      []fetchKey             // of each part
 	held      []heldPart             // the same of a session, empty without one
@@ -93,7 +94,10 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 	c.fetch.AnyReplica = body.Version >= 11
 	if isFollower(body) {
 		c.beFollower(body)
-	} else if c.rack = body.Rack; c.rack != "" && a.data.RackAware {
+	} else if body.Rack != "" && a.data.RackAware {
+		if c.rack != body.Rack {
+			c.rack = strings.Clone(body.Rack) // or all of the request would be kept with it
+		}
 		c.fetch.Near = c.nearBy
 	}
 	if c.first = 0; session != nil {
@@ -347,6 +351,9 @@ func (c *fetchCall) finish() {
 	}
 	for i := range c.fetch.Parts {
 		c.fetch.Parts[i].Replica, c.fetch.Parts[i].Err = nil, nil
+	}
+	for i := range c.resp.Topics {
+		c.resp.Topics[i].Topic = "" // of a topic that is not there it is a part of the request
 	}
 	clear(c.keys)
 	clear(c.held)

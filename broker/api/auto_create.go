@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -47,6 +48,7 @@ func (a *autoCreator) create(conn *wire.Conn, names []string) {
 	a.mu.Lock()
 	for _, n := range names {
 		if !a.mu.creating[n] && len(a.mu.creating) < maxAutoCreating {
+			n = strings.Clone(n) // or all of the request would be kept with it
 			a.mu.creating[n] = true
 			t := kmsg.NewCreateTopicsRequestTopic()
 			t.Topic, t.NumPartitions, t.ReplicationFactor = n, -1, -1

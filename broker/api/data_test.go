@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"firn/broker/partition"
 	"firn/broker/quota"
 	"firn/broker/wire"
+	"firn/broker/wire/wiretest"
 	"firn/metadata"
 	"firn/metadata/topic"
 	"firn/segment"
@@ -420,6 +422,36 @@ func TestFetchWithoutSessionRotates(t *testing.T) {
 	}
 	if seen[0] != 5 || seen[1] != 5 {
 		t.Errorf("%v", seen)
+	}
+}
+
+// A fetch may wait for long, and is not charged for then: nothing that it keeps may be a part of what it came in.
+func TestWaitingFetchHoldsNothingOfItsRequest(t *testing.T) {
+	const size = 32 << 20
+	d := newDataTest(t, func(d *DataDeps) { d.RackAware = true })
+	req := d.fetchRequest(17, "a", 0, 0)
+	req.Rack, req.MaxWaitMillis, req.MinBytes, req.SessionEpoch = "somewhere", 3600_000, 1, -1
+	req.UnknownTags.Set(1000, make([]byte, size))
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, sink := heap(), wiretest.NewSink()
+	d.api.Serve(wiretest.NewRequest(t, wiretest.NewConn(t), sink, req))
+	if grown := heap() - before; grown > size/2 {
+		t.Errorf("%d bytes are held for a request of %d that waits", grown, size)
+	}
+	runtime.KeepAlive(req)
+	d.fill("a", 0, 1)
+	select {
+	case out := <-sink.Outcomes:
+		if p := parts(out.Response.(*kmsg.FetchResponse)); len(p) != 1 || len(p[0].RecordBatches) == 0 {
+			t.Errorf("%+v", p)
+		}
+	case <-time.After(callTimeout):
+		t.Fatal("no answer")
 	}
 }
 
