@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/partition"
+	"firn/metadata/topic"
 )
 
 // Fetch sessions (KIP-227): a client names its partitions once, then only what changes, and gets only partitions that
@@ -41,7 +42,7 @@ const (
 	// min.incremental.fetch.session.eviction.ms).
 	sessionStale = 2 * time.Minute
 	// maxSessionPartitions bounds the partitions of one session, maxCachedPartitions those of all, of about 200 bytes
-	// each. A client that wants more gets no session, or loses the one it has.
+	// each. A client that wants more, or names what no topic can be called, gets no session, or loses the one it has.
 	maxSessionPartitions = 100_000
 	maxCachedPartitions  = 500_000
 
@@ -266,8 +267,8 @@ func (c *sessionCache) len() int {
 	return len(c.byID)
 }
 
-// update adds, changes and forgets the partitions that the request names; false if there are too many. It returns those
-// that are gone.
+// update adds, changes and forgets the partitions that the request names; false if there are too many, or names too long. It
+// returns those that are gone.
 func (s *fetchSession) update(body *kmsg.FetchRequest) (gone []*sessionPart, ok bool) {
 	for i := range body.Topics {
 		t := &body.Topics[i]
@@ -276,7 +277,7 @@ func (s *fetchSession) update(body *kmsg.FetchRequest) (gone []*sessionPart, ok 
 			k := requestKey(body.Version, t, j)
 			p := s.parts[k]
 			if p == nil {
-				if len(s.parts) == maxSessionPartitions {
+				if len(s.parts) == maxSessionPartitions || len(k.name) > topic.MaxNameLen {
 					return nil, false
 				}
 				if name == "" && k.name != "" {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -270,6 +271,21 @@ func TestSessionIsBounded(t *testing.T) {
 	req.SessionID, req.SessionEpoch = s.id, 1
 	if _, err := c.begin(req); err != kerr.FetchSessionIDNotFound || c.len() != 0 {
 		t.Errorf("%v, %d sessions", err, c.len())
+	}
+}
+
+// A session costs what its partitions do. Names longer than any topic's could make that anything.
+func TestNamesThatNoTopicCanHaveAreInNoSession(t *testing.T) {
+	c := newSessionCache(10)
+	long := sessionRequest(1)
+	long.Topics[0].Topic = strings.Repeat("x", topic.MaxNameLen+1)
+	if s, err := c.begin(long); s != nil || err != nil {
+		t.Errorf("a session was made: %v %v", s != nil, err)
+	}
+	s, _ := c.begin(sessionRequest(1))
+	long.SessionID, long.SessionEpoch = s.id, 1
+	if _, err := c.begin(long); err != kerr.FetchSessionIDNotFound || c.len() != 0 || c.parts != 0 {
+		t.Errorf("%v, %d sessions of %d partitions", err, c.len(), c.parts)
 	}
 }
 
