@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -70,6 +71,14 @@ func (c *Config) AdvertisedAs(l Listener, bound net.Addr, host string) Listener 
 		a.Host = host
 	}
 	return a
+}
+
+// brokerListener is the listener that brokers reach each other at, empty if there is no other.
+func (c *Config) brokerListener() string {
+	if len(c.Listeners) < 2 {
+		return ""
+	}
+	return cmp.Or(c.Replication.Listener, c.Listeners[0].Name)
 }
 
 // everyAddress reports whether a listener on host takes connections to any address of the machine.

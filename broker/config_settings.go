@@ -111,7 +111,7 @@ func networkSettings() []Setting {
 			atLeast(1024, func(c *Config) *int32 { return &c.Network.MaxRequestBytes })),
 		setting("queued.max.request.bytes", "-1", "Memory for requests of all connections together; while it is used up, connections are not read. -1: a quarter of memory.limit.",
 			size(-1, func(c *Config) *int64 { return &c.Network.QueuedRequestBytes })),
-		setting("max.connections", "20000", "Open connections; more are closed at once.",
+		setting("max.connections", "20000", "Open connections; more are closed at once. Those at the listener of brokers are counted apart where clients have another.",
 			atLeast(1, func(c *Config) *int32 { return &c.Network.MaxConnections })),
 		setting("max.connections.per.ip", "2147483647", "Open connections from one address; more are closed at once.",
 			atLeast(1, func(c *Config) *int32 { return &c.Network.MaxConnectionsPerIP })),

@@ -479,3 +479,20 @@ func TestInterBrokerListenerInAnyCase(t *testing.T) {
 		t.Errorf("%q of %v: %v", c.Replication.Listener, c.Listeners, err)
 	}
 }
+
+// Brokers have a listener of their own only where there is another for clients.
+func TestListenerOfBrokers(t *testing.T) {
+	for _, tt := range []struct{ listeners, brokers, want string }{
+		{"PLAINTEXT://:9092", "", ""},
+		{"PLAINTEXT://:9092", "plaintext", ""},
+		{"INSIDE://:9092,OUTSIDE://:9093", "", "INSIDE"},
+		{"OUTSIDE://:9092,INSIDE://:9093", "inside", "INSIDE"},
+	} {
+		c := DefaultConfig()
+		mustSet(t, &c, "node.id", "1", "etcd.endpoints", "e:2379", "listeners", tt.listeners,
+			"listener.security.protocol.map", "OUTSIDE:PLAINTEXT,INSIDE:PLAINTEXT", "inter.broker.listener.name", tt.brokers)
+		if err := c.Validate(); err != nil || c.brokerListener() != tt.want {
+			t.Errorf("%+v: %q %v", tt, c.brokerListener(), err)
+		}
+	}
+}

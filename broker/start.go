@@ -189,7 +189,7 @@ func (b *Broker) startServing(ctx, background context.Context) error {
 		Handler: b.newAPI(), Logger: b.log, Registerer: b.reg,
 		MaxRequestBytes: b.cfg.MaxRequest(), MemoryBytes: b.cfg.RequestMemory(),
 		MaxConnections: int(b.cfg.Network.MaxConnections), MaxConnectionsPerIP: int(b.cfg.Network.MaxConnectionsPerIP),
-		IdleTimeout: b.cfg.Network.IdleTimeout, Wanted: wanted,
+		Reserved: b.cfg.brokerListener(), IdleTimeout: b.cfg.Network.IdleTimeout, Wanted: wanted,
 	})
 	if err != nil {
 		return err

@@ -61,6 +61,17 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
+
+func (l *pipeListener) dial() net.Conn {
+	client, server := net.Pipe()
+	select {
+	case l.conns <- server:
+	case <-l.done:
+		server.Close()
+	}
+	return client
+}
+
 func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
@@ -76,15 +87,7 @@ type harness struct {
 func startPipes(t testing.TB, opts Options) *harness {
 	l := newPipeListener()
 	h := start(t, opts, l)
-	h.dial = func() net.Conn {
-		client, server := net.Pipe()
-		select {
-		case l.conns <- server:
-		case <-l.done:
-			server.Close()
-		}
-		return client
-	}
+	h.dial = l.dial
 	return h
 }
 

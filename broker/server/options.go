@@ -37,6 +37,9 @@ type Options struct {
 	// MaxConnections bounds open connections (max.connections); more are closed at once. Default
 	// 20,000.
 	MaxConnections int
+	// Reserved names a listener whose connections are bounded by MaxConnections apart from all others, which cannot keep them
+	// out then; empty for none.
+	Reserved string
 	// MaxConnectionsPerIP bounds those of one address (max.connections.per.ip); default no bound.
 	MaxConnectionsPerIP int
 	// IdleTimeout closes a connection without requests (connections.max.idle.ms), one that does not take

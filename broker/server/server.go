@@ -35,6 +35,7 @@ type Server struct {
 		stopped   bool
 		listeners map[net.Listener]struct{}
 		conns     map[*conn]struct{}
+		reserved  int // of conns, those of the reserved listener
 		perIP     map[netip.Addr]int
 		lastID    uint64
 	}
@@ -124,13 +125,17 @@ func (s *Server) accept(l net.Listener, name string) error {
 
 // start gives a connection its goroutines, or closes it where there are too many.
 func (s *Server) start(nc net.Conn, listener string) {
-	ip := addrOf(nc)
+	ip, reserved := addrOf(nc), s.reserved(listener)
 	s.mu.Lock()
+	open := s.mu.reserved
+	if !reserved {
+		open = len(s.mu.conns) - open
+	}
 	reason := ""
 	switch {
 	case s.mu.stopped:
 		reason = "stopped"
-	case len(s.mu.conns) >= s.opts.MaxConnections:
+	case open >= s.opts.MaxConnections:
 		reason = "max_connections"
 	case s.opts.MaxConnectionsPerIP > 0 && s.mu.perIP[ip] >= s.opts.MaxConnectionsPerIP:
 		reason = "max_connections_per_ip"
@@ -148,6 +153,9 @@ func (s *Server) start(nc net.Conn, listener string) {
 	s.mu.lastID++
 	c := newConn(s, nc, s.mu.lastID, listener, ip)
 	s.mu.conns[c] = struct{}{}
+	if reserved {
+		s.mu.reserved++
+	}
 	s.mu.perIP[ip]++
 	s.all.Add(2)
 	s.mu.Unlock()
@@ -156,11 +164,19 @@ func (s *Server) start(nc net.Conn, listener string) {
 	go c.write()
 }
 
+// reserved reports whether connections of a listener are counted apart from others.
+func (s *Server) reserved(listener string) bool {
+	return listener == s.opts.Reserved && listener != ""
+}
+
 // ended forgets a connection both of whose goroutines are done.
 func (s *Server) ended(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.mu.conns, c)
+	if s.reserved(c.info.Listener) {
+		s.mu.reserved--
+	}
 	if s.mu.perIP[c.ip]--; s.mu.perIP[c.ip] == 0 {
 		delete(s.mu.perIP, c.ip)
 	}

@@ -478,6 +478,37 @@ func TestTooManyConnectionsAreClosed(t *testing.T) {
 	}
 }
 
+// Clients that have all the connections there are keep no broker out, nor the other way round.
+func TestReservedListenerIsCountedApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startPipes(t, Options{Handler: handlerFunc(echo), MaxConnections: 2, Reserved: "BROKERS"})
+		brokers, ended := newPipeListener(), make(chan error, 1)
+		go func() { ended <- h.srv.Serve(brokers, "BROKERS") }()
+		for range 2 { // what has gone makes room where it was
+			var conns []net.Conn
+			for _, dial := range []func() net.Conn{h.dial, brokers.dial} {
+				for i := range int32(3) {
+					c := dial()
+					if conns = append(conns, c); i == 2 {
+						expectClosed(t, c)
+						continue
+					}
+					send(t, c, request(i, 0))
+					expect(t, c, i)
+				}
+			}
+			for _, c := range conns {
+				c.Close()
+			}
+			synctest.Wait()
+		}
+		h.stop()
+		if err := <-ended; !errors.Is(err, ErrStopped) {
+			t.Errorf("serve: %v", err)
+		}
+	})
+}
+
 // A bug in one request must not take the others along.
 func TestPanicEndsOneConnection(t *testing.T) {
 	h := startTCP(t, Options{Handler: handlerFunc(func(r *wire.Request) {
