@@ -361,7 +361,8 @@ func (b *Broker) startLease(ctx, background context.Context) error {
 		Store: b.store, Lease: b.lease, Defaults: b.cfg.TopicDefaults(), FenceTier: fenceTier,
 		BalanceInterval: b.cfg.Balance.interval(), ImbalancePercent: b.cfg.Balance.Percent,
 		NumPartitions: b.cfg.Topics.NumPartitions, ReplicationFactor: b.cfg.Topics.ReplicationFactor,
-		CheckBrokerSettings: func(_ int32, overrides map[string]string) error { return CheckDynamic(overrides) }, Logger: b.log, Registerer: b.reg,
+		CheckBrokerSettings: func(_ int32, overrides map[string]string) error { return CheckDynamic(overrides) }, BrokerList: b.cfg.list,
+		Logger: b.log, Registerer: b.reg,
 	})
 	if err != nil {
 		return err

@@ -78,6 +78,15 @@ func (c *Config) At(cluster, own map[string]string) Config {
 	return n
 }
 
+// list returns what a setting is without run-time settings, and whether it is a list.
+func (c *Config) list(name string) (value string, isList bool) {
+	s := LookupSetting(name)
+	if s == nil || s.Type != topic.List {
+		return "", false
+	}
+	return s.Value(c), true
+}
+
 // CheckDynamic reports why settings cannot be set at run time: unknown ones, those that are read when a
 // broker starts, and values that are not legal. The errors inside are *SettingError.
 func CheckDynamic(overrides map[string]string) error {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -83,6 +84,32 @@ func TestBrokerSettingsAtRunTime(t *testing.T) {
 	} {
 		if text, err := alterBroker(t, cl, "1", name, &c.value); !errors.Is(err, kerr.InvalidConfig) || !strings.Contains(text, c.says) || !strings.Contains(text, name) {
 			t.Errorf("%s: %v, %q", name, err, text)
+		}
+	}
+}
+
+// A list among the brokers' settings can be added to and taken from, as one of a topic.
+func TestBrokerListAtRunTime(t *testing.T) {
+	t.Parallel()
+	p := brokertest.Start(t)
+	adm := kadm.NewClient(byName(t, p))
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	const name = "log.cleanup.policy"
+	for _, s := range []struct {
+		op          kadm.IncrementalOp
+		value, want string
+	}{{kadm.AppendConfig, "compact", "delete,compact"}, {kadm.SubtractConfig, "delete", "compact"}} {
+		got, err := adm.AlterBrokerConfigs(ctx, []kadm.AlterConfig{{Op: s.op, Name: name, Value: &s.value}})
+		if err == nil {
+			err = got[0].Err
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := adm.DescribeBrokerConfigs(ctx)
+		if err != nil || len(all) != 1 || len(all[0].Configs) != 1 || all[0].Configs[0].Key != name || *all[0].Configs[0].Value != s.want {
+			t.Errorf("want %s: %+v %v", s.want, all, err)
 		}
 	}
 }
