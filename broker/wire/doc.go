@@ -11,7 +11,8 @@
 // strings and byte slices are the frame. Request.Reply, NoReply and Close give the frame back, and so
 // does ReleaseFrame, for a handler that is done with the bytes long before it can answer. From that
 // moment nothing that came out of Body may be touched; what is needed later is copied before. All
-// other requests are decoded from a copy of their own, which is theirs to keep.
+// other requests are decoded from a copy of their own, which is theirs to keep. Who keeps a string of it
+// keeps all of it, so what outlives ReleaseFrame, and with it the charge, is cloned.
 //
 // # Locks
 //

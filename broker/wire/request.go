@@ -38,7 +38,7 @@ type Observer interface {
 type Request struct {
 	Key, Version  int16
 	CorrelationID int32
-	// ClientID is the client's name for itself, empty if null. It does not alias the frame.
+	// ClientID is the beginning of the client's name for itself, empty if null. It does not alias the frame.
 	ClientID string
 	Conn     *Conn
 	// Received is when the last byte of the frame had arrived.
@@ -64,6 +64,9 @@ type Request struct {
 // headerLen is the fixed part of every request header: key, version, correlation id, and the length
 // of the client id.
 const headerLen = 2 + 2 + 4 + 2
+
+// maxClientID is how many bytes are kept of a client's name: they stay with a request that waits and is not charged for.
+const maxClientID = 1 << 10
 
 // ParseRequest reads the header of the frame in buf.B, whose length field is not part of it. On
 // success the request owns the caller's reference to buf, and lease, which may be nil and is
@@ -97,7 +100,7 @@ func ParseRequest(conn *Conn, buf *Buffer, lease *Lease, sink Sink) (*Request, e
 		return nil, fmt.Errorf("%w: client id of %d bytes, %d left", ErrMalformed, n, len(b))
 	}
 	if n > 0 {
-		r.ClientID = string(b[:n])
+		r.ClientID = string(b[:min(n, maxClientID)])
 		b = b[n:]
 	}
 	r.payload = b

@@ -140,6 +140,22 @@ func TestStringsHaveALimitInEveryVersion(t *testing.T) {
 }
 
 // What a whole and true frame decodes to is bounded too.
+// A request that waits is not charged for, so little may be kept of it, whatever its client calls itself.
+func TestLittleIsKeptOfALongClientID(t *testing.T) {
+	name := strings.Repeat("n", math.MaxInt16)
+	frame := kmsg.NewRequestFormatter(kmsg.FormatterClientID(name)).AppendRequest(nil, kmsg.NewPtrHeartbeatRequest(), 1)[4:]
+	r, err := NewRequest(&Conn{}, frame, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.ClientID); n > maxClientID || r.ClientID != name[:n] || n < 255 {
+		t.Errorf("%d bytes are kept", n)
+	}
+	if err := r.Decode(); err != nil {
+		t.Errorf("what follows it: %v", err)
+	}
+}
+
 func TestDecodeBoundsElements(t *testing.T) {
 	n := maxDecoded/40 + 1
 	payload := binary.BigEndian.AppendUint32(nil, uint32(n))
