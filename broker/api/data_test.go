@@ -425,6 +425,44 @@ func TestFetchWithoutSessionRotates(t *testing.T) {
 	}
 }
 
+// heap is the bytes that are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// What is written and waits for others is not charged for any more, so it may not hold what it came in.
+func TestWaitingProduceHoldsNothingOfItsRequest(t *testing.T) {
+	const size = 32 << 20
+	d := newDataTest(t)
+	r := d.set.Get(topic.Partition{ID: d.ids["a"]})
+	if err := r.BecomeLeader(partition.State{Leader: 1, LeaderEpoch: 5, Rev: 2, Replicas: []int32{1, 3}, ISR: []int32{1, 3}}); err != nil {
+		t.Fatal(err)
+	}
+	req := d.produceRequest(9, partition.AcksAll, oneBatch(t, 1, nil), "a", 0, "b", 0)
+	req.TimeoutMillis = 3600_000
+	req.UnknownTags.Set(1000, make([]byte, size))
+	before, sink := heap(), wiretest.NewSink()
+	d.api.Serve(wiretest.NewRequest(t, wiretest.NewConn(t), sink, req))
+	if grown := heap() - before; grown > size/2 {
+		t.Errorf("%d bytes are held for a request of %d that waits", grown, size)
+	}
+	runtime.KeepAlive(req)
+	if err := r.BecomeLeader(partition.State{Leader: 1, LeaderEpoch: 5, Rev: 3, Replicas: []int32{1, 3}, ISR: []int32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case out := <-sink.Outcomes:
+		resp := out.Response.(*kmsg.ProduceResponse)
+		wantCode(t, "produce", resp.Topics[0].Partitions[0].ErrorCode, nil)
+		wantCode(t, "another's", resp.Topics[1].Partitions[0].ErrorCode, kerr.NotLeaderForPartition)
+	case <-time.After(callTimeout):
+		t.Fatal("no answer")
+	}
+}
+
 // A fetch may wait for long, and is not charged for then: nothing that it keeps may be a part of what it came in.
 func TestWaitingFetchHoldsNothingOfItsRequest(t *testing.T) {
 	const size = 32 << 20
@@ -432,12 +470,6 @@ func TestWaitingFetchHoldsNothingOfItsRequest(t *testing.T) {
 	req := d.fetchRequest(17, "a", 0, 0)
 	req.Rack, req.MaxWaitMillis, req.MinBytes, req.SessionEpoch = "somewhere", 3600_000, 1, -1
 	req.UnknownTags.Set(1000, make([]byte, size))
-	heap := func() int64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return int64(m.HeapAlloc)
-	}
 	before, sink := heap(), wiretest.NewSink()
 	d.api.Serve(wiretest.NewRequest(t, wiretest.NewConn(t), sink, req))
 	if grown := heap() - before; grown > size/2 {

@@ -30,7 +30,8 @@ type ProducePart struct {
 
 var _ Completion = (*Produce)(nil)
 
-// Produce appends all parts and calls p.Done when each is acknowledged, failed or out of time. It does not wait.
+// Produce appends all parts and calls p.Done when each is acknowledged, failed or out of time. It does not wait, and keeps no
+// records.
 func (s *Set) Produce(p *Produce) {
 	p.set, p.timed = s, false
 	p.ends.Store(0)
@@ -43,9 +44,10 @@ func (s *Set) Produce(p *Produce) {
 		part.Append.Done = p
 		if part.Replica == nil {
 			p.AppendDone(&part.Append)
-			continue
+		} else {
+			part.Replica.Append(&part.Append)
 		}
-		part.Replica.Append(&part.Append)
+		part.Append.Records = nil // or all that they came in would be kept for as long as the others take
 	}
 	if p.left.Load() > 1 {
 		p.timed = true
