@@ -30,10 +30,19 @@ func (b *Broker) startCollector(background context.Context) {
 		return
 	}
 	scrubber := gc.NewScrubber(gc.ScrubberOptions{
-		Bucket: b.bucket, Cluster: b.clusterID(), Targets: b.collectTargets, Catalog: b.keeper.catalog,
+		Bucket: b.bucket, Cluster: b.clusterID(), Targets: b.collectTargets, Catalog: b.keeper.catalog, Confirm: b.confirmGone,
 		Interval: b.cfg.Tier.ScrubInterval, Now: b.world.Now, Logger: b.log, Registerer: b.reg,
 	})
 	b.task(background, "scrubber", scrubber.Run)
+}
+
+// confirmGone returns nil if a topic is deleted, or has no record any more, as after its purge.
+func (b *Broker) confirmGone(ctx context.Context, id topic.ID) error {
+	err := b.store.ConfirmDeleted(ctx, id)
+	if errors.Is(err, metadata.ErrNotFound) {
+		return nil // no id is given twice
+	}
+	return err
 }
 
 // collectTargets are the partitions that this broker leads and archives.

@@ -96,6 +96,25 @@ func TestObjectsAreNotForgotten(t *testing.T) {
 	}
 }
 
+// A topic is known to be gone where its record says that it was deleted, or is no more; not where it is alive.
+func TestTopicsThatAreGone(t *testing.T) {
+	h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+	defer h.stop()
+	record := &metadata.Topic{ID: topic.NewID(), Name: "t", Partitions: 1, ReplicationFactor: 1}
+	if err := h.b.confirmGone(t.Context(), record.ID); err != nil {
+		t.Errorf("without a record: %v", err)
+	}
+	h.write(h.b.store.Keys().PutTopic(record))
+	if err := h.b.confirmGone(t.Context(), record.ID); err == nil {
+		t.Error("a topic that is alive is said to be gone")
+	}
+	record.State = metadata.TopicDeleting
+	h.write(h.b.store.Keys().PutTopic(record))
+	if err := h.b.confirmGone(t.Context(), record.ID); err != nil {
+		t.Errorf("deleted: %v", err)
+	}
+}
+
 // Where object storage is no more, what is left of deleted topics is told of and not tried again and again: nothing of
 // it changes by waiting.
 func TestTopicsWithObjectsDoNotFillTheLog(t *testing.T) {

@@ -476,6 +476,38 @@ func TestUploadAfterPurge(t *testing.T) {
 	})
 }
 
+// A topic that is alive again, as one whose key space was restored from a backup, keeps what it archives, whatever a marker says.
+func TestPurgedSparesATopicThatIsAlive(t *testing.T) {
+	w := newTier(t, tp, 5)
+	ctx := context.Background()
+	cat := gc.NewCatalog(w.bucket, cluster)
+	gone := topic.Partition{ID: topic.ID{14: 1}}
+	for _, id := range []topic.ID{tp.ID, gone.ID} {
+		if err := cat.Put(ctx, gc.Topic{Name: "t", ID: id, Partitions: 1, Revision: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := cat.Mark(ctx, gc.Lifecycle{ID: id, Partitions: tp.Index + 1, State: gc.Purged, At: time.Now().AddDate(0, 0, -31)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := w.keys("")
+	w.put(tiering.Keys{Cluster: cluster}.Partition(gone) + "s/late")
+	alive := errors.New("the topic is alive")
+	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster, Catalog: cat, Confirm: func(_ context.Context, id topic.ID) error {
+		if id == tp.ID {
+			return alive
+		}
+		return nil
+	}})
+	if n, err := s.Purged(ctx, time.Now()); n != 1 || !errors.Is(err, alive) {
+		t.Errorf("%d %v", n, err)
+	}
+	maps.DeleteFunc(before, func(key string, _ bool) bool { return strings.Contains(key, gone.ID.Hex()) })
+	if diff := cmp.Diff(before, w.keys("")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // One marker that is damaged, or dropped by another broker in between, keeps no other topic's left-overs.
 func TestPurgedBesideADamagedMarker(t *testing.T) {
 	w := newTier(t, tp, 0)

@@ -25,6 +25,9 @@ type ScrubberOptions struct {
 	Targets func() []Target
 	// Catalog, if set, names the deleted topics under which late uploads may have arrived.
 	Catalog *Catalog
+	// Confirm, if set, returns an error unless a topic that is marked as purged is no more, by a read of the metadata and not
+	// of a cache: where that was restored from a backup, the topic may be alive again.
+	Confirm func(ctx context.Context, id topic.ID) error
 	// Interval is how often Run goes over everything; default 7 days.
 	Interval   time.Duration
 	Now        func() time.Time // the wall clock; nil is time.Now
@@ -188,18 +191,24 @@ func (s *Scrubber) epoch(tp topic.Partition, key string) (epoch int32, ok bool) 
 }
 
 // Purged deletes what uploads have left behind under deleted topics after their purge, and drops their
-// markers after 30 days.
+// markers after 30 days. A topic of which nothing is certain is left alone, and told of with the error.
 func (s *Scrubber) Purged(ctx context.Context, now time.Time) (deleted int, err error) {
 	if s.o.Catalog == nil {
 		return 0, nil
 	}
-	marks, damaged := s.o.Catalog.Marks(ctx)
-	if damaged != nil && !errors.Is(damaged, ErrDamaged) {
-		return 0, damaged
+	marks, left := s.o.Catalog.Marks(ctx)
+	if left != nil && !errors.Is(left, ErrDamaged) {
+		return 0, left
 	}
 	for _, m := range marks {
 		if m.State != Purged {
 			continue
+		}
+		if s.o.Confirm != nil {
+			if err := s.o.Confirm(ctx, m.ID); err != nil {
+				left = errors.Join(left, fmt.Errorf("confirm that topic %s is no more: %w", m.ID, err))
+				continue
+			}
 		}
 		for n := range m.Partitions {
 			d, err := deletePrefix(ctx, s.o.Bucket, s.keys.Partition(topic.Partition{ID: m.ID, Index: n}))
@@ -215,5 +224,5 @@ func (s *Scrubber) Purged(ctx context.Context, now time.Time) (deleted int, err 
 		}
 	}
 	s.metrics.orphans.Add(float64(deleted))
-	return deleted, damaged
+	return deleted, left
 }
