@@ -166,7 +166,9 @@ func (p *Upload) probe() error {
 	if failures == 0 {
 		return nil
 	}
-	_, err := p.u.o.Bucket.Head(p.ctx, p.u.keys.Head(p.tp))
+	ctx, cancel := context.WithTimeout(p.ctx, askTimeout)
+	defer cancel()
+	_, err := p.u.o.Bucket.Head(ctx, p.u.keys.Head(p.tp))
 	if err != nil && !errors.Is(err, objstore.ErrNotFound) {
 		return fmt.Errorf("object store: %w", err)
 	}

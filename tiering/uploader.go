@@ -78,6 +78,8 @@ const (
 	// An object older than this is not committed any more, so that the scrubber, which looks at
 	// objects of a day, never meets one that still might be.
 	maxCommitAge = 12 * time.Hour
+	// askTimeout bounds what is asked of the store before a segment is sent, which holds one of few places.
+	askTimeout = time.Minute
 )
 
 // NewUploader returns an Uploader; Run makes it work.
@@ -223,6 +225,8 @@ func (u *Uploader) describe(ctx context.Context, id topic.ID) error {
 	if done {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	if err := u.o.Describe(ctx, id); err != nil {
 		return fmt.Errorf("describe topic %s in the catalog: %w", id, err)
 	}

@@ -299,6 +299,37 @@ func TestOrphansThatAreNotDeletedHoldUpNoUpload(t *testing.T) {
 	})
 }
 
+// Nor does a catalog that gives no answer about a topic keep any other from being uploaded.
+func TestTopicsThatAreNotDescribedHoldUpNoUpload(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		u := w.uploader(func(o *tiering.UploaderOptions) {
+			o.Describe = func(ctx context.Context, id topic.ID) error {
+				if id == partition(0).ID {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+		})
+		for n := range byte(2) { // as many as go up at a time
+			log := tiertest.NewLog(1, 0)
+			log.AppendSegment(2000, 5, 100)
+			p := u.Register(topic.Partition{ID: topic.ID{n + 1}}, 1, log, tiering.Limits{})
+			defer p.Close()
+		}
+		synctest.Wait()
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		p := u.Register(partition(0), 1, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if h := w.head(partition(0)); h.TierEnd != log.Next() {
+			t.Errorf("another topic was uploaded up to %d of %d", h.TierEnd, log.Next())
+		}
+	})
+}
+
 // The new leader's log may begin its next segment elsewhere than the tier ends.
 func TestNewLeaderGoesOnWithinASegment(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
