@@ -63,6 +63,8 @@ type Upload struct {
 	// left is a segment whose object is in the bucket and whose commit is open. Only the running
 	// step uses it.
 	left *leftover
+	// failing says that the running step counts in Uploader.mu.failing, and is guarded by that lock.
+	failing bool
 }
 
 // mark says when the batch at an offset was appended.
@@ -136,6 +138,13 @@ func (p *Upload) wakeUp() {
 	p.mu.queued = true
 	p.mu.Unlock()
 	p.u.enqueue(p)
+}
+
+// fails reports whether the last step failed.
+func (p *Upload) fails() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.failures > 0
 }
 
 // run is called by the worker that took p off the queue; false if p is closed.

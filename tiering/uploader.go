@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type UploaderOptions struct {
 	// there is removed.
 	FS       vfs.FS
 	SpoolDir string
-	// Concurrency is how many segments go up at a time; default 2.
+	// Concurrency is how many segments go up at a time; default 2. All but one may be of partitions whose last step failed.
 	Concurrency int
 	// BytesPerSecond paces all uploads together, in what is read from disk and in what is sent; 0
 	// means no limit.
@@ -62,6 +63,7 @@ type Uploader struct {
 		sync.Mutex
 		uploads map[*Upload]struct{}
 		queue   []*Upload // that have something to do, first come first served
+		failing int       // of those that run, whose last step failed
 		// described are the topics whose Describe has succeeded.
 		described map[topic.ID]bool
 		// The store asked for less: nothing begins before notBefore.
@@ -170,17 +172,27 @@ func (u *Uploader) holdBack(ctx context.Context) error {
 	}
 }
 
-// next takes the partition that has waited longest and marks it as running.
+// next takes the partition that has waited longest and marks it as running. Those whose last step failed leave a place to the
+// others: each may hold its own for as long as the store gives no answer, and be back soon after.
 func (u *Uploader) next() *Upload {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for len(u.mu.queue) > 0 {
-		p := u.mu.queue[0]
-		u.mu.queue[0] = nil
-		u.mu.queue = u.mu.queue[1:]
-		if p.run() {
-			return p
+	for i := 0; i < len(u.mu.queue); {
+		p := u.mu.queue[i]
+		failing := p.fails()
+		if failing && u.mu.failing >= max(1, u.o.Concurrency-1) {
+			i++
+			continue
 		}
+		u.mu.queue = slices.Delete(u.mu.queue, i, i+1)
+		if !p.run() {
+			continue
+		}
+		p.failing = failing
+		if failing {
+			u.mu.failing++
+		}
+		return p
 	}
 	return nil
 }
@@ -196,15 +208,21 @@ func (u *Uploader) enqueue(p *Upload) {
 	}
 }
 
-// finish deals with the outcome of a step.
+// finish deals with the outcome of a step. The worker looks at the queue again after it.
 func (u *Uploader) finish(p *Upload, more bool, err error) {
-	if errors.Is(err, objstore.ErrThrottled) {
-		u.mu.Lock()
+	throttled := errors.Is(err, objstore.ErrThrottled)
+	u.mu.Lock()
+	if p.failing {
+		u.mu.failing--
+	}
+	if throttled {
 		if u.mu.throttle == nil {
 			u.mu.throttle = newBackoff(retryMin, retryMax)
 		}
 		u.mu.notBefore = time.Now().Add(u.mu.throttle.delay())
-		u.mu.Unlock()
+	}
+	u.mu.Unlock()
+	if throttled {
 		u.metrics.throttled.Inc()
 	}
 	p.ran(more, err)

@@ -3,6 +3,7 @@ package tiering_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -326,6 +327,39 @@ func TestTopicsThatAreNotDescribedHoldUpNoUpload(t *testing.T) {
 		synctest.Wait()
 		if h := w.head(partition(0)); h.TierEnd != log.Next() {
 			t.Errorf("another topic was uploaded up to %d of %d", h.TierEnd, log.Next())
+		}
+	})
+}
+
+// However many partitions a bucket gives no answer about, those that it takes go up as soon as they can.
+func TestPartitionsThatHangLeaveAPlaceToOthers(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		u := w.uploader()
+		keys := tiering.Keys{Cluster: cluster}
+		hangs := map[string]bool{}
+		for n := range int32(12) {
+			hangs[keys.Segments(partition(n))] = true
+		}
+		w.faults.Add(faulty.Rule{Ops: faulty.Put, Fault: faulty.Hold(nil, nil), Match: func(key string) bool {
+			return hangs[key[:strings.LastIndexByte(key, '/')+1]]
+		}})
+		for n := range int32(12) {
+			log := tiertest.NewLog(1, 0)
+			log.AppendSegment(2000, 5, 100)
+			p := u.Register(partition(n), 1, log, tiering.Limits{})
+			defer p.Close()
+		}
+		time.Sleep(20 * time.Minute)
+		log := tiertest.NewLog(1, 0)
+		for range 20 {
+			log.AppendSegment(2000, 5, 100)
+		}
+		p := u.Register(partition(12), 1, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if h := w.head(partition(12)); h.TierEnd != log.Next() {
+			t.Errorf("another partition was uploaded up to %d of %d", h.TierEnd, log.Next())
 		}
 	})
 }
