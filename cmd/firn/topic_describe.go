@@ -92,12 +92,12 @@ func describeTopics(ctx context.Context, adm cluster, names []string, all bool) 
 		}
 		d := describedTopic{topicLine: topicLineOf(t)}
 		starts, err := adm.ListStartOffsets(ctx, t.Topic)
-		if err != nil {
+		if err != nil && !ofSome(err) {
 			errs = append(errs, fmt.Errorf("describe topic %s: %w", t.Topic, err))
 			continue
 		}
 		ends, err := adm.ListEndOffsets(ctx, t.Topic)
-		if err != nil {
+		if err != nil && !ofSome(err) {
 			errs = append(errs, fmt.Errorf("describe topic %s: %w", t.Topic, err))
 			continue
 		}
@@ -113,6 +113,12 @@ func describeTopics(ctx context.Context, adm cluster, names []string, all bool) 
 	return list, errors.Join(errs...)
 }
 
+// ofSome reports whether an error is of partitions that nobody answers for: it is not in what is known of the others.
+func ofSome(err error) bool {
+	var some *kadm.ShardErrors
+	return errors.As(err, &some)
+}
+
 // missingTopic words the error of a topic that is not there.
 func missingTopic(err error) error {
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
@@ -124,10 +130,15 @@ func missingTopic(err error) error {
 func describePartition(p kadm.PartitionDetail, starts, ends kadm.ListedOffsets) describedPartition {
 	d := describedPartition{Partition: p.Partition, Leader: p.Leader, Epoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1}
 	err := p.Err
-	if o, ok := starts.Lookup(p.Topic, p.Partition); ok && o.Err == nil {
+	o, ok := starts.Lookup(p.Topic, p.Partition)
+	switch {
+	case ok && o.Err == nil:
 		d.Start = o.Offset
-	} else if ok && err == nil {
+	case err != nil:
+	case ok:
 		err = o.Err
+	default:
+		err = errors.New("its leader does not answer")
 	}
 	if o, ok := ends.Lookup(p.Topic, p.Partition); ok && o.Err == nil {
 		d.End = o.Offset

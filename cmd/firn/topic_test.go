@@ -2,11 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -82,6 +86,47 @@ func TestTopicDescribeJSON(t *testing.T) {
 	if p := list[0].Partitions[1]; p.Start != 0 || p.End != 3 || p.Partition != 1 || len(p.Replicas) != 1 || len(p.ISR) != 1 {
 		t.Errorf("partition is %+v", p)
 	}
+}
+
+// A partition that nobody leads shows as such, beside those that somebody leads.
+func TestTopicDescribeWithoutALeader(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(2, "logs"))
+	firn(t, addr, "a\nb\nc\n", "produce", "logs", "--partition", "1").ok(t)
+	loseLeader(t, c, addr, "logs", 0)
+	out := firn(t, addr, "", "topic", "describe", "logs").ok(t)
+	lines := strings.Split(out, "\n")
+	if len(lines) < 4 || !strings.Contains(lines[2], "LEADER_NOT_AVAILABLE") || strings.Join(strings.Fields(lines[3])[5:], " ") != "0 3 -" {
+		t.Errorf("got\n%s", out)
+	}
+}
+
+// loseLeader has the cluster say of one of a topic's two partitions that nobody leads it.
+func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int32) {
+	t.Helper()
+	host, text, err := net.SplitHostPort(addr)
+	port, errPort := strconv.Atoi(text)
+	if err := errors.Join(err, errPort); err != nil {
+		t.Fatal(err)
+	}
+	c.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		b := kmsg.NewMetadataResponseBroker()
+		b.Host, b.Port = host, int32(port)
+		resp.Brokers = append(resp.Brokers, b)
+		rt := kmsg.NewMetadataResponseTopic()
+		rt.Topic, rt.TopicID = &name, c.TopicInfo(name).TopicID
+		for n := range int32(2) {
+			rp := kmsg.NewMetadataResponseTopicPartition()
+			rp.Partition, rp.LeaderEpoch, rp.Replicas, rp.ISR = n, 1, []int32{0}, []int32{0}
+			if n == partition {
+				rp.Leader, rp.ErrorCode, rp.ISR = -1, kerr.LeaderNotAvailable.Code, nil
+			}
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
 }
 
 // A broker's own words about a setting are shown where it matters.
