@@ -56,7 +56,7 @@ type part struct {
 func (r *reader) plan(ctx context.Context) error {
 	o := &r.opts
 	var err error
-	if r.starts, err = resolve(ctx, r.adm, o.topic, position{kind: atEarliest}); err != nil {
+	if r.starts, err = resolve(ctx, r.adm, o.topic, o.partitions, position{kind: atEarliest}); err != nil {
 		return err
 	}
 	if err := checkPartitions(o.topic, r.starts, o.partitions); err != nil {
@@ -65,11 +65,11 @@ func (r *reader) plan(ctx context.Context) error {
 	if len(o.partitions) > 0 {
 		maps.DeleteFunc(r.starts, func(p int32, _ int64) bool { return !slices.Contains(o.partitions, p) })
 	}
-	ends, err := resolve(ctx, r.adm, o.topic, position{kind: atLatest})
+	ends, err := resolve(ctx, r.adm, o.topic, o.partitions, position{kind: atLatest})
 	if err != nil {
 		return err
 	}
-	if r.from, err = resolve(ctx, r.adm, o.topic, o.from); err != nil {
+	if r.from, err = resolve(ctx, r.adm, o.topic, o.partitions, o.from); err != nil {
 		return err
 	}
 	r.bound(r.from, ends, o.from.kind == atOffset)
@@ -120,7 +120,7 @@ func (r *reader) planUntil(ctx context.Context, ends offsets) error {
 		r.until = ends
 		return nil
 	}
-	until, err := resolve(ctx, r.adm, o.topic, o.until)
+	until, err := resolve(ctx, r.adm, o.topic, o.partitions, o.until)
 	r.until = until
 	return err
 }
@@ -128,7 +128,7 @@ func (r *reader) planUntil(ctx context.Context, ends offsets) error {
 // stopAt sets where to stop once that can be known. If the cluster does not answer, the records of now
 // count as the last ones.
 func (r *reader) stopAt(ctx context.Context, pos position) {
-	until, err := resolve(ctx, r.adm, r.opts.topic, pos)
+	until, err := resolve(ctx, r.adm, r.opts.topic, r.opts.partitions, pos)
 	r.mu.Lock()
 	if err != nil {
 		until = offsets{}
@@ -175,7 +175,7 @@ func (r *reader) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if starts, err := resolve(ctx, r.adm, r.opts.topic, position{kind: atEarliest}); err == nil {
+			if starts, err := resolve(ctx, r.adm, r.opts.topic, nil, position{kind: atEarliest}); err == nil {
 				r.begin(starts)
 			}
 		}
@@ -279,7 +279,7 @@ func (r *reader) assigned(ctx context.Context, at map[string]map[int32]kgo.Offse
 	for p := range list {
 		if _, known := r.starts[p]; !known && starts == nil { // a partition younger than this command
 			var err error
-			if starts, err = resolve(ctx, r.adm, r.opts.topic, position{kind: atEarliest}); err != nil {
+			if starts, err = resolve(ctx, r.adm, r.opts.topic, nil, position{kind: atEarliest}); err != nil {
 				return nil, err
 			}
 		}

@@ -114,6 +114,17 @@ func TestConsumePartitions(t *testing.T) {
 	}
 }
 
+// A partition that nobody leads keeps nobody from those that he names beside it.
+func TestConsumePartitionsBesideOneWithoutALeader(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(2, "t"))
+	seed(t, addr, "t", 2, 8, time.Now())
+	loseLeader(t, c, addr, "t", 0)
+	if out := firn(t, addr, "", "consume", "t", "-e", "--partition", "1", "--format", "%o").ok(t); out != "0123" {
+		t.Errorf("got %q", out)
+	}
+	firn(t, addr, "", "group", "reset-offsets", "g", "--to", "3", "--topic", "t:1").ok(t)
+}
+
 // Without a bound consume goes on until it is interrupted, writes what comes at once, and ends well.
 func TestConsumeFollows(t *testing.T) {
 	_, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))

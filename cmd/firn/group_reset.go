@@ -147,15 +147,15 @@ func resetOffsets(ctx context.Context, adm cluster, name string, wanted map[stri
 // resetTargets returns the offset that pos means in each wanted partition of a topic, kept within what the
 // partition holds.
 func resetTargets(ctx context.Context, adm cluster, name string, parts []int32, pos position) (offsets, error) {
-	starts, err := resolve(ctx, adm.Client, name, position{kind: atEarliest})
+	starts, err := resolve(ctx, adm.Client, name, parts, position{kind: atEarliest})
 	if err != nil {
 		return nil, err
 	}
-	ends, err := resolve(ctx, adm.Client, name, position{kind: atLatest})
+	ends, err := resolve(ctx, adm.Client, name, parts, position{kind: atLatest})
 	if err != nil {
 		return nil, err
 	}
-	to, err := resolve(ctx, adm.Client, name, pos)
+	to, err := resolve(ctx, adm.Client, name, parts, pos)
 	if err != nil {
 		return nil, err
 	}

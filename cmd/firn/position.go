@@ -89,32 +89,37 @@ func parseSpan(s string) (time.Duration, error) {
 // offsets are the offsets of one topic's partitions.
 type offsets map[int32]int64
 
-// listOffsets turns what kadm lists of a topic into offsets; any partition's error is one.
-func listOffsets(name string, list kadm.ListedOffsets, err error) (offsets, error) {
-	if err != nil {
+// listOffsets turns what kadm lists of a topic into offsets; the error of any partition, or if wanted names some, of
+// one of those, is one. Partitions that are not wanted may be missing.
+func listOffsets(name string, wanted []int32, list kadm.ListedOffsets, err error) (offsets, error) {
+	unwanted := func(p int32) bool { return len(wanted) > 0 && !slices.Contains(wanted, p) }
+	known := func(p int32) bool { _, ok := list.Lookup(name, p); return ok }
+	if err != nil && (!ofSome(err) || len(wanted) == 0 || slices.ContainsFunc(wanted, func(p int32) bool { return !known(p) })) {
 		return nil, fmt.Errorf("offsets of %s: %w", name, err)
 	}
 	out := offsets{}
 	for p, o := range list[name] {
-		if o.Err != nil {
-			if p < 0 {
-				return nil, fmt.Errorf("offsets of %s: %w", name, missingTopic(o.Err))
-			}
+		switch {
+		case o.Err == nil:
+			out[p] = o.Offset
+		case p < 0:
+			return nil, fmt.Errorf("offsets of %s: %w", name, missingTopic(o.Err))
+		case unwanted(p):
+		default:
 			return nil, fmt.Errorf("offsets of %s-%d: %w", name, p, brokerError(o.Err, ""))
 		}
-		out[p] = o.Offset
 	}
 	return out, nil
 }
 
 // resolve returns the offset that pos means in each partition of a topic, not bounded by where the
-// partitions begin and end. A time is the first record of that time or later, or the end. For a moment
-// after a cluster has started a partition may have no leader, and a leader not know how far its partition can be read: then
-// it is asked again.
-func resolve(ctx context.Context, adm *kadm.Client, name string, pos position) (offsets, error) {
+// partitions begin and end; if wanted names some, those are there, and others as far as they are known. A time is the first
+// record of that time or later, or the end. For a moment after a cluster has started a partition may have no leader, and a
+// leader not know how far its partition can be read: then it is asked again.
+func resolve(ctx context.Context, adm *kadm.Client, name string, wanted []int32, pos position) (offsets, error) {
 	deadline := time.Now().Add(reachTimeout)
 	for {
-		out, err := resolveOnce(ctx, adm, name, pos)
+		out, err := resolveOnce(ctx, adm, name, wanted, pos)
 		if !slices.ContainsFunc(leaderless, func(e *kerr.Error) bool { return errors.Is(err, e) }) || time.Now().After(deadline) {
 			return out, err
 		}
@@ -132,7 +137,7 @@ var leaderless = []*kerr.Error{kerr.OffsetNotAvailable, kerr.LeaderNotAvailable,
 // askAgain is how long a leader that needs a moment is given.
 const askAgain = 100 * time.Millisecond
 
-func resolveOnce(ctx context.Context, adm *kadm.Client, name string, pos position) (offsets, error) {
+func resolveOnce(ctx context.Context, adm *kadm.Client, name string, wanted []int32, pos position) (offsets, error) {
 	var list kadm.ListedOffsets
 	var err error
 	switch pos.kind {
@@ -143,7 +148,7 @@ func resolveOnce(ctx context.Context, adm *kadm.Client, name string, pos positio
 	case atLatest, atOffset:
 		list, err = adm.ListEndOffsets(ctx, name)
 	}
-	out, err := listOffsets(name, list, err)
+	out, err := listOffsets(name, wanted, list, err)
 	if pos.kind == atOffset {
 		for p := range out {
 			out[p] = pos.offset

@@ -118,7 +118,7 @@ func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int
 		rt.Topic, rt.TopicID = &name, c.TopicInfo(name).TopicID
 		for n := range int32(2) {
 			rp := kmsg.NewMetadataResponseTopicPartition()
-			rp.Partition, rp.LeaderEpoch, rp.Replicas, rp.ISR = n, 1, []int32{0}, []int32{0}
+			rp.Partition, rp.LeaderEpoch, rp.Replicas, rp.ISR = n, 0, []int32{0}, []int32{0}
 			if n == partition {
 				rp.Leader, rp.ErrorCode, rp.ISR = -1, kerr.LeaderNotAvailable.Code, nil
 			}
