@@ -292,14 +292,17 @@ func (a *applier) archive(r *partition.Replica, epoch int32, config *topic.Confi
 		return
 	}
 	tp := r.Partition()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	u := a.uploads[tp]
 	wanted := config != nil && (config.Tier.Enabled || hasObjects(r.TierHead()))
-	if u != nil && (!wanted || u.epoch != epoch) {
+	a.mu.Lock()
+	u := a.uploads[tp]
+	over := u != nil && (!wanted || u.epoch != epoch)
+	if over {
+		delete(a.uploads, tp)
+	}
+	a.mu.Unlock()
+	if over { // without the lock: the bucket may take its time to end what is under way
 		r.SetUpload(nil)
 		u.Close()
-		delete(a.uploads, tp)
 		u = nil
 	}
 	if !wanted {
@@ -311,7 +314,9 @@ func (a *applier) archive(r *partition.Replica, epoch int32, config *topic.Confi
 		return
 	}
 	u = &upload{epoch: epoch, Upload: a.b.uploader.Register(tp, epoch, newSource(r), limits)}
+	a.mu.Lock()
 	a.uploads[tp] = u
+	a.mu.Unlock()
 	r.SetUpload(u.Upload)
 }
 
