@@ -143,3 +143,16 @@ func TestTopicsWithObjectsDoNotFillTheLog(t *testing.T) {
 		}
 	})
 }
+
+// A topic that may wait for as long as can be said is not archived at once instead.
+func TestLongestTierLag(t *testing.T) {
+	for _, ms := range []string{"9223372036854775807", "18446744073710"} {
+		c, err := topic.ParseConfig(map[string]string{"tier.max.lag.ms": ms}, topic.Defaults{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := uploadLimits(&c); l.MaxLag < 100*365*24*time.Hour {
+			t.Errorf("tier.max.lag.ms=%s is %v", ms, l.MaxLag)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -110,8 +111,9 @@ func (b *Broker) topicConfig(im *metadata.Image, id topic.ID) (topic.Config, err
 }
 
 func uploadLimits(c *topic.Config) tiering.Limits {
+	const most = math.MaxInt64 / int64(time.Millisecond)
 	return tiering.Limits{
-		MaxLag: time.Duration(c.Tier.MaxLagMs) * time.Millisecond, MinBytes: c.Tier.MinBytes,
+		MaxLag: time.Duration(min(c.Tier.MaxLagMs, most)) * time.Millisecond, MinBytes: c.Tier.MinBytes,
 		Paused: c.Tier.CopyDisabled, Ended: !c.Tier.Enabled,
 	}
 }
