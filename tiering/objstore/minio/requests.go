@@ -19,7 +19,7 @@ const checksumHeader = "X-Amz-Checksum-Crc32c"
 // requests implements s3bucket.Requests by MinIO's client.
 type requests struct {
 	core      *minio.Core
-	transport *http.Transport
+	transport *s3bucket.Transport
 	bucket    string
 	region    string
 }

@@ -18,7 +18,7 @@ import (
 // requests implements s3bucket.Requests by the SDK.
 type requests struct {
 	client     *s3.Client
-	transport  *http.Transport
+	transport  *s3bucket.Transport
 	bucket     string
 	crc32c     bool // bodies come with a checksum
 	signBodies bool
