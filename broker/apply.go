@@ -355,31 +355,6 @@ func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
 	}
 }
 
-// reportStrays names the partitions on disk that the metadata knows nothing of, or has given to other brokers while this one was
-// away. They are kept.
-func (a *applier) reportStrays() {
-	im := a.b.store.Image()
-	for _, d := range a.b.disks {
-		refs, err := d.Partitions()
-		if err != nil {
-			a.log.Warn("list partitions", "dir", d.Dir(), "error", err)
-			continue
-		}
-		for _, ref := range refs {
-			t, known := im.TopicByID(ref.ID)
-			ps, placed := im.Partition(topic.Partition{ID: ref.ID, Index: ref.Index})
-			switch {
-			case !known:
-				a.log.Warn("log directory holds a partition of a topic that the cluster does not know; it is kept",
-					"dir", d.Dir(), "topic_id", topic.ID(ref.ID), "partition", ref.Index)
-			case placed && !slices.Contains(ps.Replicas, a.b.cfg.NodeID):
-				a.log.Warn("log directory holds a replica that was moved to other brokers; it is kept",
-					"dir", d.Dir(), "topic", t.Name, "topic_id", t.ID, "partition", ref.Index, "replicas", ps.Replicas)
-			}
-		}
-	}
-}
-
 // archived lists the partitions that this broker archives.
 func (a *applier) archived() map[topic.Partition]*tiering.Upload {
 	a.mu.Lock()

@@ -88,3 +88,28 @@ func moved(r *partition.Replica, ps *metadata.PartitionState) bool {
 	epoch, _, _ := r.LeaderEpoch()
 	return ps.LeaderEpoch > epoch
 }
+
+// reportStrays names the partitions on disk that the metadata knows nothing of, or has given to other brokers while this one was
+// away. They are kept.
+func (a *applier) reportStrays() {
+	im := a.b.store.Image()
+	for _, d := range a.b.disks {
+		refs, err := d.Partitions()
+		if err != nil {
+			a.log.Warn("list partitions", "dir", d.Dir(), "error", err)
+			continue
+		}
+		for _, ref := range refs {
+			t, known := im.TopicByID(ref.ID)
+			ps, placed := im.Partition(topic.Partition{ID: ref.ID, Index: ref.Index})
+			switch {
+			case !known:
+				a.log.Warn("log directory holds a partition of a topic that the cluster does not know; it is kept",
+					"dir", d.Dir(), "topic_id", topic.ID(ref.ID), "partition", ref.Index)
+			case placed && !slices.Contains(ps.Replicas, a.b.cfg.NodeID):
+				a.log.Warn("log directory holds a replica that was moved to other brokers; it is kept",
+					"dir", d.Dir(), "topic", t.Name, "topic_id", t.ID, "partition", ref.Index, "replicas", ps.Replicas)
+			}
+		}
+	}
+}
