@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net"
 	"os"
@@ -467,6 +468,19 @@ func TestCheckDynamic(t *testing.T) {
 		if !errors.As(err, &e) || e.Key != key || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want one that says %q", key, err, want)
 		}
+	}
+}
+
+// A request may hold some 100,000 settings that there are not. The controller must not look for what each could mean.
+func TestCheckDynamicTellsOfFewMistakes(t *testing.T) {
+	overrides := map[string]string{}
+	for i := range 100 {
+		overrides[fmt.Sprintf("log.retention.m%d", i)] = "5"
+	}
+	err := CheckDynamic(overrides)
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(list.Unwrap()) != maxSettingErrors+1 || !strings.Contains(err.Error(), "did you mean log.retention.ms?") || !strings.Contains(err.Error(), "more") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -39,8 +39,14 @@ type Origin struct {
 	Source Source
 }
 
+// maxErrors is how many mistakes are told of: it takes some 10 µs to find out what a setting that there is not could mean.
+const maxErrors = 5
+
+// errMore ends a longer list of mistakes.
+var errMore = errors.New("and more")
+
 // ParseConfig returns the effective configuration of a topic with these overrides. Every override that is
-// unknown or not legal is an *Error inside the returned error; the Config beside it is complete and
+// unknown or not legal is an *Error inside the returned error, or at least the first few are; the Config beside it is complete and
 // usable, as if those overrides were not there, so that a stored setting which a broker does not
 // understand does not take its topic away.
 func ParseConfig(overrides map[string]string, d Defaults) (Config, error) {
@@ -57,9 +63,14 @@ func ParseConfig(overrides map[string]string, d Defaults) (Config, error) {
 		def.setFallback(&c, d)
 	}
 	for _, k := range slices.Sorted(maps.Keys(overrides)) {
-		if Lookup(k) == nil {
-			errs = append(errs, unknown(k, overrides[k]))
+		if Lookup(k) != nil {
+			continue
 		}
+		if len(errs) >= maxErrors {
+			errs = append(errs, errMore)
+			break
+		}
+		errs = append(errs, unknown(k, overrides[k]))
 	}
 	c.settle(d.Tiered)
 	return c, errors.Join(errs...)

@@ -2,6 +2,7 @@ package topic
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -204,6 +205,20 @@ func TestValidate(t *testing.T) {
 				t.Fatalf("got %v, want one that blames %s and says %q", err, key, text)
 			}
 		})
+	}
+}
+
+// A request may hold some 100,000 settings that there are not. Whoever checks them must not look for what each could mean.
+func TestFewMistakesAreTold(t *testing.T) {
+	overrides := map[string]string{"segment.bytes": "1"}
+	for i := range 100 {
+		overrides[fmt.Sprintf("retention.m%d", i)] = "5"
+	}
+	_, err := ParseConfig(overrides, Defaults{})
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(list.Unwrap()) != maxErrors+1 || !strings.Contains(err.Error(), "segment.bytes") ||
+		!strings.Contains(err.Error(), "did you mean retention.ms?") || !strings.Contains(err.Error(), "more") {
+		t.Errorf("%v", err)
 	}
 }
 
