@@ -177,14 +177,22 @@ func applyChanges(values map[string]string, a AlterSettings, base func(string) (
 
 // editList adds items to a comma-separated list or takes them away.
 func editList(list, items string, add bool) string {
-	now := splitList(list)
-	for _, item := range splitList(items) {
-		i := slices.Index(now, item)
-		switch {
-		case add && i < 0:
+	now, edits := splitList(list), splitList(items)
+	known := now
+	if !add {
+		known = edits
+	}
+	in := make(map[string]bool, len(known))
+	for _, item := range known {
+		in[item] = true
+	}
+	if !add {
+		return strings.Join(slices.DeleteFunc(now, func(item string) bool { return in[item] }), ",")
+	}
+	for _, item := range edits {
+		if !in[item] {
+			in[item] = true
 			now = append(now, item)
-		case !add && i >= 0:
-			now = slices.Delete(now, i, i+1)
 		}
 	}
 	return strings.Join(now, ",")

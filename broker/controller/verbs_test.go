@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"firn/metadata"
 	"firn/metadata/topic"
@@ -424,5 +426,29 @@ func TestRefusalsOfManyPartitionsAreShort(t *testing.T) {
 				t.Errorf("%s of %.10q: %d bytes", verb, name, size)
 			}
 		}
+	}
+}
+
+// A list takes time as it is long, not as its square: elections wait behind whoever adds to it.
+func TestLongListsAreEditedQuickly(t *testing.T) {
+	const n = 100_000
+	var items, half []string
+	for i := range n {
+		items = append(items, strconv.Itoa(i))
+		if i%2 == 0 {
+			half = append(half, strconv.Itoa(i))
+		}
+	}
+	begun := time.Now()
+	all := editList(strings.Join(half, ","), strings.Join(items, ","), true)
+	left := editList(all, strings.Join(half, ","), false)
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if got := splitList(all); len(got) != n || got[0] != "0" || got[1] != "2" || got[n-1] != strconv.Itoa(n-1) {
+		t.Errorf("%d items", len(got))
+	}
+	if got := splitList(left); len(got) != n/2 || got[0] != "1" || got[n/2-1] != strconv.Itoa(n-1) {
+		t.Errorf("%d items are left", len(got))
 	}
 }
