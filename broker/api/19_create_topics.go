@@ -28,6 +28,8 @@ func init() { registerByController(kmsg.CreateTopics, 2, 7, (*API).createTopics)
 // maxCreatedPartitions bounds what one request makes, or has described as if it did.
 const maxCreatedPartitions = 10_000
 
+var errTooManyPartitions = refusal(kerr.PolicyViolation, fmt.Sprintf("more than %d partitions in one request", maxCreatedPartitions))
+
 // partitionsAsked is about how many partitions a request is to make.
 func partitionsAsked(body *kmsg.CreateTopicsRequest) (n int) {
 	for i := range body.Topics {
@@ -57,7 +59,7 @@ func (a *API) createTopics(req *wire.Request, body *kmsg.CreateTopicsRequest) {
 		rt.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 		nt, err := newTopic(t)
 		if tooMany {
-			err = refusal(kerr.PolicyViolation, fmt.Sprintf("more than %d partitions in one request", maxCreatedPartitions))
+			err = errTooManyPartitions
 		} else if times[t.Topic] < 0 {
 			err = refusal(kerr.InvalidRequest, "this topic is in the request more than once")
 		}

@@ -12,7 +12,8 @@ import (
 //
 // Grows topics to count partitions, placed by the controller or as assigned by hand. A count that is
 // no increase is INVALID_PARTITIONS, assignments that do not fit it INVALID_REPLICA_ASSIGNMENT, a name
-// given twice INVALID_REQUEST. validate_only checks and changes nothing.
+// given twice INVALID_REQUEST. validate_only checks and changes nothing. More than maxCreatedPartitions new ones in one
+// request are POLICY_VIOLATION for each topic, as in Kafka: they are all planned before the first is made.
 func init() { registerByController(kmsg.CreatePartitions, 0, 3, (*API).createPartitions) }
 
 func (a *API) createPartitions(req *wire.Request, body *kmsg.CreatePartitionsRequest) {
@@ -21,6 +22,7 @@ func (a *API) createPartitions(req *wire.Request, body *kmsg.CreatePartitionsReq
 	for i := range body.Topics {
 		times[body.Topics[i].Topic]++
 	}
+	tooMany := a.partitionsAdded(body) > maxCreatedPartitions
 	var more []controller.MorePartitions
 	var slots []int // of resp that more goes to
 	for i := range body.Topics {
@@ -33,6 +35,8 @@ func (a *API) createPartitions(req *wire.Request, body *kmsg.CreatePartitionsReq
 		case n > 1:
 			times[t.Topic] = -1 // answered once
 			rt.ErrorCode, rt.ErrorMessage = a.outcome(refusal(kerr.InvalidRequest, "this topic is in the request more than once"), "", "")
+		case tooMany:
+			rt.ErrorCode, rt.ErrorMessage = a.outcome(errTooManyPartitions, "", "")
 		default:
 			more, slots = append(more, morePartitions(t)), append(slots, len(resp.Topics))
 		}
@@ -47,6 +51,19 @@ func (a *API) createPartitions(req *wire.Request, body *kmsg.CreatePartitionsReq
 		cancel()
 	}
 	req.Reply(resp)
+}
+
+// partitionsAdded is about how many partitions a request is to make.
+func (a *API) partitionsAdded(body *kmsg.CreatePartitionsRequest) (n int) {
+	im := a.admin.Image()
+	for i := range body.Topics {
+		have := 0
+		if t, ok := im.Topic(body.Topics[i].Topic); ok {
+			have = int(t.Partitions)
+		}
+		n += max(1, int(body.Topics[i].Count)-have)
+	}
+	return n
 }
 
 func morePartitions(t *kmsg.CreatePartitionsRequestTopic) controller.MorePartitions {

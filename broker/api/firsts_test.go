@@ -156,3 +156,24 @@ func TestCreateTopicsBoundsPartitions(t *testing.T) {
 		}
 	}
 }
+
+// New partitions count, not those that there are, and one topic alone can be too many.
+func TestCreatePartitionsBoundsPartitions(t *testing.T) {
+	for many, want := range map[int32]*kerr.Error{maxCreatedPartitions / 2: nil, maxCreatedPartitions/2 + 1: kerr.PolicyViolation} {
+		c := newCluster(t)
+		req := kmsg.NewPtrCreatePartitionsRequest()
+		req.Version = 3
+		for _, name := range []string{"x", "y"} {
+			c.addTopic(name, 100, 1)
+			rt := kmsg.NewCreatePartitionsRequestTopic()
+			rt.Topic, rt.Count = name, 100+many
+			req.Topics = append(req.Topics, rt)
+		}
+		for _, rt := range call[*kmsg.CreatePartitionsResponse](t, c.api, req).Topics {
+			wantCode(t, fmt.Sprint(many, " partitions each"), rt.ErrorCode, want)
+		}
+		if asked := len(c.ctl.more); asked > 0 != (want == nil) {
+			t.Errorf("%d partitions each: the controller was asked for %d topics", many, asked)
+		}
+	}
+}
