@@ -3,29 +3,35 @@ package api
 import (
 	"context"
 	"errors"
-	"reflect"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"firn/metadata/topic"
 )
 
-// errorRows maps errors that others wrap to Kafka's.
-var errorRows = map[error]*kerr.Error{}
+// errorRow maps an error that others wrap to Kafka's.
+type errorRow struct {
+	is    error
+	kafka *kerr.Error
+}
+
+var errorRows []errorRow
 
 // mapErrors adds a row.
-func mapErrors(is error, kafka *kerr.Error) { errorRows[is] = kafka }
+func mapErrors(is error, kafka *kerr.Error) {
+	errorRows = append(errorRows, errorRow{is: is, kafka: kafka})
+}
 
 // mapped returns the row of err or of the first error in it that has one. What wraps another knows better what that means here:
 // a tier that cannot be read because the key space is away is a tier that cannot be read.
 func mapped(err error) *kerr.Error {
 	for err != nil {
-		if reflect.TypeOf(err).Comparable() {
-			if ke := errorRows[err]; ke != nil {
-				return ke
+		for _, r := range errorRows {
+			if err == r.is { //nolint:errorlint // it goes through the wraps itself
+				return r.kafka
 			}
 		}
-		switch e := err.(type) { //nolint:errorlint // it goes through the wraps itself, as errors.Is does
+		switch e := err.(type) { //nolint:errorlint // as errors.Is does
 		case interface{ Unwrap() error }:
 			err = e.Unwrap()
 		case interface{ Unwrap() []error }:

@@ -185,3 +185,20 @@ func TestMessagesAreShort(t *testing.T) {
 		}
 	}
 }
+
+// unhashable is an error that cannot be a map's key, though its type says that it might.
+type unhashable struct{ details any }
+
+func (unhashable) Error() string { return "it went wrong" }
+
+// Errors of others may be of any kind: whoever asks for their codes is not stopped by that.
+func TestCodesOfErrorsThatAreNoKeys(t *testing.T) {
+	odd := unhashable{details: []string{"a", "b"}}
+	for err, want := range map[error]*kerr.Error{
+		errors.Join(odd): kerr.UnknownServerError,
+		fmt.Errorf("%w: %w", partition.ErrStorage, odd): kerr.KafkaStorageError,
+		errors.Join(odd, partition.ErrNotLeader):        kerr.NotLeaderForPartition,
+	} {
+		wantCode(t, err.Error(), code(err), want)
+	}
+}
