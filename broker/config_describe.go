@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 
 	"firn/metadata/topic"
 )
@@ -25,6 +26,9 @@ func (c *Config) Describe(cluster, own map[string]string) []SettingValue {
 		s := &Settings[i]
 		v := SettingValue{Setting: s}
 		add := func(value string, source topic.Source) {
+			if n, ok := parseSize(value); ok && s.Type == topic.Long {
+				value = strconv.FormatInt(n, 10) // which is all that Kafka's tools know
+			}
 			v.Chain = append(v.Chain, topic.Origin{Name: s.Name, Value: value, Source: source})
 		}
 		if s.Dynamic {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -402,7 +403,7 @@ func TestAdvertisedAs(t *testing.T) {
 
 func TestDescribe(t *testing.T) {
 	c := DefaultConfig()
-	mustSet(t, &c, "log.retention.ms", "30", "num.partitions", "2", "tier.url", "file:///t")
+	mustSet(t, &c, "log.retention.ms", "30", "num.partitions", "2", "tier.url", "file:///t", "memory.limit", "128MiB")
 	got := map[string]SettingValue{}
 	for _, v := range c.Describe(map[string]string{"log.retention.ms": "20", "num.partitions": "9", "log.segment.bytes": "1"}, map[string]string{"log.retention.ms": "10"}) {
 		got[v.Setting.Name] = v
@@ -427,6 +428,10 @@ func TestDescribe(t *testing.T) {
 	}
 	if v := got["log.local.retention.ms"]; v.Value != "86400000" {
 		t.Errorf("log.local.retention.ms is %s with object storage", v.Value)
+	}
+	// Who asks by Kafka's protocol takes a number for one.
+	if v := got["memory.limit"]; v.Value != "134217728" || v.Chain[0].Value != v.Value || v.Chain[1].Value != strconv.Itoa(defaultMemoryLimit) {
+		t.Errorf("memory.limit is told as %+v", v)
 	}
 	d := c.TopicDefaultsWith(nil, map[string]string{"log.retention.ms": "10"})
 	tc, err := topic.ParseConfig(nil, d)
