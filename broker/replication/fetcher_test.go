@@ -1,10 +1,15 @@
 package replication
 
 import (
+	"context"
+	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"firn/broker/partition"
+	"firn/metadata/topic"
+	"firn/segment/batch"
 	"firn/segment/vfs"
 	"firn/segment/vfs/faultfs"
 )
@@ -186,3 +191,74 @@ func TestPartitionsDoNotWaitForEachOthersDisks(t *testing.T) {
 	close(release)
 	await(t, held)
 }
+
+// A leader may say in the answer to a fetch that waits what the next one, of a newer leader epoch, asks for. It says the high
+// watermark once: a follower that cannot tell, and passes over it, asks again.
+func TestHighWatermarkThatWasPassedOverIsAskedForAgain(t *testing.T) {
+	r := open(t, newSet(t, 2, vfs.NewMem()), 0)
+	near, far := net.Pipe()
+	o := Options{
+		BrokerID: 2, BrokerEpoch: func() int64 { return 22 }, Fetchers: 1, MaxWait: time.Hour,
+		Dial: func(context.Context, int32) (net.Conn, error) { return near, nil },
+	}
+	fetchers, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = far.Close()
+		_ = fetchers.Close()
+	})
+	follow := func(epoch int32) {
+		if err := r.BecomeFollower(led(1, epoch)); err != nil {
+			t.Fatal(err)
+		}
+		fetchers.Follow(r)
+	}
+	asked := func(epoch int32, offset int64) (correlation int32) {
+		t.Helper()
+		if err := far.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		req, correlation, err := readRequest(far)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(req.Topics) != 1 || req.Topics[0].Partitions[0].CurrentLeaderEpoch != epoch || req.Topics[0].Partitions[0].FetchOffset != offset {
+			t.Fatalf("asked for %+v, want offset %d at epoch %d", req.Topics, offset, epoch)
+		}
+		return correlation
+	}
+	tell := func(correlation int32, hw int64, records []byte) {
+		f := &partition.Fetch{Parts: []partition.FetchPart{{HighWatermark: hw, Diverging: partition.EpochEnd{Epoch: -1, End: -1}}}}
+		if records != nil {
+			f.Parts[0].Extents = []partition.Extent{memory(records)}
+		}
+		if _, err := far.Write(encode(f, []topic.Partition{tpOf(0)}, nil, correlation)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var w batch.Builder
+	w.Add(time.Now().UnixMilli(), nil, []byte("value"))
+	one, err := w.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	follow(1)
+	tell(asked(1, 0), 0, one)
+	waits := asked(1, 1)
+	follow(2)
+	next := asked(2, 1)
+	tell(waits, 1, nil)
+	asked(2, 1)
+	tell(next, 1, nil)
+	until(t, "the high watermark is what the leader said", func() bool { return r.Offsets().HighWatermark == 1 })
+}
+
+// memory is records that a leader sends.
+type memory []byte
+
+func (m memory) Len() int                                { return len(m) }
+func (m memory) File() (fd uintptr, pos int64, ok bool)  { return 0, 0, false }
+func (m memory) ReadAt(p []byte, off int64) (int, error) { return copy(p, m[off:]), nil }
+func (m memory) Release()                                {}

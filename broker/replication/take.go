@@ -54,10 +54,11 @@ func (s *session) answered(p *follow, rp *kmsg.FetchResponseTopicPartition) {
 		s.live--
 	}
 	if p.busy || s.seen < p.epochSeq {
-		if calls {
-			s.look(p)
-		}
-		return // it answers what was asked at an older leader epoch
+		// It answers what was asked at an older leader epoch; or what is asked now, taken up by a fetch that waited. What it says
+		// of the high watermark, which the leader says once, is asked for again.
+		p.say = true
+		s.look(p)
+		return
 	}
 	met := s.f.all.met
 	var err error
