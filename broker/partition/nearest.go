@@ -23,7 +23,7 @@ func (p *FetchPart) refer(ro *role) bool {
 		r.waiters.Lock()
 		p.Preferred = ro.quorum.nearest(p.Offset, time.Now(), p.fetch.Near)
 		r.waiters.Unlock()
-	case !ro.leads && (!r.current(ro) || p.Offset < r.logStart() || p.Offset > r.log.Next()):
+	case !ro.leads && (!r.current(ro) || p.Offset < r.logStart() || p.Offset > r.log.Next() || r.knowsNothingOf(p)):
 		p.Preferred = ro.leader
 		p.waiting = true // the leader may send it back here at once, until it knows better itself
 	}
@@ -32,6 +32,16 @@ func (p *FetchPart) refer(ro *role) bool {
 	}
 	p.HighWatermark, p.LastStable, p.LogStart = r.hw.Load(), r.hw.Load(), r.logStart()
 	return true
+}
+
+// knowsNothingOf reports whether it cannot be told if the client's log has parted from ours, as a follower that has begun anew
+// where the leader's log ends has no epochs.
+func (r *Replica) knowsNothingOf(p *FetchPart) bool {
+	if p.LastEpoch < 0 || p.Offset > r.hw.Load() {
+		return false
+	}
+	epoch, _ := r.log.EndOffsetFor(p.LastEpoch)
+	return epoch < 0
 }
 
 // current reports whether a follower has reason to believe that it knows all that is committed, but for the newest: it is

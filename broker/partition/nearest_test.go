@@ -141,6 +141,38 @@ func TestWhatAFollowerRefuses(t *testing.T) {
 	}
 }
 
+// A follower that has begun where its leader's log ends, all of which is deleted, knows none of the epochs that clients have read: it
+// does not tell them that their offset is out of range, until the leader sends them here again.
+func TestFollowerWithoutEpochsSendsClientsBack(t *testing.T) {
+	all := newMembers(t, 3, durableConfig())
+	elect(t, all, three(1, 1))
+	start(all[0].r, AcksLeader, records(t, 3, "deleted"))
+	if err := errors.Join(all[0].r.Roll(), all[0].r.log.SetStart(3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := all[0].r.log.DropBefore(3, 3); err != nil {
+		t.Fatal(err)
+	}
+	two := all[1]
+	catchUp(t, two, all[0])
+	hear(two, 0)
+	at := part(two.r, 3)
+	at.LeaderEpoch, at.LastEpoch = 1, 1
+	f := anywhere(two, 1, 20*time.Millisecond, at)
+	if f.wait(t); f.Parts[0].Err != nil || f.Parts[0].Preferred != 1 {
+		t.Errorf("%v, preferred %d", f.Parts[0].Err, f.Parts[0].Preferred)
+	}
+	f = anywhere(two, 1, time.Hour, at)
+	start(all[0].r, AcksLeader, records(t, 2, "new"))
+	for range 2 {
+		catchUp(t, two, all[0])
+		catchUp(t, all[2], all[0])
+	}
+	if f.wait(t); len(f.batches(t, 0)) != 1 {
+		t.Errorf("what is new: %+v", f.Parts[0])
+	}
+}
+
 // The leader sends a client to an in-sync follower near it that has the offset and has been caught up lately, at once and
 // without records; else it answers itself.
 func TestLeaderSendsClientsToTheNearestReplica(t *testing.T) {
