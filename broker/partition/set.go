@@ -176,6 +176,7 @@ func (s *Set) open(tp topic.Partition, name string, c topic.Config) (*Replica, e
 		// Whatever is wrong with what is stored: to clients this is a disk that is away, not a bad request of theirs.
 		s.met.storageErrors.Inc()
 		r.log, r.broken = nil, fmt.Errorf("open %s: %w: %w", tp, ErrStorage, err)
+		r.producers.Reset() // they would count for ever, and again at each try
 		if errors.Is(err, segment.ErrCorrupt) {
 			s.met.corruptions.Inc()
 			r.damage.Store(&r.broken)

@@ -7,6 +7,7 @@ import (
 
 	"firn/segment"
 	"firn/segment/vfs"
+	"firn/segment/vfs/faultfs"
 )
 
 // A log that could not be opened for want of space is opened once there is some; one that is damaged stays as it is.
@@ -33,5 +34,30 @@ func TestLogIsOpenedOnceThereIsSpace(t *testing.T) {
 	}
 	if brokenReplica(g, segment.ErrCorrupt).Reopens() {
 		t.Error("one that is damaged is opened again")
+	}
+}
+
+// Producers of a log that could not be opened do not count towards the most that a broker remembers, nor twice once it is open.
+func TestProducersOfALogThatIsNotOpenedDoNotCount(t *testing.T) {
+	mem := vfs.NewMem()
+	few := func(o *Options) { o.MaxProducers = 4 }
+	g := newRig(t, mem, few)
+	r := g.lead(durableConfig())
+	for id := range int64(3) {
+		appendOK(t, r, idempotent(t, id, 0, 0, 1, "v"))
+	}
+	mem = mem.KillClone()
+	g.close(false)
+	var inject faultfs.Injector
+	g = newRig(t, faultfs.Wrap(mem, &inject), few)
+	full := inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "ckpt-*", Times: -1, Err: syscall.ENOSPC})
+	if _, err := g.set.Open(testTP, "test", durableConfig()); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	full.Remove()
+	r = g.lead(durableConfig())
+	appendOK(t, r, idempotent(t, 3, 0, 0, 1, "v"))
+	if a := start(r, AcksAll, idempotent(t, 4, 0, 0, 1, "v")).wait(t); !errors.Is(a.Err, ErrTooManyProducers) {
+		t.Errorf("one too many: %v", a.Err)
 	}
 }
