@@ -271,7 +271,7 @@ func (s *Set) unhost(tp topic.Partition, err error) {
 	if r != nil {
 		s.sched.remove(r)
 		r.shut(err)
-		r.producers.Reset()
+		r.forgetProducers()
 	}
 }
 

@@ -61,3 +61,31 @@ func TestProducersOfALogThatIsNotOpenedDoNotCount(t *testing.T) {
 		t.Errorf("one too many: %v", a.Err)
 	}
 }
+
+// Producers of a disk that has failed leave room for those of others.
+func TestProducersOfAFailedDiskDoNotCount(t *testing.T) {
+	other, err := segment.OpenDisk(segment.DiskOptions{FS: vfs.NewMem(), Dir: "/other", BrokerID: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Close(false) })
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject), func(o *Options) { o.MaxProducers, o.Disks = 3, append(o.Disks, other) })
+	failing := g.lead(durableConfig())
+	good := g.open(otherTP, durableConfig()) // each goes to the disk that has fewer
+	if err := good.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	for id := range int64(3) {
+		appendOK(t, failing, idempotent(t, id, 0, 0, 1, "v"))
+	}
+	if a := start(good, AcksAll, idempotent(t, 9, 0, 0, 1, "v")).wait(t); !errors.Is(a.Err, ErrTooManyProducers) {
+		t.Fatal(a.Err)
+	}
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Err: syscall.EIO})
+	if a := start(failing, AcksAll, records(t, 1, "v")).wait(t); !errors.Is(a.Err, ErrStorage) {
+		t.Fatal(a.Err)
+	}
+	until(t, "there is room", func() bool { return g.set.producers.Load() == 0 })
+	appendOK(t, good, idempotent(t, 9, 0, 0, 1, "v"))
+}
