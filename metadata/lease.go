@@ -20,6 +20,8 @@ const (
 	leaseMargin = 500 * time.Millisecond
 	// renewals is how many renewals fit into one TTL.
 	renewals = 4
+	// completing is how many TTLs a registration may take until the disks have its epoch.
+	completing = 5
 	// The pause between attempts to renew or register after a failure grows between these.
 	minRenewPause = 50 * time.Millisecond
 	maxRenewPause = 500 * time.Millisecond
@@ -118,15 +120,7 @@ func (l *Lease) enter(ctx context.Context) (registered, error) {
 	if err != nil {
 		return r, err
 	}
-	if l.opts.OnEpoch != nil {
-		if err := l.opts.OnEpoch(ctx, r.epoch); err != nil {
-			return r, l.leave(ctx, r, fmt.Errorf("keep epoch %d of broker %d: %w", r.epoch, l.reg.ID, err))
-		}
-	}
-	for i := range l.reg.Disks {
-		l.reg.Disks[i].Epoch = r.epoch // what the next registration will say, also if this one ends before it is known to be confirmed
-	}
-	if err := l.confirmEpoch(ctx, &r); err != nil {
+	if err := l.complete(ctx, &r); err != nil {
 		return r, l.leave(ctx, r, err)
 	}
 	for i := range l.reg.Disks {
@@ -141,6 +135,29 @@ func (l *Lease) enter(ctx context.Context) (registered, error) {
 	l.mu.Unlock()
 	l.opts.Logger.Info("broker registered", "broker", l.reg.ID, "epoch", r.epoch, "ttl", r.ttl)
 	return r, nil
+}
+
+// complete does steps 2 and 3 of enter, and renews the lease meanwhile: disks may take longer than it lasts. Not for ever, for one
+// may hang, and others give shards to whoever is registered.
+func (l *Lease) complete(ctx context.Context, r *registered) error {
+	renewing, stop := context.WithTimeout(ctx, completing*r.ttl)
+	var done sync.WaitGroup
+	defer done.Wait()
+	defer stop()
+	done.Go(func() {
+		for sleep(renewing, r.ttl/renewals) {
+			_ = l.renew(renewing, r) // a lease that is gone shows in step 3
+		}
+	})
+	if l.opts.OnEpoch != nil {
+		if err := l.opts.OnEpoch(ctx, r.epoch); err != nil {
+			return fmt.Errorf("keep epoch %d of broker %d: %w", r.epoch, l.reg.ID, err)
+		}
+	}
+	for i := range l.reg.Disks {
+		l.reg.Disks[i].Epoch = r.epoch // what the next registration will say, also if this one ends before it is known to be confirmed
+	}
+	return l.confirmEpoch(ctx, r)
 }
 
 // leave takes a registration back that did not get through.
@@ -158,7 +175,10 @@ func (l *Lease) renewed(sent, ttl time.Duration) {
 func (l *Lease) keep(ctx context.Context, r registered) {
 	pause, retry := r.ttl/renewals, minRenewPause
 	for sleep(ctx, pause) {
-		err := l.renewOnce(ctx, &r)
+		err := l.renew(ctx, &r)
+		if err == nil {
+			l.renewed(r.sent, r.ttl)
+		}
 		if errors.Is(err, ErrLeaseNotFound) {
 			l.lost(r)
 			var again registered
@@ -177,9 +197,9 @@ func (l *Lease) keep(ctx context.Context, r registered) {
 	}
 }
 
-// renewOnce sends one renewal. Its time-out lets the next one, over another connection perhaps, be sent well
+// renew sends one renewal. Its time-out lets the next one, over another connection perhaps, be sent well
 // before the lease ends.
-func (l *Lease) renewOnce(ctx context.Context, r *registered) error {
+func (l *Lease) renew(ctx context.Context, r *registered) error {
 	ctx, cancel := context.WithTimeout(ctx, r.ttl/renewals)
 	defer cancel()
 	sent := l.opts.Clock()
@@ -190,8 +210,7 @@ func (l *Lease) renewOnce(ctx context.Context, r *registered) error {
 		}
 		return err
 	}
-	r.ttl = ttl
-	l.renewed(sent, ttl)
+	r.sent, r.ttl = sent, ttl
 	return nil
 }
 

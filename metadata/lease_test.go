@@ -290,6 +290,66 @@ func TestDisksHaveTheEpochOfARegistrationThatIsOver(t *testing.T) {
 	})
 }
 
+// Disks that are busy may take longer to note an epoch than a lease lasts.
+func TestLeaseIsRenewedWhileDisksTakeTheEpoch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		opts := r.options()
+		opts.OnEpoch = func(context.Context, int64) error {
+			time.Sleep(3 * testTTL)
+			return nil
+		}
+		l, err := r.store.Register(t.Context(), registration(1, metadata.DiskFacts{ID: metadata.UUID{1}}), opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		if !l.Valid() || r.standing(1) != l.Epoch() {
+			t.Errorf("valid %v, epoch %d, in the key space %d", l.Valid(), l.Epoch(), r.standing(1))
+		}
+		first, changed := l.Changed()
+		kv := r.server.Dial()
+		e, _, _ := kv.Get(t.Context(), r.store.Keys().Broker(1))
+		_ = kv.Close()
+		r.server.ExpireLease(e[0].Lease)
+		time.Sleep(2 * testTTL) // it has noticed, and its disks are at it
+		if l.Valid() || l.Epoch() != first {
+			t.Errorf("valid %v, epoch %d, before its disks had the new one; was %d", l.Valid(), l.Epoch(), first)
+		}
+		<-changed
+		if !l.Valid() || r.standing(1) != l.Epoch() {
+			t.Errorf("registered again: valid %v, epoch %d, in the key space %d", l.Valid(), l.Epoch(), r.standing(1))
+		}
+	})
+}
+
+// With a disk that hangs a broker is not taken for live for ever.
+func TestRegistrationThatIsNeverCompleteEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		opts, hangs := r.options(), make(chan struct{})
+		opts.OnEpoch = func(context.Context, int64) error {
+			<-hangs
+			return nil
+		}
+		done := make(chan error)
+		go func() {
+			_, err := r.store.Register(t.Context(), registration(1, metadata.DiskFacts{ID: metadata.UUID{1}}), opts)
+			done <- err
+		}()
+		time.Sleep(time.Minute)
+		if epoch := r.standing(1); epoch != 0 {
+			t.Errorf("registered under epoch %d", epoch)
+		}
+		close(hangs)
+		if err := <-done; !errors.Is(err, metadata.ErrFenced) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestSecondBrokerWithOneNodeID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newLeaseRig(t)

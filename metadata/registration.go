@@ -84,7 +84,7 @@ func (s *Store) checkDisks(reg *Registration) error {
 type registered struct {
 	lease LeaseID
 	ttl   time.Duration
-	sent  time.Duration // boot time at which the lease was asked for
+	sent  time.Duration // boot time at which the lease was asked for or renewed last
 	epoch int64
 	node  *Node
 }
