@@ -43,8 +43,8 @@ type ShardEntry struct {
 type CommitterOptions struct {
 	Linger    time.Duration // how long a batch waits for company; default 5 ms
 	MaxLinger time.Duration // to which Linger grows while the key space is slow; default 50 ms
-	// Timeout bounds how long a commit waits for its outcome, a quarter more if it is sent at the last moment;
-	// default 5 s.
+	// Timeout bounds how long a commit waits for its outcome, a quarter more if it is sent at the last moment, once those of
+	// its shard before it have theirs; default 5 s.
 	Timeout    time.Duration
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -102,7 +102,7 @@ type slot struct {
 	key   slotKey
 	open  *Shard // nil: nobody may write
 	queue []*commit
-	since time.Time // when queue became non-empty
+	since time.Time // when it was made ready last
 	// busy is non-nil while a transaction with writes of this shard runs, and is closed after it.
 	busy   chan struct{}
 	unsure bool // a write of ours may be applied at any later time, until the fence has moved

@@ -12,7 +12,7 @@ type batch struct {
 	parts  []part
 	txn    Txn
 	bytes  int
-	oldest time.Time // since when its oldest commit has waited
+	oldest time.Time // since when its oldest commit has waited for others
 }
 
 type part struct {
@@ -36,9 +36,9 @@ func (c *Committer) dispatch() {
 		case len(c.mu.ready) == 0:
 			wait = time.Hour // until poked
 		case c.mu.inFlight == commitsInFlight:
-			// The key space may not answer at all; others must be told in time, too.
+			// The key space may not answer at all; others must be told in time, too. A shard with much to write gets on with it.
 			sl := c.mu.ready[0]
-			if wait = time.Until(sl.queue[0].since.Add(c.opts.Timeout)); wait <= 0 {
+			if wait = time.Until(sl.since.Add(c.opts.Timeout)); wait <= 0 {
 				c.end(sl, fmt.Errorf("no transaction could be begun in %v: %w", c.opts.Timeout, ErrUnavailable))
 				c.mu.Unlock()
 				continue
@@ -96,8 +96,12 @@ func (b *batch) takes(cm *commit) bool {
 // add takes a commit in; of several writes of a key the newest wins.
 func (b *batch) add(sh *Shard, cm *commit, at map[string]int) {
 	b.bytes += cm.bytes
-	if b.oldest.IsZero() || cm.since.Before(b.oldest) {
-		b.oldest = cm.since
+	since := cm.since
+	if sh.slot.since.After(since) {
+		since = sh.slot.since // it waited for its own shard
+	}
+	if b.oldest.IsZero() || since.Before(b.oldest) {
+		b.oldest = since
 	}
 	for _, e := range cm.edits {
 		op := Op{Key: sh.root + e.Key, Value: e.Value, Delete: e.Delete}

@@ -376,6 +376,53 @@ func TestCommitsAreAnsweredInTime(t *testing.T) {
 	})
 }
 
+// A shard has more to write than a slow key space takes in the time that a commit may wait, as when a very large group has a new
+// generation, while others write as well: it gets there.
+func TestMuchToWriteInOneShardIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newShardRig(t, memkv.NewServer())
+		defer r.close()
+		var shards []*metadata.Shard
+		for i := range int32(4) {
+			sh, _ := r.open(i, r.own(i, 1, 1))
+			shards = append(shards, sh)
+		}
+		r.kv.SetFaults(only("txn", memkv.Fault{Delay: 400 * time.Millisecond}))
+		var edits []metadata.Edit
+		for i := range 90 {
+			edits = append(edits, set(strconv.Itoa(i), "v")...)
+		}
+		stop := make(chan struct{})
+		var others sync.WaitGroup
+		for _, sh := range shards[1:] {
+			others.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if err := commit(sh, edits); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		errs := make(chan error, 30)
+		for range cap(errs) {
+			shards[0].Commit(edits, func(err error) { errs <- err })
+		}
+		for i := range cap(errs) {
+			if err := <-errs; err != nil {
+				t.Errorf("commit %d: %v", i, err)
+			}
+		}
+		close(stop)
+		others.Wait()
+	})
+}
+
 func TestCommitterCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newShardRig(t, memkv.NewServer())
