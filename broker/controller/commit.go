@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"firn/metadata"
 )
@@ -50,6 +51,33 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 		}
 		return
 	}
+	results := c.outcomes(ctx, txns, errs)
+	var rev int64
+	for i, t := range txns {
+		if results[i].Lingers || errors.Is(errs[i], metadata.ErrUnknown) {
+			c.term.lingering = c.term.lingering || slices.ContainsFunc(t.If, func(g metadata.Cmp) bool { return g.Rev == 0 })
+		}
+		if errs[i] != nil {
+			continue
+		}
+		if !results[i].OK {
+			errs[i] = refused(i, results[i])
+			if results[i].Else[0].CreateRev != t.If[0].Rev {
+				errs[i] = ErrNotController
+			}
+		} else if len(t.Then) > 0 {
+			rev = max(rev, results[i].Rev)
+		}
+	}
+	// Should the image not get there in time, the change has happened all the same.
+	_, _ = c.store.WaitRev(ctx, rev)
+}
+
+// aloneAtOnce is how many transactions that are too large to go with others are under way at a time: etcd syncs once for several.
+const aloneAtOnce = 16
+
+// outcomes runs the transactions of the entries that have no error yet, and returns how they end.
+func (c *Controller) outcomes(ctx context.Context, txns []metadata.Txn, errs []error) []metadata.TxnResult {
 	var many []int // go together
 	for i, t := range txns {
 		if errs[i] == nil && max(len(t.If), len(t.Then), len(t.Else)) <= metadata.MaxManyOps {
@@ -69,29 +97,21 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 		}
 		unsure[i] = errors.Is(err, metadata.ErrUnknown)
 	}
-	var rev int64
+	var alone sync.WaitGroup
+	places := make(chan struct{}, aloneAtOnce)
 	for i, t := range txns {
-		if errs[i] != nil {
+		if errs[i] != nil || results[i].Rev != 0 {
 			continue
 		}
-		if results[i].Rev == 0 { // it goes alone, or there is no verdict yet
+		// It is too large for company, or there is no verdict yet.
+		places <- struct{}{}
+		alone.Go(func() {
 			results[i], errs[i] = c.settle(ctx, t, unsure[i])
-		}
-		if results[i].Lingers || errors.Is(errs[i], metadata.ErrUnknown) {
-			c.term.lingering = c.term.lingering || slices.ContainsFunc(t.If, func(g metadata.Cmp) bool { return g.Rev == 0 })
-		}
-		if errs[i] == nil && !results[i].OK {
-			errs[i] = refused(i, results[i])
-			if results[i].Else[0].CreateRev != t.If[0].Rev {
-				errs[i] = ErrNotController
-			}
-		}
-		if errs[i] == nil && len(t.Then) > 0 {
-			rev = max(rev, results[i].Rev)
-		}
+			<-places
+		})
 	}
-	// Should the image not get there in time, the change has happened all the same.
-	_, _ = c.store.WaitRev(ctx, rev)
+	alone.Wait()
+	return results
 }
 
 // deletes reports whether one of the transactions that have no error yet removes a key.

@@ -320,6 +320,35 @@ func TestNewDiskOfTheLastKnownLeader(t *testing.T) {
 	}
 }
 
+// Many topics of many partitions are made in one request, each by a transaction of its own, while the cluster's only other business
+// waits: that takes etcd's time for some of them, not for each.
+func TestManyLargeTopicsAreMadeInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.ctx = t.Context()
+		m := c.start(1)
+		var list []NewTopic
+		for i := range 200 {
+			list = append(list, NewTopic{Name: fmt.Sprint("t", i), Partitions: 50, ReplicationFactor: 1})
+		}
+		m.kv.SetFaults(func(c memkv.Call) (f memkv.Fault) {
+			if c.Write {
+				f.Delay = 100 * time.Millisecond
+			}
+			return f
+		})
+		start := time.Now()
+		for i, got := range m.ctl.CreateTopics(c.ctx, list, false) {
+			if got.Err != nil {
+				t.Fatalf("topic %d: %v", i, got.Err)
+			}
+		}
+		if took := time.Since(start); took > 3*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // An attempt to give a topic its first settings that arrives when a later one has given them, and they have been removed since,
 // does not give them again.
 func TestLateSettingsDoNotComeBack(t *testing.T) {
