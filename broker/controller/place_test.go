@@ -120,6 +120,24 @@ func TestPlaceSpreadsALostBrokersLoad(t *testing.T) {
 	}
 }
 
+// A broker is registered before its disks have its epoch, and serves no shard before they do.
+func TestShardsAreGivenToBrokersThatCanServeThem(t *testing.T) {
+	w := newWorld(t).alive(1)
+	for i, m := range planShards(w.image(), metadata.GroupShard) {
+		w.ops = append(w.ops, w.keys.PutShardOwner(metadata.GroupShard, int32(i), &m.Next))
+	}
+	img := w.alive(2).node(2, metadata.NodeLive, metadata.LossNone).image()
+	one, _ := img.Broker(1)
+	if moves := GivenShards(img, metadata.GroupShard, 1, one.Epoch); len(moves) != 0 {
+		t.Errorf("%d shards are given to one that is not there yet", len(moves))
+	}
+	two, _ := img.Broker(2)
+	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: 2, LastEpoch: two.Epoch}))
+	if moves := GivenShards(w.image(), metadata.GroupShard, 1, one.Epoch); len(moves) != int(img.Shards(metadata.GroupShard))/2 {
+		t.Errorf("%d shards are given", len(moves))
+	}
+}
+
 func TestPlanShards(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

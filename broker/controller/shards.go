@@ -36,11 +36,13 @@ func takenShards(img *metadata.Image, kind metadata.ShardKind) []ShardMove {
 }
 
 // GivenShards are the moves of a kind that are to be made by a broker under the registration of an epoch, which owns the
-// shards and must have stopped serving them.
+// shards and must have stopped serving them. Nothing is given to one whose registration is not complete: it serves no shard
+// before, which may take long.
 func GivenShards(img *metadata.Image, kind metadata.ShardKind, broker int32, epoch int64) []ShardMove {
 	return slices.DeleteFunc(planShards(img, kind), func(m ShardMove) bool {
 		now := img.ShardOwner(m.Kind, m.Shard)
-		return now.Broker != broker || now.BrokerEpoch != epoch || !m.owned(img)
+		next, ok := img.Node(m.Next.Broker)
+		return now.Broker != broker || now.BrokerEpoch != epoch || !m.owned(img) || ok && next.LastEpoch != m.Next.BrokerEpoch
 	})
 }
 
