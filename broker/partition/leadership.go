@@ -123,7 +123,7 @@ func (r *Replica) adoptTier(parts bool) error {
 		if r.set.opts.Tier == nil {
 			return fmt.Errorf("log of %s ends at %d, the tier at %d: %w", r.tp, r.log.Next(), head.TierEnd, ErrTierUnavailable)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), adoptTimeout)
+		ctx, cancel := context.WithTimeout(r.set.serving, adoptTimeout)
 		defer cancel()
 		var err error
 		if tail, err = r.set.opts.Tier.Tail(ctx, r.tp, head); err != nil {

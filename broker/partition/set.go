@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -20,6 +21,8 @@ type Set struct {
 	sched     *scheduler
 	producers atomic.Int64 // remembered by all replicas
 	draining  atomic.Bool
+	serving   context.Context // until Drain
+	stop      context.CancelFunc
 
 	shards [setShards]shard
 	// placing serialises the choice of a disk for partitions that have none, and guards places.
@@ -43,6 +46,7 @@ func NewSet(o Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{opts: o, wheel: newWheel(), places: map[topic.Partition]*segment.Disk{}}
+	s.serving, s.stop = context.WithCancel(context.Background())
 	for i := range s.shards {
 		s.shards[i].replicas = map[topic.Partition]*Replica{}
 		s.shards[i].opening = map[topic.Partition]chan struct{}{}
@@ -275,9 +279,11 @@ func (s *Set) unhost(tp topic.Partition, err error) {
 	}
 }
 
-// Drain answers all waiting fetches and lets no new one wait; the broker is about to stop.
+// Drain answers all waiting fetches and lets no new one wait, nor wait for the tier's end who would start anew there; the broker
+// is about to stop.
 func (s *Set) Drain() {
 	s.draining.Store(true)
+	s.stop()
 	for r := range s.All() {
 		r.wakeFetches()
 	}

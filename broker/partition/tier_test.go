@@ -714,6 +714,38 @@ func TestEpochEndAfterLocalSegmentsAreDropped(t *testing.T) {
 	}
 }
 
+// hanging is a tier that does not answer.
+type hanging struct {
+	Tier
+	asked chan struct{}
+}
+
+func (h hanging) Tail(ctx context.Context, _ topic.Partition, _ *manifest.Head) (t tiering.TailState, err error) {
+	close(h.asked)
+	<-ctx.Done()
+	return t, context.Cause(ctx)
+}
+
+// A broker that stops does not wait for a bucket that hangs, where a log is to start anew at the tier's end.
+func TestDrainDoesNotWaitForTheTiersEnd(t *testing.T) {
+	tier := hanging{asked: make(chan struct{})}
+	g := newRig(t, vfs.NewMem(), func(o *Options) { o.Tier = tier })
+	r := g.open(testTP, tieredConfig())
+	r.SetTierHead(&manifest.Head{TierEnd: 100})
+	done := make(chan error, 1)
+	go func() { done <- r.BecomeLeader(alone(1)) }()
+	<-tier.asked
+	g.set.Drain()
+	select {
+	case err := <-done:
+		if !errors.Is(err, ErrTierUnavailable) {
+			t.Error(err)
+		}
+	case <-time.After(adoptTimeout / 2):
+		t.Fatal("it still waits")
+	}
+}
+
 // forgetful is a tier whose newest object does not say which epochs there were before its own.
 type forgetful struct{ Tier }
 
