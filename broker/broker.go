@@ -98,8 +98,12 @@ const stopTimeout = 10 * time.Second
 // handOverTimeout bounds how long a clean stop waits for others to take over what this broker leads.
 const handOverTimeout = 3 * time.Second
 
-// deregisterTimeout bounds the one request to etcd that a stop makes.
-const deregisterTimeout = 2 * time.Second
+// deregisterTimeout bounds what a stop asks of etcd, how often, with what pause. An etcd that is away is not waited for.
+const (
+	deregisterTimeout = 2 * time.Second
+	deregisterTries   = 5
+	deregisterRetry   = 50 * time.Millisecond
+)
 
 // New checks the settings and returns a broker that is not started yet.
 func New(cfg Config, o Options) (*Broker, error) {

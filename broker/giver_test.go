@@ -15,6 +15,33 @@ import (
 	"firn/segment/vfs"
 )
 
+// A broker's host may stop together with the member of etcd that its broker is connected to: another one takes the request.
+func TestDeregistrationIsTriedAgain(t *testing.T) {
+	for name, fault := range map[string]memkv.Fault{"refused": {Refuse: true}, "request lost": {LoseRequest: true}, "reply lost": {LoseReply: true}} {
+		t.Run(name, func(t *testing.T) {
+			server := memkv.NewServer()
+			h, other := startHost(t, server, 1, vfs.NewMem()), startHost(t, server, 2, vfs.NewMem())
+			defer other.stop()
+			defer h.stop()
+			var once atomic.Bool
+			h.kv.SetFaults(func(c memkv.Call) memkv.Fault {
+				if c.Name == "revoke" && !once.Swap(true) {
+					return fault
+				}
+				return memkv.Fault{}
+			})
+			h.b.deregister(t.Context())
+			im, err := other.b.store.WaitRev(t.Context(), server.Rev())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, registered := im.Broker(1); registered {
+				t.Error("still registered")
+			}
+		})
+	}
+}
+
 // A broker that is told to stop while it opens its logs, which may take long after a crash, does not open all of them first.
 func TestStopWaitsForNoLogs(t *testing.T) {
 	server := memkv.NewServer()

@@ -13,7 +13,13 @@ func (b *Broker) deregister(ctx context.Context) {
 	// Without etcd this is not to be had: then the lease ends by itself.
 	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
 	defer cancel()
-	if err := b.lease.Deregister(ctx); err != nil {
+	var err error
+	for range deregisterTries { // the member of etcd that was asked may stop, too, together with its host
+		if err = b.lease.Deregister(ctx); err == nil || !pause(ctx, deregisterRetry) {
+			break
+		}
+	}
+	if err != nil {
 		b.log.Warn("deregister", "error", err)
 	}
 }
