@@ -50,9 +50,11 @@ func newApplier(b *Broker) *applier {
 	a := &applier{b: b, log: b.log, first: make(chan struct{}), away: map[int32]int64{}, uploads: map[topic.Partition]*upload{}}
 	a.rec = newReconciler(reconcilers, a.reconcile)
 	a.releases = newReconciler(1, a.release)
-	a.stopFeed = b.store.Subscribe(a.changed)
 	return a
 }
+
+// start begins the work. What it opens may call for the applier at once, by way of its broker, which has it by now.
+func (a *applier) start() { a.stopFeed = a.b.store.Subscribe(a.changed) }
 
 // followEpoch looks at everything again whenever the broker has got a new epoch, until ctx ends: what the
 // metadata gave to that epoch may have been seen before the broker knew the epoch for its own.

@@ -72,6 +72,7 @@ func startHost(t *testing.T, server *memkv.Server, id int32, mem *vfs.Mem) *host
 	})
 	b.keeper = newTopicKeeper(b)
 	b.applier = newApplier(b)
+	b.applier.start()
 	return h
 }
 

@@ -100,6 +100,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	b.keeper = newTopicKeeper(b)
 	b.undo(func(context.Context) { b.keeper.stop() })
 	b.applier = newApplier(b)
+	b.applier.start()
 	b.undo(func(context.Context) { b.applier.stop() })
 	b.task(background, "epoch", b.applier.followEpoch)
 	b.task(background, "standing", b.standing.run)
