@@ -47,20 +47,23 @@ func (b *Broker) confirmGone(ctx context.Context, id topic.ID) error {
 
 // collectTargets are the partitions that this broker leads and archives.
 func (b *Broker) collectTargets() []gc.Target {
-	im := b.store.Image()
 	var list []gc.Target
 	for tp, u := range b.applier.archived() {
-		c, err := b.topicConfig(im, tp.ID)
-		if err != nil {
-			b.log.Warn("retention skips a partition whose topic settings cannot be read", "topic_id", tp.ID, "partition", tp.Index, "error", err)
-			continue
-		}
 		list = append(list, gc.Target{
-			Archive: u.Archive(), Policy: gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes},
-			Untiered: func() int64 { return u.Status().Untiered },
+			Archive: u.Archive(), Policy: func() gc.Policy { return b.tierPolicy(tp) }, Untiered: func() int64 { return u.Status().Untiered },
 		})
 	}
 	return list
+}
+
+// tierPolicy is how long a partition's records live, by the newest image.
+func (b *Broker) tierPolicy(tp topic.Partition) gc.Policy {
+	c, err := b.topicConfig(b.store.Image(), tp.ID)
+	if err != nil {
+		b.log.Warn("nothing of a partition expires, as its topic settings cannot be read", "topic_id", tp.ID, "partition", tp.Index, "error", err)
+		return gc.Policy{RetentionMs: -1, RetentionBytes: -1}
+	}
+	return gc.Policy{RetentionMs: c.Retention.Ms, RetentionBytes: c.Retention.Bytes}
 }
 
 // topicKeeper does, on the controller's broker, what a topic's life asks for beside its partitions: it keeps the

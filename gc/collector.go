@@ -18,7 +18,9 @@ import (
 // Target is a partition that this broker leads and archives.
 type Target struct {
 	Archive *tiering.Archive
-	Policy  Policy
+	// Policy returns what holds now. It is asked after the manifest was read, which may have taken long: what is to live longer
+	// from some moment on does not expire by what was said before.
+	Policy func() Policy
 	// Untiered returns the number of local bytes beyond the tier's end; nil is none. It is asked after the manifest was
 	// read: what is archived between the two is not counted, or else it would count twice, and too much would expire.
 	Untiered func() int64
@@ -179,7 +181,7 @@ func (c *Collector) Collect(ctx context.Context, t Target, now time.Time) (r Rep
 		if t.Untiered != nil {
 			untiered = t.Untiered()
 		}
-		start := Plan(v.Head, v.Oldest, untiered, t.Policy, now)
+		start := Plan(v.Head, v.Oldest, untiered, t.Policy(), now)
 		if start <= v.Head.LogStart {
 			break
 		}

@@ -95,6 +95,9 @@ func newTier(t *testing.T, tp topic.Partition, segments int) *tier {
 	return w
 }
 
+// lasting is a policy that nobody changes.
+func lasting(p gc.Policy) func() gc.Policy { return func() gc.Policy { return p } }
+
 // commit archives the segment with a number.
 func (w *tier) commit(i int64) {
 	w.t.Helper()
@@ -132,7 +135,7 @@ func TestCollectOverPages(t *testing.T) {
 	ctx := context.Background()
 	c := gc.NewCollector(gc.CollectorOptions{})
 	begin := time.UnixMilli(segments * 1000)
-	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: segments * 1000, RetentionBytes: -1}}
+	target := gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: segments * 1000, RetentionBytes: -1})}
 	collect := func(now time.Time) gc.Report {
 		t.Helper()
 		r, err := c.Collect(ctx, target, now)
@@ -172,7 +175,7 @@ func TestCollectOverPages(t *testing.T) {
 func TestCollectByBytesWithLocalData(t *testing.T) {
 	w := newTier(t, tp, 40)
 	c := gc.NewCollector(gc.CollectorOptions{})
-	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 30_000}, Untiered: func() int64 { return 5000 }}
+	target := gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: 30_000}), Untiered: func() int64 { return 5000 }}
 	r, err := c.Collect(context.Background(), target, time.Now())
 	if err != nil || r.LogStart != 150 || r.Segments != 15 || r.Bytes != 15_000 {
 		t.Fatalf("%+v %v", r, err)
@@ -183,7 +186,7 @@ func TestCollectByBytesWithLocalData(t *testing.T) {
 func TestCollectByBytesBesideAnUpload(t *testing.T) {
 	w := newTier(t, tp, 30)
 	local := int64(10_000)
-	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 40_000}, Untiered: func() int64 { return local }}
+	target := gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: 40_000}), Untiered: func() int64 { return local }}
 	for i := range int64(10) {
 		w.commit(30 + i)
 		local -= 1000
@@ -230,7 +233,7 @@ func TestCollectWithFullTrash(t *testing.T) {
 	archives := tiering.NewArchives(tiering.ArchiveOptions{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Grace: grace})
 	defer archives.Close()
 	c := gc.NewCollector(gc.CollectorOptions{})
-	target := gc.Target{Archive: archives.Archive(tp, 1), Policy: gc.Policy{RetentionMs: -1, RetentionBytes: 29_500}}
+	target := gc.Target{Archive: archives.Archive(tp, 1), Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: 29_500})}
 	r, err := c.Collect(ctx, target, now)
 	if err != nil || r.LogStart != 100 || r.Segments != 0 || r.Folds > 1 {
 		t.Fatalf("full trash: %+v %v", r, err)
@@ -245,7 +248,7 @@ func TestCollectWithFullTrash(t *testing.T) {
 func TestFoldAfterHours(t *testing.T) {
 	w := newTier(t, tp, 3)
 	c := gc.NewCollector(gc.CollectorOptions{FoldAfter: time.Hour})
-	target := gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: -1}}
+	target := gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: -1})}
 	now := time.Now()
 	for i, folds := range []int{0, 0, 1, 0} {
 		r, err := c.Collect(context.Background(), target, now.Add(time.Duration(i)*31*time.Minute))
@@ -618,7 +621,7 @@ func TestCollectorRuns(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error)
 		c := gc.NewCollector(gc.CollectorOptions{Targets: func() []gc.Target {
-			return []gc.Target{{Archive: w.archive, Policy: gc.Policy{RetentionMs: 1, RetentionBytes: -1}}}
+			return []gc.Target{{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: 1, RetentionBytes: -1})}}
 		}})
 		go func() { done <- c.Run(ctx) }()
 		synctest.Wait()
@@ -646,7 +649,7 @@ func TestCollectorRunsBesideAPartitionThatHangs(t *testing.T) {
 		for i := range int32(2) {
 			w := newTier(t, topic.Partition{ID: tp.ID, Index: i}, 40)
 			tiers = append(tiers, w)
-			targets = append(targets, gc.Target{Archive: w.archive, Policy: gc.Policy{RetentionMs: 1, RetentionBytes: -1}})
+			targets = append(targets, gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: 1, RetentionBytes: -1})})
 		}
 		release := tiers[0].faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(nil, nil)})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -670,6 +673,30 @@ func TestCollectorRunsBesideAPartitionThatHangs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Retention that is made longer while the bucket is waited for counts for what was found before.
+func TestRetentionIsRaisedDuringAPass(t *testing.T) {
+	w := newTier(t, tp, 40)
+	reached, release := make(chan struct{}), make(chan struct{})
+	w.faults.Add(faulty.Rule{Ops: faulty.Get, Times: 1, Fault: faulty.Hold(reached, release)})
+	var keep atomic.Int64
+	keep.Store(1000)
+	target := gc.Target{Archive: w.archive, Policy: func() gc.Policy { return gc.Policy{RetentionMs: -1, RetentionBytes: keep.Load()} }}
+	done := make(chan error)
+	go func() {
+		_, err := gc.NewCollector(gc.CollectorOptions{}).Collect(context.Background(), target, time.Now())
+		done <- err
+	}()
+	<-reached
+	keep.Store(-1)
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if h, _ := w.archive.Known(); h.LogStart != 0 {
+		t.Errorf("the log starts at %d", h.LogStart)
+	}
 }
 
 // Nor does what a fold that came to nothing has left in the bucket hold up the partition.
@@ -703,7 +730,7 @@ func TestDeletionsThatHangDelayNothingElse(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		c := gc.NewCollector(gc.CollectorOptions{Targets: func() []gc.Target {
-			return []gc.Target{{Archive: w.archive, Policy: gc.Policy{RetentionMs: -1, RetentionBytes: keep.Load()}}}
+			return []gc.Target{{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: keep.Load()})}}
 		}})
 		go func() { done <- c.Run(ctx) }()
 		time.Sleep(grace + 90*time.Second)

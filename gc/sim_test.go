@@ -203,7 +203,7 @@ func (s *sim) collect(b *broker) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_, _ = b.collector.Collect(ctx, gc.Target{Archive: b.upload.Archive(), Policy: p}, time.Now())
+	_, _ = b.collector.Collect(ctx, gc.Target{Archive: b.upload.Archive(), Policy: lasting(p)}, time.Now())
 }
 
 func (s *sim) deleteRecords() {
@@ -316,7 +316,7 @@ func (s *sim) sweep() {
 	time.Sleep(25 * time.Hour)
 	ctx := context.Background()
 	b := s.newest()
-	target := gc.Target{Archive: b.upload.Archive(), Policy: gc.Policy{RetentionMs: -1, RetentionBytes: -1}}
+	target := gc.Target{Archive: b.upload.Archive(), Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: -1})}
 	for range 2 {
 		if _, err := b.collector.Collect(ctx, target, time.Now()); err != nil {
 			s.fatalf("collect: %v", err)
