@@ -75,9 +75,10 @@ type topicKeeper struct {
 	catalog *gc.Catalog // nil without a bucket
 	rec     *reconciler[topic.ID]
 
-	mu     sync.Mutex
-	known  map[topic.ID]string   // what the catalog says of a topic, by catalogued; empty if nothing
-	purged map[topic.ID]struct{} // deleted topics that this run has removed the objects of
+	mu      sync.Mutex
+	known   map[topic.ID]string   // what the catalog says of a topic, by catalogued; empty if nothing
+	purged  map[topic.ID]struct{} // deleted topics that this run has removed the objects of
+	purging map[topic.ID]int32    // and of how many partitions of others, from the first on
 }
 
 const (
@@ -87,7 +88,7 @@ const (
 )
 
 func newTopicKeeper(b *Broker) *topicKeeper {
-	k := &topicKeeper{b: b, log: b.log, known: map[topic.ID]string{}, purged: map[topic.ID]struct{}{}}
+	k := &topicKeeper{b: b, log: b.log, known: map[topic.ID]string{}, purged: map[topic.ID]struct{}{}, purging: map[topic.ID]int32{}}
 	if b.bucket != nil {
 		k.catalog = gc.NewCatalog(b.bucket, b.clusterID())
 	}
@@ -147,6 +148,7 @@ func (k *topicKeeper) forget(id topic.ID) {
 	defer k.mu.Unlock()
 	delete(k.known, id)
 	delete(k.purged, id)
+	delete(k.purging, id)
 }
 
 // catalogued is a topic's entry without its revision, to tell whether anything has changed.
@@ -246,6 +248,7 @@ var errNoBucket = errors.New("the topic has objects, and this broker no object s
 func (k *topicKeeper) purgeObjects(ctx context.Context, im *metadata.Image, t *metadata.Topic) error {
 	k.mu.Lock()
 	_, done := k.purged[t.ID]
+	from := k.purging[t.ID]
 	k.mu.Unlock()
 	if done {
 		return nil
@@ -264,15 +267,18 @@ func (k *topicKeeper) purgeObjects(ctx context.Context, im *metadata.Image, t *m
 	}
 	purger := gc.Purger{Bucket: k.b.bucket, Anchor: k.b.anchor(), Cluster: k.b.clusterID(), Catalog: k.catalog, Logger: k.b.partitionLogger()}
 	report, err := purger.Purge(ctx, gc.Job{
-		ID: t.ID, Name: t.Name, Partitions: t.Partitions,
+		ID: t.ID, Name: t.Name, Partitions: t.Partitions, Done: from,
 		Confirm: func(ctx context.Context) error { return k.b.store.ConfirmDeleted(ctx, t.ID) },
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		k.log.Info("objects of a deleted topic are gone", "topic", t.Name, "topic_id", t.ID, "objects", report.Deleted)
 	}
-	k.log.Info("objects of a deleted topic are gone", "topic", t.Name, "topic_id", t.ID, "objects", report.Deleted)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err != nil {
+		k.purging[t.ID] = report.Purged // one attempt may be too short for all
+		return err
+	}
 	k.purged[t.ID] = struct{}{}
 	return nil
 }

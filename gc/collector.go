@@ -57,7 +57,8 @@ type Report struct {
 	Segments int64 // that have expired
 	Bytes    int64 // of batches in them
 	Folds    int
-	Deleted  int // objects out of the trash
+	Deleted  int   // objects out of the trash, or of a deleted topic
+	Purged   int32 // partitions of a deleted topic, from the first on, of which nothing is left
 }
 
 // maxRounds bounds the folds of one pass over a partition. Each takes thousands of segments.

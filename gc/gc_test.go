@@ -439,6 +439,34 @@ func TestPurgeStoppedAnywhere(t *testing.T) {
 	}
 }
 
+// A purge that no attempt is long enough for goes on where the last one ended.
+func TestPurgeGoesOn(t *testing.T) {
+	w := newTier(t, tp, 40)
+	errTime := errors.New("no time is left")
+	asked := 0
+	job := gc.Job{ID: tp.ID, Partitions: 500, Confirm: func(context.Context) error {
+		if asked++; asked%100 == 0 {
+			return errTime
+		}
+		return nil
+	}}
+	p := &gc.Purger{Bucket: w.bucket, Anchor: w.anchor, Cluster: cluster, Catalog: gc.NewCatalog(w.bucket, cluster)}
+	for range 10 {
+		r, err := p.Purge(t.Context(), job)
+		if err == nil {
+			if keys := w.keys(tiering.Keys{Cluster: cluster}.Partition(tp)); len(keys) != 0 {
+				t.Errorf("left: %v", keys)
+			}
+			return
+		}
+		if !errors.Is(err, errTime) {
+			t.Fatal(err)
+		}
+		job.Done = r.Purged
+	}
+	t.Errorf("after ten attempts %d of %d partitions are done", job.Done, job.Partitions)
+}
+
 func TestPurgeNeedsAProof(t *testing.T) {
 	w := newTier(t, tp, 5)
 	alive := errors.New("the topic is alive")

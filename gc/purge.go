@@ -25,6 +25,8 @@ type Job struct {
 	ID         topic.ID
 	Name       string
 	Partitions int32
+	// Done is how many partitions, from the first on, an earlier attempt has left nothing of, as its Report said.
+	Done int32
 	// Confirm proves that the topic is deleted, by a read of the metadata and not of a cache. It is
 	// asked before anything is deleted and before each partition.
 	Confirm func(ctx context.Context) error
@@ -39,7 +41,8 @@ type Purger struct {
 	Logger  *slog.Logger
 }
 
-// Purge deletes all objects of a deleted topic. It may be interrupted and called again. In order:
+// Purge deletes all objects of a deleted topic. It may be interrupted and called again; with what the Report says to be done
+// it goes on from there. In order:
 //
 //  1. mark the topic as deleting: whoever reads the bucket alone knows that it is going;
 //  2. per partition delete what the manifest names, the root last, so that it still can be read;
@@ -49,7 +52,7 @@ type Purger struct {
 // Only then may the metadata forget the topic and its tier heads. Uploads that arrive later are found by
 // Scrubber.Purged.
 func (p *Purger) Purge(ctx context.Context, j Job) (Report, error) {
-	var r Report
+	r := Report{Purged: j.Done}
 	if err := j.Confirm(ctx); err != nil {
 		return r, fmt.Errorf("confirm deletion of topic %s: %w", j.ID, err)
 	}
@@ -59,7 +62,7 @@ func (p *Purger) Purge(ctx context.Context, j Job) (Report, error) {
 	}
 	archives := tiering.NewArchives(tiering.ArchiveOptions{Bucket: p.Bucket, Anchor: p.Anchor, Cluster: p.Cluster, Logger: p.Logger})
 	defer archives.Close()
-	for n := range j.Partitions {
+	for n := j.Done; n < j.Partitions; n++ {
 		if err := j.Confirm(ctx); err != nil {
 			return r, fmt.Errorf("confirm deletion of topic %s: %w", j.ID, err)
 		}
@@ -68,6 +71,7 @@ func (p *Purger) Purge(ctx context.Context, j Job) (Report, error) {
 		if err != nil {
 			return r, fmt.Errorf("purge %s-%d: %w", j.ID, n, err)
 		}
+		r.Purged = n + 1
 	}
 	mark.State, mark.At = Purged, time.Now().UTC()
 	if err := p.Catalog.Mark(ctx, mark); err != nil {
