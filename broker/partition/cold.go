@@ -37,10 +37,12 @@ type coldTable struct {
 
 	mu struct {
 		sync.Mutex
-		reads  map[coldKey]*coldRead
-		done   []*coldRead // finished ones, oldest first
-		bytes  int64       // of finished ones
-		closed bool
+		reads   map[coldKey]*coldRead
+		running map[*Replica]int // reads under way
+		busy    int              // of all replicas
+		done    []*coldRead      // finished ones, oldest first
+		bytes   int64            // of finished ones
+		closed  bool
 	}
 }
 
@@ -66,7 +68,7 @@ type coldRead struct {
 func newColdTable(s *Set) *coldTable {
 	t := &coldTable{set: s}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	t.mu.reads = map[coldKey]*coldRead{}
+	t.mu.reads, t.mu.running = map[coldKey]*coldRead{}, map[*Replica]int{}
 	return t
 }
 
@@ -82,7 +84,9 @@ func (t *coldTable) close() {
 	t.group.Wait()
 }
 
-// get returns the read at the offset, beginning one if there is none; nil if there is no room for more.
+// get returns the read at the offset, beginning one if there is none; nil if there is no room for more. A replica begins
+// another one only while it has fewer under way than are left, so that one about which the bucket gives no answer leaves
+// some to the others, at however many places it is read.
 func (t *coldTable) get(r *Replica, head *manifest.Head, offset int64, maxBytes int) *coldRead {
 	key := coldKey{r, offset}
 	t.mu.Lock()
@@ -90,9 +94,12 @@ func (t *coldTable) get(r *Replica, head *manifest.Head, offset int64, maxBytes 
 	if c := t.mu.reads[key]; c != nil {
 		return c
 	}
-	if t.mu.closed || len(t.mu.reads) >= t.set.opts.ColdReads && !t.evictLocked() {
+	most := t.set.opts.ColdReads
+	if t.mu.closed || t.mu.running[r] >= most-t.mu.busy || len(t.mu.reads) >= most && !t.evictLocked() {
 		return nil
 	}
+	t.mu.running[r]++
+	t.mu.busy++
 	c := &coldRead{key: key, table: t}
 	c.refs.Store(1)
 	c.alarm.ring = c.expire
@@ -141,6 +148,10 @@ func (t *coldTable) finish(c *coldRead, data tiering.Data, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c.finished, c.data, c.err = true, data, err
+	t.mu.busy--
+	if t.mu.running[c.key.replica]--; t.mu.running[c.key.replica] == 0 {
+		delete(t.mu.running, c.key.replica)
+	}
 	t.mu.done = append(t.mu.done, c)
 	t.mu.bytes += int64(data.Len())
 	for _, f := range c.waiting {

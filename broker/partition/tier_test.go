@@ -311,6 +311,30 @@ func TestColdReadsAreBoundedAndExpire(t *testing.T) {
 	})
 }
 
+// At however many places a partition is read about which the bucket gives no answer, others are read beside it.
+func TestColdReadsThatHangLeaveRoomToOthers(t *testing.T) {
+	t.Parallel()
+	w := newTieredRig(t)
+	hangs, other := w.cold(testTP, 50), w.cold(otherTP, 50)
+	w.set.opts.ColdReads = 4
+	gate := make(chan struct{})
+	defer close(gate)
+	w.gate.set(gate, nil)
+	for o := range int64(10) {
+		f := fetchWait(w.rig, 1, 0, part(hangs, o))
+		f.wait(t)
+		f.batches(t, 0)
+	}
+	for range 2 {
+		<-w.gate.in
+	}
+	w.gate.set(nil, nil)
+	f := fetchWait(w.rig, 1, 10*time.Second, part(other, 0))
+	if f.wait(t); len(f.batches(t, 0)) == 0 {
+		t.Errorf("nothing of the other partition: %v", f.Parts[0].Err)
+	}
+}
+
 func TestColdFetchKeepsItsBudget(t *testing.T) {
 	w := newTieredRig(t)
 	a, b := w.cold(testTP, 30), w.cold(otherTP, 30)
