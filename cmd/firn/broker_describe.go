@@ -19,12 +19,12 @@ type describedBroker struct {
 
 // brokerPartition is a replica that a broker has or is to have.
 type brokerPartition struct {
-	Topic     string  `json:"topic"`
-	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
-	Replicas  []int32 `json:"replicas"`
-	ISR       []int32 `json:"isr"`
-	State     string  `json:"state"` // leads, in sync, behind; then adding or removing
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Leader    int32     `json:"leader"`
+	Replicas  brokerIDs `json:"replicas"`
+	ISR       brokerIDs `json:"isr"`
+	State     string    `json:"state"` // leads, in sync, behind; then adding or removing
 }
 
 func newBrokerDescribe(a *app) *cobra.Command {

@@ -31,11 +31,11 @@ type clusterStatus struct {
 
 // troubled is a partition that is not as it should be.
 type troubled struct {
-	Topic     string  `json:"topic"`
-	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
-	Replicas  []int32 `json:"replicas"`
-	ISR       []int32 `json:"isr"`
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Leader    int32     `json:"leader"`
+	Replicas  brokerIDs `json:"replicas"`
+	ISR       brokerIDs `json:"isr"`
 }
 
 func newClusterStatus(a *app) *cobra.Command {

@@ -74,6 +74,17 @@ func writeJSON(out io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// brokerIDs is a list in JSON also where it holds none: programs go through it without asking.
+type brokerIDs []int32
+
+// MarshalJSON implements json.Marshaler.
+func (b brokerIDs) MarshalJSON() ([]byte, error) {
+	if b == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([]int32(b))
+}
+
 // joinInts writes numbers with commas between.
 func joinInts(list []int32) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")

@@ -30,14 +30,14 @@ type describedSetting struct {
 
 // describedPartition is one partition; Start and End are -1 where no leader answers.
 type describedPartition struct {
-	Partition int32   `json:"partition"`
-	Leader    int32   `json:"leader"`
-	Epoch     int32   `json:"leader_epoch"`
-	Replicas  []int32 `json:"replicas"`
-	ISR       []int32 `json:"isr"`
-	Start     int64   `json:"start"`
-	End       int64   `json:"end"`
-	Error     string  `json:"error,omitempty"`
+	Partition int32     `json:"partition"`
+	Leader    int32     `json:"leader"`
+	Epoch     int32     `json:"leader_epoch"`
+	Replicas  brokerIDs `json:"replicas"`
+	ISR       brokerIDs `json:"isr"`
+	Start     int64     `json:"start"`
+	End       int64     `json:"end"`
+	Error     string    `json:"error,omitempty"`
 }
 
 func newTopicDescribe(a *app, c *client) *cobra.Command {

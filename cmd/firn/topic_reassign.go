@@ -13,11 +13,11 @@ import (
 
 // movingPartition is a reassignment under way as firn topic reassign shows it.
 type movingPartition struct {
-	Topic     string  `json:"topic"`
-	Partition int32   `json:"partition"`
-	Replicas  []int32 `json:"replicas"` // those to end with, then those to go
-	Adding    []int32 `json:"adding"`
-	Removing  []int32 `json:"removing"`
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Replicas  brokerIDs `json:"replicas"` // those to end with, then those to go
+	Adding    brokerIDs `json:"adding"`
+	Removing  brokerIDs `json:"removing"`
 }
 
 func newTopicReassign(a *app, c *client) *cobra.Command {

@@ -129,6 +129,30 @@ func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int
 	})
 }
 
+// A list of brokers is a list for programs, too, where there is none on it.
+func TestTopicReassignJSON(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "logs"))
+	c.ControlKey(int16(kmsg.ListPartitionReassignments), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.ListPartitionReassignmentsResponse)
+		rt := kmsg.NewListPartitionReassignmentsResponseTopic()
+		rt.Topic = "logs"
+		rp := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
+		rp.Replicas, rp.AddingReplicas = []int32{0, 1}, []int32{1}
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	var got []map[string]any
+	if err := json.Unmarshal([]byte(firn(t, addr, "", "topic", "reassign", "logs", "--json").ok(t)), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := []map[string]any{{"topic": "logs", "partition": 0.0, "replicas": []any{0.0, 1.0}, "adding": []any{1.0}, "removing": []any{}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // A broker's own words about a setting are shown where it matters.
 func TestTopicDescribeShowsDocumentation(t *testing.T) {
 	c, addr := fakeCluster(t, kfake.SeedTopics(1, "logs"))
