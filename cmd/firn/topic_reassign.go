@@ -55,12 +55,10 @@ back. It sets and clears leader. and follower.replication.throttled.replicas and
 				return err
 			}
 			defer done()
-			if throttled {
-				if err := throttle(cmd.Context(), adm, args[0], req, int64(rate)); err != nil {
-					return err
-				}
+			if !throttled {
+				rate = 0
 			}
-			if err := reassign(cmd.Context(), adm, args[0], req, cancel); err != nil {
+			if err := move(cmd.Context(), adm, args[0], req, int64(rate), cancel); err != nil {
 				return err
 			}
 			if unthrottled { // before it waits for what the throttle may hold for ever
@@ -129,6 +127,25 @@ func assignments(name string, list []string) (kadm.AlterPartitionAssignmentsReq,
 		req.Assign(name, int32(p), brokers)
 	}
 	return req, nil
+}
+
+// move has a topic's partitions move, or move back, at no more than so many bytes a second unless that is 0. If nothing of
+// the topic does after an error, no throttle stays either: it would hold back what has to catch up some day.
+func move(ctx context.Context, adm cluster, name string, req kadm.AlterPartitionAssignmentsReq, bytesPerSecond int64, cancel bool) error {
+	var err error
+	if bytesPerSecond > 0 {
+		err = throttle(ctx, adm, name, req, bytesPerSecond)
+	}
+	if err == nil {
+		err = reassign(ctx, adm, name, req, cancel)
+	}
+	if err == nil || bytesPerSecond == 0 {
+		return err
+	}
+	if list, unknown := moves(ctx, adm, name); unknown == nil && len(list) == 0 {
+		err = errors.Join(err, unthrottle(ctx, adm, name))
+	}
+	return err
 }
 
 // reassign sends what was asked for, or with cancel the end of all that is under way.

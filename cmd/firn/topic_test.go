@@ -153,6 +153,49 @@ func TestTopicReassignJSON(t *testing.T) {
 	}
 }
 
+// A reassignment that is refused leaves no throttle behind, which would hold back what has to catch up later.
+func TestRefusedReassignmentLeavesNoThrottle(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "logs"))
+	set, changes := map[string]string{}, 0
+	c.ControlKey(int16(kmsg.IncrementalAlterConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.IncrementalAlterConfigsRequest)
+		resp := r.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+		for _, res := range r.Resources {
+			for _, cfg := range res.Configs {
+				changes++
+				if key := res.ResourceName + " " + cfg.Name; cfg.Value != nil {
+					set[key] = *cfg.Value
+				} else {
+					delete(set, key)
+				}
+			}
+			rr := kmsg.NewIncrementalAlterConfigsResponseResource()
+			rr.ResourceType, rr.ResourceName = res.ResourceType, res.ResourceName
+			resp.Resources = append(resp.Resources, rr)
+		}
+		return resp, nil, true
+	})
+	c.ControlKey(int16(kmsg.AlterPartitionAssignments), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.AlterPartitionAssignmentsResponse)
+		rt := kmsg.NewAlterPartitionAssignmentsResponseTopic()
+		rt.Topic = "logs"
+		rp := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
+		rp.ErrorCode = kerr.InvalidReplicaAssignment.Code
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	for _, replicas := range []string{"0=0", "0=0,9"} { // there is no broker 9
+		r := firn(t, addr, "", "topic", "reassign", "logs", "--assign", replicas, "--throttle", "1MiB")
+		if r.code != exitError || len(set) > 0 || changes == 0 {
+			t.Errorf("--assign %s: exit code %d, %q, %d changes leave %v", replicas, r.code, r.err, changes, set)
+		}
+		changes = 0
+	}
+}
+
 // A broker's own words about a setting are shown where it matters.
 func TestTopicDescribeShowsDocumentation(t *testing.T) {
 	c, addr := fakeCluster(t, kfake.SeedTopics(1, "logs"))
