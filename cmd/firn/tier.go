@@ -25,7 +25,8 @@ func newTierStatus(a *app) *cobra.Command {
 		Short: "Show each partition's offsets, bytes and lag in both tiers",
 		Long: `Show, for each partition, the offsets at which the log, its local part, its archived part, its
 readable part and the log itself begin and end, the bytes and segments in both tiers, and how far
-archiving is behind.
+archiving is behind, as its leader tells. With --json every replica is listed, those that do not
+lead with the leader -1.
 
 Brokers tell it over HTTP: each one of the cluster is asked for its http.listen and then there, or
 only the one that --http names.`,
@@ -52,13 +53,28 @@ only the one that --http names.`,
 	return cmd
 }
 
+// printTier writes one row for each partition that somebody leads, and else for each of its replicas, as for those with an
+// error: of how far archiving is behind only the leader knows.
 func printTier(out io.Writer, list []console.TierPartition) error {
+	type id struct {
+		topic     string
+		partition int32
+	}
+	led := map[id]bool{}
+	for _, p := range list {
+		led[id{p.Topic, p.Partition}] = led[id{p.Topic, p.Partition}] || p.Leader >= 0
+	}
 	tab := newTable(out, "TOPIC", "PARTITION", "START", "LOCAL", "TIERED", "HW", "END",
 		"LOCAL SIZE", "SEGMENTS", "TIERED SIZE", "OBJECTS", "LAG", "LAG AGE", "ERROR")
 	for _, p := range list {
+		if p.Leader < 0 && p.Error == "" && led[id{p.Topic, p.Partition}] {
+			continue
+		}
 		tiered, size, objects, lag, age := "", "", "", "", ""
 		if p.Tiered || p.TieredSegments > 0 {
 			tiered, size, objects = known(p.TieredEnd), humanBytes(p.TieredBytes), fmt.Sprint(p.TieredSegments)
+		}
+		if p.Leader >= 0 && objects != "" {
 			lag, age = humanBytes(p.LagBytes), time.Duration(p.LagSeconds*float64(time.Second)).Round(time.Second).String()
 		}
 		tab.row(p.Topic, p.Partition, known(p.LogStart), known(p.LocalStart), tiered, known(p.HighWatermark), known(p.End),

@@ -82,6 +82,24 @@ plain  1          3      3      -       4    4    10 B        1         -       
 	firn(t, "127.0.0.1:1", "", "tier", "status").fails(t, exitError, "no broker answers at 127.0.0.1:1")
 }
 
+// Of the replicas of a partition the one that leads tells how it is archived: no row beside it says that nothing is behind.
+func TestTierStatusOfReplicas(t *testing.T) {
+	var out strings.Builder
+	err := printTier(&out, []console.TierPartition{
+		{Topic: "t", Leader: -1, Tiered: true, TieredEnd: 5},
+		{Topic: "t", Leader: 2, Tiered: true, TieredEnd: 5, LagBytes: 3 << 10},
+		{Topic: "t", Leader: -1, Tiered: true, TieredEnd: 4},
+		{Topic: "t", Partition: 1, Leader: -1, Tiered: true, TieredEnd: 7},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 || !strings.Contains(lines[1], "3.0 KiB") || !strings.HasPrefix(lines[2], "t      1 ") {
+		t.Errorf("got:\n%s", &out)
+	}
+}
+
 // An error of several lines, as those that join others are, stays in its row and its column.
 func TestErrorInATableIsOneLine(t *testing.T) {
 	var out strings.Builder
