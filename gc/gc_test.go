@@ -747,6 +747,56 @@ func TestOrphansOfAFoldThatFailedDelayNothingElse(t *testing.T) {
 	})
 }
 
+// Nobody who edits the manifest waits for trash to be deleted.
+func TestTrashIsEmptiedBesideEdits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 40)
+		if _, err := w.archive.SetLogStart(t.Context(), 101); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.archive.Fold(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(grace)
+		reached, release := make(chan struct{}), make(chan struct{})
+		remove := w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(reached, release)})
+		done := make(chan error)
+		go func() {
+			_, err := w.archive.EmptyTrash(t.Context(), time.Now())
+			done <- err
+		}()
+		<-reached
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := w.archive.SetLogStart(ctx, 201); err != nil {
+			t.Error(err)
+		}
+		if err := w.archive.Fold(ctx, time.Now().Add(-grace)); err != nil { // by a clock that is behind: its trash is due, too
+			t.Error(err)
+		}
+		remove()
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if n := len(w.keys(tiering.Keys{Cluster: cluster}.Segments(tp))); n != 30 {
+			t.Errorf("%d segments are there", n)
+		}
+		if _, err := w.archive.EmptyTrash(t.Context(), time.Now()); err != nil {
+			t.Error(err)
+		}
+		refs, h, err := w.archive.References(t.Context())
+		if err != nil || h.LogStart != 201 || h.Segments != 20 {
+			t.Errorf("%+v, %v", h, err)
+		}
+		segments := tiering.Keys{Cluster: cluster}.Segments(tp)
+		maps.DeleteFunc(refs, func(key string, _ bool) bool { return !strings.HasPrefix(key, segments) })
+		if diff := cmp.Diff(refs, w.keys(segments)); diff != "" {
+			t.Errorf("named and there: %s", diff)
+		}
+	})
+}
+
 // Deletions that the bucket gives no answer about keep neither what expires from leaving the manifest, nor others from the
 // partition for long.
 func TestDeletionsThatHangDelayNothingElse(t *testing.T) {

@@ -256,23 +256,55 @@ func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64)
 }
 
 // EmptyTrash deletes the trash that is due and takes it out of the manifest, if that is worth a fold. It
-// returns how many objects were deleted.
+// returns how many objects were deleted. In order:
+//
+//  1. delete: what a committed root calls trash stays that, so no edit has to wait for it;
+//  2. fold over the root that is the newest then. Had another fold come first, that may have trash which was not deleted and
+//     would be due as well: then all waits for the next time.
 func (a *Archive) EmptyTrash(ctx context.Context, now time.Time) (deleted int, err error) {
-	err = a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) {
-		deleted = 0
+	root, err := a.newestRoot(ctx)
+	if root == nil || err != nil {
+		return 0, err
+	}
+	keys, worth := a.due(root, now.UnixMilli())
+	if !worth {
+		return 0, nil
+	}
+	if deleted, err = a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
+		return deleted, err
+	}
+	gone := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		gone[key] = true
+	}
+	return deleted, a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) {
 		root, err := a.s.tree.root(ctx, a.tp, &a.state.head)
 		if root == nil || err != nil {
 			return nil, err
 		}
-		if _, worth := a.due(root, now.UnixMilli()); !worth {
+		keys, worth := a.due(root, now.UnixMilli())
+		if !worth || slices.ContainsFunc(keys, func(key string) bool { return !gone[key] }) {
 			return nil, nil
-		}
-		if deleted, err = a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
-			return nil, err
 		}
 		return nil, a.foldRoot(ctx, root, now, now.UnixMilli())
 	})
-	return deleted, err
+}
+
+// newestRoot returns the root of the head as known, nil if it has none.
+func (a *Archive) newestRoot(ctx context.Context) (*manifest.Root, error) {
+	if err := a.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer a.release()
+	if !a.state.loaded {
+		if err := a.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if a.fenced.Load() {
+		return nil, ErrFenced
+	}
+	return a.s.tree.root(ctx, a.tp, &a.state.head)
 }
 
 // memorySource is bytes in memory as an objstore.Source.
