@@ -797,6 +797,49 @@ func TestTrashIsEmptiedBesideEdits(t *testing.T) {
 	})
 }
 
+// Nor does a segment that makes the head full, and has it folded, wait for trash to be deleted.
+func TestCommitWaitsForNoDeletion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 40)
+		if _, err := w.archive.SetLogStart(t.Context(), 101); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.archive.Fold(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(grace)
+		w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(nil, nil)})
+		began := time.Now()
+		for i := range int64(manifest.MaxTail + 1) {
+			w.commit(40 + i)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the commits took %v", took)
+		}
+	})
+}
+
+// The roots that were replaced go, though nothing ever expires and many segments are archived.
+func TestOldRootsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 0)
+		c := gc.NewCollector(gc.CollectorOptions{})
+		target := gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: -1})}
+		for i := range int64(2000) {
+			w.commit(i)
+			if time.Sleep(5 * time.Second); i%12 > 0 {
+				continue
+			}
+			if _, err := c.Collect(t.Context(), target, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(w.keys(tiering.Keys{Cluster: cluster}.Manifests(tp))); n > 100 {
+			t.Errorf("%d objects of the manifest", n)
+		}
+	})
+}
+
 // Deletions that the bucket gives no answer about keep neither what expires from leaving the manifest, nor others from the
 // partition for long.
 func TestDeletionsThatHangDelayNothingElse(t *testing.T) {

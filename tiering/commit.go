@@ -31,7 +31,11 @@ func (a *Archive) Commit(ctx context.Context, s manifest.Segment) error {
 		}
 		e := manifest.Append{Segment: s}
 		if _, err := manifest.Apply(*h, a.epoch, e); errors.Is(err, manifest.ErrFull) {
-			if err := a.fold(ctx, time.Now()); err != nil {
+			root, err := a.s.tree.root(ctx, a.tp, h)
+			if err == nil {
+				err = a.foldRoot(ctx, root, time.Now(), 0) // the trash stays for retention to delete: uploads wait for the commit
+			}
+			if err != nil {
 				return nil, err
 			}
 		}

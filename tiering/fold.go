@@ -232,8 +232,10 @@ func (a *Archive) publish(ctx context.Context, ref manifest.RootRef) {
 	}
 }
 
-// due returns the keys of the trash whose grace is over, and whether there is more to it than old roots,
-// of which each fold makes another one.
+// manyRoots is how many old roots are worth a fold, which makes another one.
+const manyRoots = 64
+
+// due returns the keys of the trash whose grace is over, and whether that is worth a fold: a few old roots are not.
 func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool) {
 	for _, t := range root.Trash {
 		if t.DeleteAfter <= now {
@@ -241,7 +243,7 @@ func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool
 			worth = worth || t.Kind != manifest.TrashRoot
 		}
 	}
-	return keys, worth
+	return keys, worth || len(keys) >= manyRoots
 }
 
 func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64) (int, error) {
