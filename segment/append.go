@@ -22,6 +22,12 @@ const (
 	// commitBytes is how much may be dirty before a Commit is asked for, whatever the settings.
 	commitBytes = 8 << 20
 
+	// Of the disk 1/reserveShare of what a segment has is set aside for it at a time, if that is worth a call and up to
+	// maxReserve: a log that is not appended to any more must not hold much that it does not need.
+	reserveShare = 8
+	minReserve   = 1 << 20
+	maxReserve   = 8 << 20
+
 	pageSize = 4096
 )
 
@@ -121,6 +127,7 @@ func (l *Log) write(bs []batch.Batch, a appended) error {
 	s := l.view.Load().active
 	h := s.open.Load()
 	_, pos := s.bounds()
+	l.reserve(h, pos, a.size)
 	if err := l.writeAt(h, bs, pos, a.size); err != nil {
 		l.disk.metrics.appendErrors.Inc()
 		return err
@@ -155,6 +162,26 @@ func (l *Log) flushIndex(s *segment) {
 	}
 }
 
+// reserve sets blocks aside for an append of size bytes at pos and for more to come; mu is held. Whether there are any is
+// left to the append.
+func (l *Log) reserve(h *handle, pos, size int64) {
+	if n := min(pos/reserveShare, maxReserve); n >= minReserve && pos+size > l.mu.reserved {
+		at := max(pos, l.mu.reserved)
+		h.log.Reserve(at, pos+size+n-at)
+		l.mu.reserved = pos + size + n
+	}
+}
+
+// unreserve gives back what is left of that; mu is held. What a crash keeps from it goes with the segment.
+func (l *Log) unreserve(s *segment) error {
+	if l.mu.reserved == 0 {
+		return nil
+	}
+	l.mu.reserved = 0
+	_, size := s.bounds()
+	return s.open.Load().log.Truncate(size)
+}
+
 // writeAt writes the batches at pos or leaves the file as it was.
 func (l *Log) writeAt(h *handle, bs []batch.Batch, pos, size int64) error {
 	var n int64
@@ -180,6 +207,7 @@ func (l *Log) writeAt(h *handle, bs []batch.Batch, pos, size int64) error {
 		return l.disk.fail(fmt.Errorf("%w; cut it back: %w", err, terr))
 	}
 	l.cutBack.Store(true)
+	l.mu.reserved = 0 // went with it
 	return err
 }
 

@@ -39,6 +39,7 @@ type Log struct {
 		mustRoll  bool      // a roll got stuck after it closed the active segment to appends
 		iov       [][]byte
 		writeBack int64 // the active segment's bytes below are being written to disk
+		reserved  int64 // of the active segment, where the blocks that are set aside end; 0 if none are
 		unflushed int64 // bytes appended since the index was flushed
 		unmarked  int64 // bytes appended since the last mark
 		marked    bool  // what a mark at the log's end would make durable is
@@ -238,6 +239,9 @@ func (l *Log) Close() error {
 // closeDurably syncs everything and writes the mark that was stashed, so that the next Open has nothing to replay. If there
 // is no room for that it has.
 func (l *Log) closeDurably() error {
+	if err := l.unreserve(l.view.Load().active); err != nil {
+		return l.disk.judge(err)
+	}
 	if err := l.sync(); err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func (l *Log) rollLocked(reason RollReason) error {
 	next, _ := old.bounds()
 	l.mu.mustRoll = true
 	// 1. The old segment is made durable, whole.
+	if err := l.unreserve(old); err != nil {
+		return l.disk.judge(fmt.Errorf("seal %s: %w", old.path(logSuffix), err))
+	}
 	if err := l.sync(); err != nil {
 		return err
 	}
@@ -104,6 +107,7 @@ func (l *Log) install(sealed []*segment, old, fresh *segment) {
 func (l *Log) setActive(synced position, indexed int64, since time.Time) {
 	l.mark.Store(nil)
 	l.mu.unmarked, l.mu.unflushed, l.mu.writeBack, l.mu.marked = 0, 0, synced.size&^(pageSize-1), false
+	l.mu.reserved = 0
 	l.since.Store(0)
 	if !since.IsZero() {
 		l.since.Store(since.UnixMilli())

@@ -241,6 +241,8 @@ func (f *memFile) FailSync() {
 
 func (f *memFile) WriteBack(off, n int64) {}
 
+func (f *memFile) Reserve(off, n int64) {}
+
 // DropCache shows what is on the disk again, where a failed sync has taken pages for written.
 func (f *memFile) DropCache(off, n int64) {
 	f.m.mu.Lock()

@@ -20,6 +20,8 @@ func (f *osFile) WriteV(bufs [][]byte, off int64) (done int64, err error) {
 
 func (f *osFile) WriteBack(off, n int64) {}
 
+func (f *osFile) Reserve(off, n int64) {}
+
 func (f *osFile) DropCache(off, n int64) {}
 
 // Map is not offered where pages cannot be populated without the risk of a fault.

@@ -52,6 +52,14 @@ func (f *osFile) WriteBack(off, n int64) {
 	_ = unix.SyncFileRange(f.fd, off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
+func (f *osFile) Reserve(off, n int64) {
+	if f.acquire("") != nil {
+		return
+	}
+	defer f.release()
+	_ = unix.Fallocate(f.fd, unix.FALLOC_FL_KEEP_SIZE, off, n)
+}
+
 func (f *osFile) DropCache(off, n int64) {
 	if f.acquire("") != nil {
 		return

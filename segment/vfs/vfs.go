@@ -73,6 +73,9 @@ type File interface {
 	Map(size int64) (Mapping, error)
 	// WriteBack starts writing [off, off+n) to the disk without waiting. A hint.
 	WriteBack(off, n int64)
+	// Reserve sets blocks of the disk aside for [off, off+n), which lies behind the file's end: writes there need not look
+	// for any. Its size stays as it is. Truncate gives back what lies behind the new end, also if the size is the old one. A hint.
+	Reserve(off, n int64)
 	// DropCache tells the kernel that [off, off+n) will not be read soon; n = 0 means to the end.
 	// Only clean pages go. A hint.
 	DropCache(off, n int64)

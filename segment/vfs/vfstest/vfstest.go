@@ -218,6 +218,7 @@ func closedFiles(t *testing.T, fsys vfs.FS, dir string) {
 		want(t, "call "+string(rune('0'+i)), err, fs.ErrClosed, name)
 	}
 	f.WriteBack(0, 1)
+	f.Reserve(0, 1)
 	f.DropCache(0, 0)
 }
 
