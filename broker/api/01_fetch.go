@@ -59,6 +59,10 @@ type fetchCall struct {
 	resp      wire.FetchResponse
 }
 
+// maxRack is how long the name of a rack may be: it is kept with a fetch that waits and is not charged for. No broker stands on one
+// with a longer name.
+const maxRack = 1 << 10
+
 // fetchKey names a partition as the client did.
 type fetchKey struct {
 	name  string // "" from v13
@@ -94,7 +98,7 @@ func (a *API) fetch(req *wire.Request, body *kmsg.FetchRequest) {
 	c.fetch.AnyReplica = body.Version >= 11
 	if isFollower(body) {
 		c.beFollower(body)
-	} else if body.Rack != "" && a.data.RackAware {
+	} else if body.Rack != "" && len(body.Rack) <= maxRack && a.data.RackAware {
 		if c.rack != body.Rack {
 			c.rack = strings.Clone(body.Rack) // or all of the request would be kept with it
 		}

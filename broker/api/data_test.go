@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -446,7 +447,7 @@ func TestWaitingProduceHoldsNothingOfItsRequest(t *testing.T) {
 	req.UnknownTags.Set(1000, make([]byte, size))
 	before, sink := heap(), wiretest.NewSink()
 	d.api.Serve(wiretest.NewRequest(t, wiretest.NewConn(t), sink, req))
-	if grown := heap() - before; grown > size/2 {
+	if grown := heapInUse() - before; grown > size/2 {
 		t.Errorf("%d bytes are held for a request of %d that waits", grown, size)
 	}
 	runtime.KeepAlive(req)
@@ -472,7 +473,7 @@ func TestWaitingFetchHoldsNothingOfItsRequest(t *testing.T) {
 	req.UnknownTags.Set(1000, make([]byte, size))
 	before, sink := heap(), wiretest.NewSink()
 	d.api.Serve(wiretest.NewRequest(t, wiretest.NewConn(t), sink, req))
-	if grown := heap() - before; grown > size/2 {
+	if grown := heapInUse() - before; grown > size/2 {
 		t.Errorf("%d bytes are held for a request of %d that waits", grown, size)
 	}
 	runtime.KeepAlive(req)
@@ -485,6 +486,41 @@ func TestWaitingFetchHoldsNothingOfItsRequest(t *testing.T) {
 	case <-time.After(callTimeout):
 		t.Fatal("no answer")
 	}
+}
+
+// Nor are names kept that no rack has: there may be many fetches.
+func TestWaitingFetchHoldsNoVeryLongRack(t *testing.T) {
+	const waiting, size = 500, math.MaxInt16
+	d := newDataTest(t, func(d *DataDeps) { d.RackAware = true })
+	req := d.fetchRequest(17, "a", 0, 0)
+	req.Rack, req.MaxWaitMillis, req.MinBytes, req.SessionEpoch = strings.Repeat("r", size), 3600_000, 1, -1
+	sink, conn := wiretest.NewSink(), wiretest.NewConn(t)
+	before := heapInUse()
+	for range waiting {
+		d.api.Serve(wiretest.NewRequest(t, conn, sink, req))
+	}
+	if grown := heapInUse() - before; grown > waiting*size/2 {
+		t.Errorf("%d bytes are held for %d fetches with racks of %d", grown, waiting, size)
+	}
+	d.fill("a", 0, 1)
+	for range waiting {
+		select {
+		case out := <-sink.Outcomes:
+			if p := parts(out.Response.(*kmsg.FetchResponse)); len(p) != 1 || len(p[0].RecordBatches) == 0 {
+				t.Fatalf("%+v", p)
+			}
+		case <-time.After(callTimeout):
+			t.Fatal("no answer")
+		}
+	}
+}
+
+// heapInUse is how many bytes are held.
+func heapInUse() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // A topic deleted and made again under its name is another topic: what was meant for the old one never reaches it.
