@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -197,21 +198,32 @@ func (p *producers) expire(before int64) (forgotten int) {
 	return forgotten
 }
 
-// list returns the producers by id.
+// listedAtOnce is how many entries list looks at before it lets appends go on.
+const listedAtOnce = 1000
+
+// list returns the producers by id. Of those that come and go meanwhile it may have some.
 func (p *producers) list() []Producer {
+	var out []Producer
+	for from, more := 0, true; more; from += listedAtOnce {
+		out, more = p.listPart(out, from)
+	}
+	slices.SortStableFunc(out, func(a, b Producer) int { return cmp.Compare(a.ID, b.ID) })
+	// Who was forgotten and came again meanwhile may have been met in two places.
+	return slices.CompactFunc(out, func(a, b Producer) bool { return a.ID == b.ID })
+}
+
+// listPart adds the producers in the next slots to out, and reports whether there are more.
+func (p *producers) listPart(out []Producer, from int) ([]Producer, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := make([]Producer, 0, len(p.index))
-	for id, slot := range p.index {
+	to := min(from+listedAtOnce, len(p.slots)) // fewer than from after a reset
+	for slot := from; slot < to; slot++ {
 		e := &p.slots[slot]
-		last := e.batches[e.n-1]
-		out = append(out, Producer{ID: id, Epoch: e.epoch, LastSequence: last.lastSeq(), LastTimestamp: last.timestamp})
-	}
-	slices.SortFunc(out, func(a, b Producer) int {
-		if a.ID < b.ID {
-			return -1
+		if at, known := p.index[e.id]; !known || int(at) != slot {
+			continue // it is free
 		}
-		return 1
-	})
-	return out
+		last := e.batches[e.n-1]
+		out = append(out, Producer{ID: e.id, Epoch: e.epoch, LastSequence: last.lastSeq(), LastTimestamp: last.timestamp})
+	}
+	return out, to < len(p.slots)
 }

@@ -128,6 +128,40 @@ func TestProducersExpireByTimeOnly(t *testing.T) {
 	}
 }
 
+// Appends need the lock that a list of producers is made under: it is held for some of them at a time, however many there are.
+func TestProducersAreListedAFewAtATime(t *testing.T) {
+	const many = 3*listedAtOnce + 7
+	clock := int64(1000)
+	p := testProducers(&clock)
+	for id := range int64(many) {
+		p.Apply(header(t, id, 0, 0, 1, id))
+	}
+	part, more := p.listPart(nil, 0)
+	if len(part) != listedAtOnce || !more {
+		t.Fatalf("%d at a time, more to come: %v", len(part), more)
+	}
+	clock++
+	for id := int64(1); id < many; id += 2 {
+		p.Apply(header(t, id, 0, 1, 1, many+id))
+	}
+	if n := p.expire(clock); n != many/2+1 {
+		t.Fatalf("%d expired", n)
+	}
+	got := p.list()
+	if len(got) != many/2 {
+		t.Fatalf("%d producers", len(got))
+	}
+	for i, l := range got {
+		if l.ID != int64(2*i+1) || l.LastSequence != 1 {
+			t.Fatalf("number %d is %+v", i, l)
+		}
+	}
+	p.Reset()
+	if part, more = p.listPart(nil, 2*listedAtOnce); len(part) > 0 || more {
+		t.Errorf("%d producers after all are gone, more to come: %v", len(part), more)
+	}
+}
+
 // A producer last seen by a clock that ran ahead is forgotten all the same, the expiry time after the clock was put right.
 func TestProducersExpireAfterTheClockWasSetBack(t *testing.T) {
 	const expiry = 500
