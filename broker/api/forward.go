@@ -23,7 +23,7 @@ import (
 //
 // A controller that is not found, or is none any more, is looked for again until forwardTimeout is over. Once it may have
 // begun with the request it is not asked again: the answer is then REQUEST_TIMED_OUT, and what was asked for may still
-// happen.
+// happen. So it is, too, once another controller is known and the one that was asked does not answer.
 
 const (
 	// forwardTimeout bounds finding the controller and its answer. It gives up sooner itself.
@@ -90,6 +90,10 @@ func (a *API) forwardTo(ctx context.Context, id int32, req *wire.Request) (*wire
 		defer func() { <-a.forwarding }()
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: too many requests wait for the controller", metadata.ErrUnavailable)
+	}
+	// While it waited for its place another may have been elected.
+	if now, err := a.admin.Controller.Current(ctx); err != nil || now != id {
+		return nil, errors.Join(kerr.NotController, err)
 	}
 	env := kmsg.NewPtrEnvelopeRequest()
 	env.RequestData = req.Frame()

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +172,58 @@ func TestTheControllerIsHereByNow(t *testing.T) {
 	if len(asked.ctl.create) != 1 || len(o.ctl.create) != 0 {
 		t.Errorf("created here %+v, there %+v", asked.ctl.create, o.ctl.create)
 	}
+}
+
+// A request that waited for its place behind others, which a controller did not answer, goes to the controller of then.
+func TestWhoWaitsForAPlaceAsksTheControllerOfThen(t *testing.T) {
+	var now atomic.Int32
+	now.Store(2)
+	sent, frozen := make(chan int32), make(chan struct{})
+	asked := newCluster(t, func(d *AdminDeps) {
+		d.Forward = func(_ context.Context, id int32, _ *kmsg.EnvelopeRequest) (*kmsg.EnvelopeResponse, error) {
+			sent <- id
+			if id == 2 {
+				<-frozen
+			}
+			return nil, fmt.Errorf("%w: connection reset", metadata.ErrUnknown)
+		}
+	})
+	waits, asks := make(chan struct{}), atomic.Int32{}
+	var once sync.Once
+	asked.ctl.current = func() int32 {
+		defer func() {
+			if asks.Add(1) > 2*maxForwarding {
+				once.Do(func() { close(waits) })
+			}
+		}()
+		return now.Load()
+	}
+	serve := func() *wiretest.Sink {
+		sink := wiretest.NewSink()
+		go asked.api.Serve(wiretest.NewRequest(t, wiretest.NewConn(t), sink, createRequest("a")))
+		return sink
+	}
+	receive := func() int32 {
+		select {
+		case id := <-sent:
+			return id
+		case <-time.After(callTimeout):
+			t.Fatal("nobody is asked")
+			return 0
+		}
+	}
+	for range maxForwarding {
+		serve()
+		receive()
+	}
+	last := serve()
+	<-waits // it knows whom it will ask
+	now.Store(3)
+	close(frozen)
+	if id := receive(); id != 3 {
+		t.Errorf("broker %d is asked", id)
+	}
+	<-last.Outcomes
 }
 
 // What may have been carried out is not sent again, and the client is told so, for each thing it asked for.
