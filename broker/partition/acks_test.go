@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
 	"time"
+	"weak"
 
+	"firn/metadata/topic"
+	"firn/segment/batch"
 	"firn/segment/vfs"
 	"firn/segment/vfs/faultfs"
 )
@@ -431,6 +435,42 @@ func TestProduceTimesOutAndCountsDown(t *testing.T) {
 	}
 	if o := r.Offsets(); o.LogEnd != 3 || r.waiters.all.head != nil {
 		t.Errorf("%+v, somebody still waits: %v", o, r.waiters.all.head != nil)
+	}
+}
+
+// A batch that is refused is not kept either while another of the same request waits: with it all that they came in would be.
+func TestProduceThatWaitsKeepsNothingThatIsRefused(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	r := g.open(testTP, durableConfig())
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1, 2}}); err != nil {
+		t.Fatal(err)
+	}
+	conf := durableConfig()
+	conf.Compression.Type = topic.CompressionZstd
+	recompressed := g.open(otherTP, conf)
+	if err := recompressed.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	p := &Produce{Timeout: time.Hour, Parts: make([]ProducePart, 2), Done: func(*Produce) { close(done) }}
+	frame := func() weak.Pointer[byte] {
+		b := build(t, &batch.Builder{Codec: batch.Gzip}, 1, "v")
+		clear(b[batch.HeaderLen:]) // which cannot be decompressed
+		p.Parts[0].Replica, p.Parts[0].Append.Records = r, records(t, 1, "waits")
+		p.Parts[1].Replica, p.Parts[1].Append.Records = recompressed, reCRC(b)
+		return weak.Make(&b[0])
+	}()
+	for i := range p.Parts {
+		p.Parts[i].Append.Acks = AcksAll
+	}
+	g.set.Produce(p)
+	if runtime.GC(); frame.Value() != nil {
+		t.Error("what was refused is kept")
+	}
+	r.Cancel(&p.Parts[0].Append)
+	<-done
+	if a, b := p.Parts[0].Append.Err, p.Parts[1].Append.Err; !errors.Is(a, ErrTimeout) || !errors.Is(b, ErrCorruptBatch) {
+		t.Errorf("%v, %v", a, b)
 	}
 }
 

@@ -76,9 +76,8 @@ type appender struct {
 func (r *Replica) Append(a *Append) {
 	var done doneList
 	if err := r.checkAppend(a); err != nil {
-		r.set.met.refused.Inc()
 		a.LogStart = r.logStart()
-		done.add(a, err)
+		r.refuse(a, err, &done)
 		done.complete()
 		return
 	}
