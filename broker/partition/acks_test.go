@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"weak"
@@ -105,6 +106,36 @@ func TestManyAppendsAboveTheHighWatermark(t *testing.T) {
 	}
 	if got := len(r.waiters.commits.points); got > maxCommitPoints || r.Offsets().HighWatermark != 0 {
 		t.Fatalf("%d points, %+v", got, r.Offsets())
+	}
+	c.MinInsync = 1
+	r.SetConfig(c)
+	if f.wait(t); f.Parts[0].Bytes != n*len(one) {
+		t.Errorf("%d bytes, want %d", f.Parts[0].Bytes, n*len(one))
+	}
+	f.batches(t, 0)
+}
+
+// Nor does a fetch miss what is written before an append that fails, when no more of them are remembered.
+func TestFailedAppendAmongManyAboveTheHighWatermark(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	c := relaxedConfig()
+	c.MinInsync = 2
+	r := g.open(testTP, c)
+	if err := r.BecomeLeader(State{Leader: 1, LeaderEpoch: 1, Replicas: []int32{1, 2}, ISR: []int32{1}}); err != nil {
+		t.Fatal(err)
+	}
+	const n = maxCommitPoints + 10
+	one := records(t, 1, "v")
+	f := fetchWait(g, n*len(one), time.Hour, part(r, 0))
+	for range n {
+		if a := start(r, AcksLeader, slices.Clone(one)).wait(t); a.Err != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Err: syscall.ENOSPC})
+	if a := start(r, AcksLeader, slices.Clone(one)).wait(t); !errors.Is(a.Err, ErrDiskFull) && !errors.Is(a.Err, ErrStorage) {
+		t.Fatal(a.Err)
 	}
 	c.MinInsync = 1
 	r.SetConfig(c)

@@ -40,8 +40,10 @@ type commitRing struct {
 
 func (c *commitRing) push(p commitPoint) {
 	if c.n == maxCommitPoints {
-		c.points[(c.first+c.n-1)&(len(c.points)-1)] = p // which counts what the one before did
-		return
+		// The last one counts what the one before did. It stays: should this append fail, it says what there is without it.
+		mask := len(c.points) - 1
+		c.points[(c.first+c.n-2)&mask] = c.points[(c.first+c.n-1)&mask]
+		c.n--
 	}
 	if c.n == len(c.points) {
 		grown := make([]commitPoint, max(16, 2*len(c.points)))
