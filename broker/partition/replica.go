@@ -275,6 +275,20 @@ func (r *Replica) forgetProducers() {
 	r.producers.Reset()
 }
 
+// close closes the log, making it durable first, and makes every call fail with why from now on. What the disk still makes durable
+// is acknowledged.
+func (r *Replica) close(why error) error {
+	r.append.Lock() // once it is free nothing is being appended: the log's last snapshot has all producers of what it holds
+	r.closed.CompareAndSwap(nil, &why)
+	r.append.Unlock()
+	var err error
+	if r.log != nil {
+		err = r.log.Close()
+	}
+	r.shut(why)
+	return err
+}
+
 // noteFetches has whoever fetches next told of the log start.
 func (r *Replica) noteFetches() {
 	r.waiters.Lock()

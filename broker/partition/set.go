@@ -238,8 +238,8 @@ func (s *Set) Remove(tp topic.Partition) error {
 // Release stops hosting tp and keeps its local data for the next Open. Its waiters fail with ErrUnknownPartition.
 func (s *Set) Release(tp topic.Partition) error {
 	var err error
-	if r := s.Get(tp); r != nil && r.log != nil {
-		err = r.log.Close() // what it makes durable is still acknowledged
+	if r := s.Get(tp); r != nil {
+		err = r.close(ErrUnknownPartition)
 	}
 	s.unhost(tp, ErrUnknownPartition)
 	if err != nil {
@@ -296,10 +296,7 @@ func (s *Set) Close() error {
 	s.cold.close()
 	var errs []error
 	for r := range s.All() {
-		if r.log != nil {
-			errs = append(errs, r.log.Close()) // what it makes durable is still acknowledged
-		}
-		r.shut(ErrNotLeader)
+		errs = append(errs, r.close(ErrNotLeader))
 	}
 	return errors.Join(errs...)
 }

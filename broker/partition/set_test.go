@@ -2,6 +2,8 @@ package partition
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -88,4 +90,40 @@ func TestProducersOfAFailedDiskDoNotCount(t *testing.T) {
 	}
 	until(t, "there is room", func() bool { return g.set.producers.Load() == 0 })
 	appendOK(t, good, idempotent(t, 9, 0, 0, 1, "v"))
+}
+
+// A replica may be let go of while it is appended to: what is in its log, its producers are remembered by once it is opened again.
+func TestReleasedWhileItIsAppendedTo(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	r := g.lead(relaxedConfig())
+	snapshot := make(chan struct{})
+	inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Do: func(faultfs.Op, string) { r.waiters.Lock() }}) // holds the append up behind its write
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Do: func(faultfs.Op, string) { close(snapshot) }})     // which the log has taken when it is closed
+	batch := func() []byte { return idempotent(t, 7, 0, 0, 1, "v") }
+	appended, released := make(chan *ack, 1), make(chan error, 1)
+	go func() { appended <- start(r, AcksLeader, batch()) }()
+	until(t, "it is written", func() bool { return r.log.Next() == 1 })
+	go func() { released <- g.set.Release(testTP) }()
+	until(t, "the log is closed, or waits for the append", func() bool {
+		select {
+		case <-snapshot:
+			return true
+		default:
+		}
+		return slices.ContainsFunc(stacks(), func(s string) bool {
+			return strings.Contains(s, "(*Set).Release") && strings.Contains(s, "sync.(*Mutex).Lock")
+		})
+	})
+	r.waiters.Unlock()
+	if err := errors.Join((<-appended).wait(t).Err, <-released); err != nil {
+		t.Fatal(err)
+	}
+	r = g.open(testTP, relaxedConfig())
+	if err := r.BecomeLeader(alone(2)); err != nil {
+		t.Fatal(err)
+	}
+	if a := start(r, AcksLeader, batch()).wait(t); a.Err != nil || a.BaseOffset != 0 || r.Offsets().LogEnd != 1 {
+		t.Errorf("the same again is at %d with %v, %+v", a.BaseOffset, a.Err, r.Offsets())
+	}
 }
