@@ -33,6 +33,7 @@ type producers struct {
 	// missed are unknown producers whose first batch could not be taken for now, with their epochs: those in flight
 	// behind it must not be taken in its place. Whoever is pushed out by too many is unknown again, as to Kafka.
 	missed map[int64]int16
+	gone   bool // its replica serves nothing any more: nothing is remembered
 }
 
 // maxMissed bounds producers.missed.
@@ -130,6 +131,9 @@ func (p *producers) Apply(b batch.Batch) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.gone {
+		return
+	}
 	e := p.entryLocked(id)
 	if e.n > 0 && b.ProducerEpoch() != e.epoch {
 		e.n = 0
@@ -162,6 +166,14 @@ func (p *producers) entryLocked(id int64) *producer {
 		p.total.Add(1)
 	}
 	return &p.slots[slot]
+}
+
+// forget ends all remembering. An append may be under way, and hang for as long as its disk does.
+func (p *producers) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resetLocked()
+	p.gone = true
 }
 
 // Reset implements segment.ProducerState.

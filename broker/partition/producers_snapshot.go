@@ -74,11 +74,11 @@ func (p *producers) Load(snapshot []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.resetLocked()
-	if err := p.loadLocked(snapshot); err != nil {
+	err := p.loadLocked(snapshot)
+	if err != nil || p.gone {
 		p.resetLocked()
-		return err
 	}
-	return nil
+	return err
 }
 
 func (p *producers) loadLocked(b []byte) error {

@@ -256,7 +256,7 @@ func (r *Replica) onFailure(err error) {
 	if r.set.opts.InSync != nil {
 		r.set.opts.InSync.Propose(r)
 	}
-	r.forgetProducers()
+	r.producers.forget() // they count for all disks together
 }
 
 // shut makes every call fail with err from now on. What the disk still made durable is acknowledged before.
@@ -266,13 +266,6 @@ func (r *Replica) shut(err error) {
 	r.closed.CompareAndSwap(nil, &err)
 	r.failWaiters(err, true, &done)
 	done.complete()
-}
-
-// forgetProducers has those of a replica that is shut not count any more.
-func (r *Replica) forgetProducers() {
-	r.append.Lock() // whoever appends at the moment is the last one
-	defer r.append.Unlock()
-	r.producers.Reset()
 }
 
 // close closes the log, making it durable first, and makes every call fail with why from now on. What the disk still makes durable

@@ -275,7 +275,7 @@ func (s *Set) unhost(tp topic.Partition, err error) {
 	if r != nil {
 		s.sched.remove(r)
 		r.shut(err)
-		r.forgetProducers()
+		r.producers.forget()
 	}
 }
 

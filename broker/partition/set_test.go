@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"firn/metadata/topic"
 	"firn/segment"
 	"firn/segment/vfs"
 	"firn/segment/vfs/faultfs"
@@ -125,5 +126,31 @@ func TestReleasedWhileItIsAppendedTo(t *testing.T) {
 	}
 	if a := start(r, AcksLeader, batch()).wait(t); a.Err != nil || a.BaseOffset != 0 || r.Offsets().LogEnd != 1 {
 		t.Errorf("the same again is at %d with %v, %+v", a.BaseOffset, a.Err, r.Offsets())
+	}
+}
+
+// However many appends a failing disk holds up, all of its replicas are told that it has failed, and leave the lead to others.
+func TestAppendsThatHangKeepNoReplicaFromHearingThatItsDiskFailed(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	var all []*Replica
+	for i := range int32(40) { // more than a disk syncs at a time
+		r := g.open(topic.Partition{ID: testTP.ID, Index: i}, durableConfig())
+		if err := r.BecomeLeader(alone(1)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	inject.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Err: syscall.EIO})
+	for _, r := range all[1:] {
+		r.append.Lock() // as one does that hangs in its write
+		defer r.append.Unlock()
+	}
+	a := start(all[0], AcksLeader, records(t, 1, "v"))
+	for _, r := range all {
+		until(t, "all know", func() bool { return errors.Is(r.Err(), ErrStorage) })
+	}
+	if a.wait(t); !errors.Is(a.Err, ErrStorage) {
+		t.Error(a.Err)
 	}
 }
