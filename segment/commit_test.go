@@ -249,6 +249,39 @@ func TestWriteErrorIsUndone(t *testing.T) {
 	mustCheck(t, readAll(t, l, 0, end, 5000), 0, end)
 }
 
+// A roll where a mark of the same offset is being written, as an append failed behind it, does not take its file away.
+func TestRollWhileAMarkOfItsOffsetIsWritten(t *testing.T) {
+	var inject faultfs.Injector
+	d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	l := openLog(t, d, Options{Producers: newCounter()})
+	fill(t, l, 20, 5, 50)
+	l.mu.Lock()
+	l.mu.unmarked = markBytes // as if that much had been appended
+	l.mu.Unlock()
+	inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*" + logSuffix, Times: 1, Err: syscall.ENOSPC})
+	if _, err := l.Append(batches(makeBatch(t, 20, 5, 50, 0))); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	rolled := make(chan error, 1)
+	inject.Add(faultfs.Rule{Op: faultfs.Rename, Glob: offsetName(20, snapSuffix) + "*", Times: 1, Do: func(faultfs.Op, string) {
+		go func() { rolled <- l.Roll(RollTier) }()
+		select {
+		case err := <-rolled:
+			rolled <- err
+		case <-time.After(20 * time.Millisecond): // it waits for the mark
+		}
+	}})
+	if err := l.writeMark(); err != nil {
+		t.Error(err)
+	}
+	if err := <-rolled; err != nil {
+		t.Error(err)
+	}
+	if err := d.Offline(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestTornWriteThatStays takes the disk offline: what lies behind the end is not known.
 func TestTornWriteThatStays(t *testing.T) {
 	var inject faultfs.Injector

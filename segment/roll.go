@@ -66,7 +66,10 @@ func (l *Log) rollLocked(reason RollReason) error {
 		return l.disk.judge(fmt.Errorf("seal index of %s: %w", old.path(logSuffix), err))
 	}
 	// 2. What the new segment starts from is made durable: the snapshot, then the empty files.
-	if err := l.writeSnapshot(next); err != nil {
+	l.markMu.Lock() // where an append failed, a mark of the same offset may be written at the moment
+	err := l.writeSnapshot(next)
+	l.markMu.Unlock()
+	if err != nil {
 		return err
 	}
 	fresh, err := l.createSegment(next)
