@@ -13,7 +13,7 @@ import (
 // TruncateTo cuts the log at offset; a batch that spans it goes whole. Producers are put back to that
 // point, and epochs that were assigned but have no batch are forgotten, even where offset is the log's end
 // or beyond. It is durable on return. Readers of what is cut may find their extents short. Where what is kept turns out to be
-// damaged, a *CorruptionError, the log may be closed as by a crash: the next Open meets the damage, too.
+// damaged, a *CorruptionError, the log may be closed as by a crash, then the error is an ErrClosed, too: the next Open meets the damage.
 func (l *Log) TruncateTo(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -23,7 +23,7 @@ func (l *Log) TruncateTo(offset int64) error {
 		l.stopTimer()
 		l.disk.background.Go(l.drain) // not waited for: a callback may be waiting for the caller's lock
 		l.withdraw()
-		return err
+		return fmt.Errorf("%w: %w", ErrClosed, err)
 	}
 	if begun && err != nil {
 		return l.disk.fail(err)

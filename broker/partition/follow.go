@@ -177,9 +177,21 @@ func (r *Replica) followToldLocked() {
 // Truncate cuts the follower's log where it parts from the leader's, which has said that its own epoch at.Epoch ends at
 // at.End. It may take several rounds of fetching and cutting: each leads to an older epoch, until both know it. The high
 // watermark does not matter (it may be behind), but after clean elections the cut is never below it.
+//
+// Damage to what is kept may have the log closed. The replica serves nothing then, so that it resigns, should it be elected
+// before its log is put away.
 func (r *Replica) Truncate(leaderEpoch int32, at EpochEnd) error {
 	r.leadership.Lock() // whoever is about to lead has looked at where the log ends
 	defer r.leadership.Unlock()
+	err := r.truncate(leaderEpoch, at)
+	if errors.Is(err, segment.ErrClosed) {
+		r.onFailure(err)
+	}
+	return err
+}
+
+// truncate is Truncate under the leadership lock.
+func (r *Replica) truncate(leaderEpoch int32, at EpochEnd) error {
 	r.append.Lock()
 	defer r.append.Unlock()
 	if err := r.following(leaderEpoch); err != nil {

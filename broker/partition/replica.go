@@ -250,7 +250,7 @@ func (r *Replica) tellFetcher() {
 	}
 }
 
-// onFailure is the disk saying that it is offline.
+// onFailure is the disk saying that it is offline, or that the log was closed as it could not be changed.
 func (r *Replica) onFailure(err error) {
 	r.shut(fmt.Errorf("%w: %w", ErrStorage, err))
 	if r.set.opts.InSync != nil {
