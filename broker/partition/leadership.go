@@ -171,10 +171,14 @@ func (r *Replica) BecomeFollower(st State) error {
 	if old.outdates(st) {
 		return nil
 	}
+	next := newRole(st, r.set.opts.BrokerID)
+	if next.leader == r.set.opts.BrokerID { // in another life; nobody is to be sent here for the leader
+		next.leader = -1
+	}
 	var done doneList
 	r.append.Lock()
 	r.advance(&done)
-	r.role.Store(newRole(st, r.set.opts.BrokerID))
+	r.role.Store(next)
 	err := r.failure()
 	if err == nil && r.ledInVain() {
 		err = r.storageError("forget epochs", r.log.TruncateTo(r.log.Next()))

@@ -141,6 +141,21 @@ func TestWhatAFollowerRefuses(t *testing.T) {
 	}
 }
 
+// A follower that takes itself for the leader, as it was elected in a life that it does not know yet to be its own, does not send
+// clients to itself: they look for the leader anew.
+func TestFollowerDoesNotSendClientsToItself(t *testing.T) {
+	all := followed(t, 3)
+	two := all[1]
+	if err := two.r.BecomeFollower(three(2, 2)); err != nil {
+		t.Fatal(err)
+	}
+	hear(two, time.Hour)
+	f := anywhere(two, 1, 0, part(two.r, 0))
+	if f.wait(t); !errors.Is(f.Parts[0].Err, ErrNotLeader) || f.Parts[0].Preferred != -1 {
+		t.Errorf("%v, preferred %d", f.Parts[0].Err, f.Parts[0].Preferred)
+	}
+}
+
 // A follower that has begun where its leader's log ends, all of which is deleted, knows none of the epochs that clients have read: it
 // does not tell them that their offset is out of range, until the leader sends them here again.
 func TestFollowerWithoutEpochsSendsClientsBack(t *testing.T) {
