@@ -68,6 +68,26 @@ func TestFollowerIsToldOnceOfAPartition(t *testing.T) {
 	}
 }
 
+// A follower that names a partition again while a fetch that reads it waits has it read as it is named now, also where that fetch took
+// the naming for its own: the leader must hear where the follower's log starts.
+func TestPartitionNamedAgainWhileItIsReadIsReadAgain(t *testing.T) {
+	d := followed(t)
+	id := call[*kmsg.FetchResponse](t, d.api, d.followerRequest(0, 0, 0, "a", 0, 0, "a", 1, 0)).SessionID
+	s := newSessionTest(t, d)
+	s.id = id
+	waits := d.followerRequest(id, 1, time.Hour, "a", 0, 0)
+	s.api.Serve(wiretest.NewRequest(t, s.conn, s.sink, waits))
+	sess := d.api.data.sessions.byID[id]
+	next := d.followerRequest(id, 2, 0, "a", 0, 0) // but for the log start, as before
+	if err := sess.resume(next); err != nil {      // the request that waits is first to see it
+		t.Fatal(err)
+	}
+	s.receive()
+	if n := s.due(); n != 1 {
+		t.Errorf("%d partitions are read by the request that named one", n)
+	}
+}
+
 // A follower passes over what it is told of a partition while it goes to another leader epoch. It names the partition again
 // then, and must hear of the high watermark, though that stands where it stood.
 func TestFollowerHearsOfTheHighWatermarkAgain(t *testing.T) {

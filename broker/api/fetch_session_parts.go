@@ -128,10 +128,18 @@ func (s *fetchSession) leave(c *fetchCall) {
 	if s.waits == &c.fetch {
 		s.waits = nil
 	}
+	again := false
 	for _, p := range c.held {
-		if p.holder == c {
-			p.holder = nil
+		if p.holder != c {
+			continue
 		}
+		if p.holder = nil; p.named != p.asNamed { // it was read as it had been named before
+			p.dueLocked()
+			again = true
+		}
+	}
+	if again && s.waits != nil {
+		s.waits.Wake()
 	}
 	s.mu.Unlock()
 	for _, last := range [2]bool{false, true} {
