@@ -976,6 +976,45 @@ func TestLostDiskStartsAtTheTiersEnd(t *testing.T) {
 	}
 }
 
+// leaving is a tier from which is read while the replica is taken away.
+type leaving struct {
+	Tier
+	leave func()
+}
+
+func (l leaving) Tail(ctx context.Context, tp topic.Partition, head *manifest.Head) (tiering.TailState, error) {
+	defer l.leave()
+	return l.Tier.Tail(ctx, tp, head)
+}
+
+// The producers of a replica that is taken away while it reads where the tier ends do not count towards what the broker remembers:
+// nobody would forget them.
+func TestReplicaTakenAwayDoesNotTakeTheTiersProducersOver(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.open(testTP, tieredConfig())
+	if err := r.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	for id := range int64(3) {
+		appendOK(t, r, idempotent(t, id, 0, 0, 1, "v"))
+	}
+	w.archive(r)
+	head := r.head.Load()
+	w.close(false)
+
+	after := newTieredRigOn(t, w.bucket, w.anchor)
+	after.set.opts.Tier = leaving{after.set.opts.Tier, func() { after.set.unhost(testTP, ErrNotLeader) }} // its log is closed later
+	r = after.open(testTP, tieredConfig())
+	r.SetTierHead(head)
+	if err := r.BecomeLeader(alone(4)); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("leads: %v", err)
+	}
+	if n := r.producers.total.Load(); n != 0 || r.log.Next() != 0 {
+		t.Errorf("%d producers count, and the log ends at %d", n, r.log.Next())
+	}
+	_ = r.log.Close() // as who puts it away does
+}
+
 // Where object storage is switched on for a topic that had none, another leader may take over while the first one archives what
 // it had: the new one must go on where that one ended. Logs of different replicas are cut into different segments, so that what
 // each would let go by itself is not the same.
