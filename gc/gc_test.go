@@ -797,6 +797,43 @@ func TestTrashIsEmptiedBesideEdits(t *testing.T) {
 	})
 }
 
+// Nor while retention has more expire, and what has expired before is due.
+func TestWhatExpiresIsFoldedWithTrashDeletedBesideEdits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTier(t, tp, 40)
+		c := gc.NewCollector(gc.CollectorOptions{})
+		collect := func(keep int64) error {
+			_, err := c.Collect(t.Context(), gc.Target{Archive: w.archive, Policy: lasting(gc.Policy{RetentionMs: -1, RetentionBytes: keep})}, time.Now())
+			return err
+		}
+		if err := collect(30_000); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(grace)
+		reached, release := make(chan struct{}), make(chan struct{})
+		remove := w.faults.Add(faulty.Rule{Ops: faulty.Delete, Fault: faulty.Hold(reached, release)})
+		done := make(chan error)
+		go func() { done <- collect(20_000) }()
+		<-reached
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := w.archive.SetLogStart(ctx, 301); err != nil {
+			t.Error(err)
+		}
+		remove()
+		close(release)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if h, _ := w.archive.Known(); h.LogStart != 301 || h.Segments != 10 {
+			t.Errorf("%+v", h)
+		}
+		if n := len(w.keys(tiering.Keys{Cluster: cluster}.Segments(tp))); n != 30 {
+			t.Errorf("%d segments are there", n)
+		}
+	})
+}
+
 // Nor does a segment that makes the head full, and has it folded, wait for trash to be deleted.
 func TestCommitWaitsForNoDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 const (
 	// deleteBatch is how many keys go into one Delete: what S3 takes in one request.
 	deleteBatch = 1000
-	// deleteTimeout bounds one. Whatever else there is to change in the manifest waits for it.
+	// deleteTimeout bounds one.
 	deleteTimeout = time.Minute
 )
 
@@ -96,31 +96,32 @@ func (a *Archive) pagesToFold(ctx context.Context, h *manifest.Head, root *manif
 }
 
 // Fold moves the head's tail into a new root and what lies below the log start into the trash, as much of
-// it as one root may hold. Trash that is due is deleted with it.
+// it as one root may hold. Trash that is due is deleted first, as by EmptyTrash.
 func (a *Archive) Fold(ctx context.Context, now time.Time) error {
-	return a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) { return nil, a.fold(ctx, now) })
-}
-
-// fold is Fold within an edit; errLost if another write came first.
-func (a *Archive) fold(ctx context.Context, now time.Time) error {
-	root, err := a.s.tree.root(ctx, a.tp, &a.state.head)
+	root, err := a.newestRoot(ctx)
 	if err != nil {
 		return err
 	}
-	emptied := int64(0)
-	if root != nil {
-		if _, err := a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
-			a.log.Warn("delete trash", "error", err) // it stays in the trash
-		} else {
+	gone, err := a.deleteDue(ctx, root, now.UnixMilli())
+	if err != nil {
+		a.log.Warn("delete trash", "error", err) // it stays in the trash
+	}
+	return a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) {
+		root, err := a.s.tree.root(ctx, a.tp, &a.state.head)
+		if err != nil {
+			return nil, err
+		}
+		emptied := int64(0)
+		if a.dueIsIn(gone, root, now.UnixMilli()) {
 			emptied = now.UnixMilli()
 		}
-	}
-	return a.foldRoot(ctx, root, now, emptied)
+		return nil, a.foldRoot(ctx, root, now, emptied)
+	})
 }
 
 // foldRoot folds over root. The trash that was due at emptied has been deleted. In order:
 //
-//  1. delete what is due of the trash: the manifest names it, nothing refers to it;
+//  1. delete what is due of the trash, as Fold and EmptyTrash do: the manifest names it, nothing refers to it;
 //  2. put the new pages, then the root that names them;
 //  3. swap the head: now they count, and the old root and expired pages are trash;
 //  4. tell readers without the anchor by the HEAD object.
@@ -237,6 +238,9 @@ const manyRoots = 64
 
 // due returns the keys of the trash whose grace is over, and whether that is worth a fold: a few old roots are not.
 func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool) {
+	if root == nil {
+		return nil, false
+	}
 	for _, t := range root.Trash {
 		if t.DeleteAfter <= now {
 			keys = append(keys, a.s.keys.Trash(a.tp, t))
@@ -246,15 +250,26 @@ func (a *Archive) due(root *manifest.Root, now int64) (keys []string, worth bool
 	return keys, worth || len(keys) >= manyRoots
 }
 
-func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64) (int, error) {
+// deleteDue deletes the trash that is due and returns its keys, after an error those that are gone for certain.
+func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64) ([]string, error) {
 	keys, _ := a.due(root, now)
 	for i := 0; i < len(keys); i += deleteBatch {
 		if err := a.delete(ctx, keys[i:min(i+deleteBatch, len(keys))]); err != nil {
-			return i, err
+			return keys[:i], err
 		}
 	}
 	a.s.metrics.deleted.Add(float64(len(keys)))
-	return len(keys), nil
+	return keys, nil
+}
+
+// dueIsIn reports whether all that is due of root's trash is among what has been deleted.
+func (a *Archive) dueIsIn(gone []string, root *manifest.Root, now int64) bool {
+	in := make(map[string]bool, len(gone))
+	for _, key := range gone {
+		in[key] = true
+	}
+	keys, _ := a.due(root, now)
+	return !slices.ContainsFunc(keys, func(key string) bool { return !in[key] })
 }
 
 // EmptyTrash deletes the trash that is due and takes it out of the manifest, if that is worth a fold. It
@@ -265,27 +280,22 @@ func (a *Archive) deleteDue(ctx context.Context, root *manifest.Root, now int64)
 //     would be due as well: then all waits for the next time.
 func (a *Archive) EmptyTrash(ctx context.Context, now time.Time) (deleted int, err error) {
 	root, err := a.newestRoot(ctx)
-	if root == nil || err != nil {
+	if err != nil {
 		return 0, err
 	}
-	keys, worth := a.due(root, now.UnixMilli())
-	if !worth {
+	if _, worth := a.due(root, now.UnixMilli()); !worth {
 		return 0, nil
 	}
-	if deleted, err = a.deleteDue(ctx, root, now.UnixMilli()); err != nil {
-		return deleted, err
+	gone, err := a.deleteDue(ctx, root, now.UnixMilli())
+	if err != nil {
+		return len(gone), err
 	}
-	gone := make(map[string]bool, len(keys))
-	for _, key := range keys {
-		gone[key] = true
-	}
-	return deleted, a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) {
+	return len(gone), a.edit(ctx, func(ctx context.Context) (manifest.Edit, error) {
 		root, err := a.s.tree.root(ctx, a.tp, &a.state.head)
 		if root == nil || err != nil {
 			return nil, err
 		}
-		keys, worth := a.due(root, now.UnixMilli())
-		if !worth || slices.ContainsFunc(keys, func(key string) bool { return !gone[key] }) {
+		if _, worth := a.due(root, now.UnixMilli()); !worth || !a.dueIsIn(gone, root, now.UnixMilli()) {
 			return nil, nil
 		}
 		return nil, a.foldRoot(ctx, root, now, now.UnixMilli())
