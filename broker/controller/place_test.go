@@ -138,6 +138,28 @@ func TestShardsAreGivenToBrokersThatCanServeThem(t *testing.T) {
 	}
 }
 
+// Nor does it get shards of one that is gone while others are there, but it keeps those that it had.
+func TestShardsOfALostBrokerGoToBrokersThatCanServeThem(t *testing.T) {
+	for _, c := range []struct{ comes, to int32 }{{3, 1}, {2, 2}} {
+		w := newWorld(t).alive(1, 2)
+		for i, m := range planShards(w.image(), metadata.GroupShard) {
+			w.ops = append(w.ops, w.keys.PutShardOwner(metadata.GroupShard, int32(i), &m.Next))
+		}
+		w.ops = append(w.ops, metadata.Delete(w.keys.Broker(2)))
+		w.image()
+		img := w.alive(c.comes).node(c.comes, metadata.NodeLive, metadata.LossNone).image()
+		moves := takenShards(img, metadata.GroupShard)
+		if len(moves) != int(img.Shards(metadata.GroupShard))/2 {
+			t.Errorf("%d shards are taken when %d comes", len(moves), c.comes)
+		}
+		for _, m := range moves {
+			if m.Next.Broker != c.to {
+				t.Fatalf("shard %d goes to %d when %d comes", m.Shard, m.Next.Broker, c.comes)
+			}
+		}
+	}
+}
+
 func TestPlanShards(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

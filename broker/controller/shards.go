@@ -36,21 +36,42 @@ func takenShards(img *metadata.Image, kind metadata.ShardKind) []ShardMove {
 }
 
 // GivenShards are the moves of a kind that are to be made by a broker under the registration of an epoch, which owns the
-// shards and must have stopped serving them. Nothing is given to one whose registration is not complete: it serves no shard
-// before, which may take long.
+// shards and must have stopped serving them. Nothing is given to one that is not ready.
 func GivenShards(img *metadata.Image, kind metadata.ShardKind, broker int32, epoch int64) []ShardMove {
 	return slices.DeleteFunc(planShards(img, kind), func(m ShardMove) bool {
 		now := img.ShardOwner(m.Kind, m.Shard)
-		next, ok := img.Node(m.Next.Broker)
-		return now.Broker != broker || now.BrokerEpoch != epoch || !m.owned(img) || ok && next.LastEpoch != m.Next.BrokerEpoch
+		return now.Broker != broker || now.BrokerEpoch != epoch || !m.owned(img) || !ready(img, m.Next.Broker)
 	})
+}
+
+// ready reports whether a live broker's registration is complete: its disks have the epoch. It serves no shard before, which
+// may take long.
+func ready(img *metadata.Image, id int32) bool {
+	b, alive := img.Broker(id)
+	n, known := img.Node(id)
+	return alive && (!known || n.LastEpoch == b.Epoch)
+}
+
+// shardOwners are the brokers that may own shards of a kind: those eligible that are ready or have some by its records, or all
+// eligible if there are no others.
+func shardOwners(img *metadata.Image, kind metadata.ShardKind) []*metadata.Broker {
+	has := map[int32]bool{}
+	for i := range img.Shards(kind) {
+		has[img.ShardOwner(kind, i).Broker] = true
+	}
+	all := eligible(img)
+	owners := slices.DeleteFunc(slices.Clone(all), func(b *metadata.Broker) bool { return !has[b.ID] && !ready(img, b.ID) })
+	if len(owners) == 0 {
+		return all
+	}
+	return owners
 }
 
 // planShards gives every shard of a kind a live owner, and as few as possible another one than now. No broker
 // then owns two shards more than another. A broker that registered again keeps its shards, under its new
 // epoch. Nothing changes while no broker can own any.
 func planShards(img *metadata.Image, kind metadata.ShardKind) []ShardMove {
-	owners := eligible(img)
+	owners := shardOwners(img, kind)
 	if len(owners) == 0 {
 		return nil
 	}
