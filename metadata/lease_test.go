@@ -284,7 +284,7 @@ func TestDisksHaveTheEpochOfARegistrationThatIsOver(t *testing.T) {
 		}
 		l = r.register(reg)
 		defer l.Close()
-		if n, _ := r.store.Image().Node(1); n.Loss != metadata.LossNone || n.LastEpoch != l.Epoch() {
+		if n, _ := waitRev(t, r.store, r.server.Rev()).Node(1); n.Loss != metadata.LossNone || n.LastEpoch != l.Epoch() {
 			t.Errorf("%+v", n)
 		}
 	})
