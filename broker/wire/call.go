@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ const maxAnswer = 1 << 30
 var ErrAnswer = errors.New("bad answer")
 
 // Call sends one request, whose version must be set, over a connection that has none under way, and returns the
-// answer, which is of the request's kind. Deadlines are the caller's to set.
+// answer, which is of the request's kind and the caller's to keep. Deadlines are the caller's to set.
 func Call(conn io.ReadWriter, client string, req kmsg.Request) (kmsg.Response, error) {
 	if _, err := conn.Write(kmsg.NewRequestFormatter(kmsg.FormatterClientID(client)).AppendRequest(nil, req, 0)); err != nil {
 		return nil, err
@@ -32,7 +33,7 @@ func Call(conn io.ReadWriter, client string, req kmsg.Request) (kmsg.Response, e
 	resp := req.ResponseKind()
 	body, err := answerBody(frame.B, resp)
 	if err == nil {
-		err = resp.ReadFrom(body)
+		err = resp.ReadFrom(bytes.Clone(body)) // it copies strings, not bytes, and the frame is about to be another's
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
