@@ -522,7 +522,7 @@ func TestEpochThatCannotBeKeptIsGivenBack(t *testing.T) {
 		// Nothing was appended in the epoch that no disk holds, so nothing is lost without it.
 		l := r.register(reg)
 		defer l.Close()
-		if n, _ := r.store.Image().Node(1); n.Loss != metadata.LossNone || n.LastEpoch != l.Epoch() {
+		if n, _ := waitRev(t, r.store, r.server.Rev()).Node(1); n.Loss != metadata.LossNone || n.LastEpoch != l.Epoch() {
 			t.Errorf("%+v", n)
 		}
 	})
