@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -169,10 +170,13 @@ func TestLeaseIsNeverBelievedTooLong(t *testing.T) {
 		defer l.Close()
 		faults := rand.New(rand.NewPCG(seed, 1))
 		var bad atomic.Bool
+		var rolling sync.Mutex // a registration and its renewal call at the same time
 		r.own.SetFaults(func(c memkv.Call) memkv.Fault {
 			if !bad.Load() {
 				return memkv.Fault{}
 			}
+			rolling.Lock()
+			defer rolling.Unlock()
 			return memkv.Fault{
 				Delay: time.Duration(faults.Int64N(int64(4 * time.Second))), ReplyDelay: time.Duration(faults.Int64N(int64(4 * time.Second))),
 				LoseRequest: faults.IntN(3) == 0, LoseReply: faults.IntN(3) == 0, Refuse: faults.IntN(6) == 0,
@@ -481,9 +485,9 @@ func TestRegisterUnderFaults(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newLeaseRig(t)
 					defer r.close()
-					calls := 0
+					var calls atomic.Int32
 					r.own.SetFaults(func(memkv.Call) memkv.Fault {
-						if calls++; calls == at+1 {
+						if calls.Add(1) == int32(at+1) {
 							return fault
 						}
 						return memkv.Fault{}
