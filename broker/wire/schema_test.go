@@ -195,9 +195,12 @@ func TestWalkCostIsWhatDecodingTakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	cost -= 2000 * costEntry // which are for others
-	again := kmsg.NewPtrFetchRequest()
-	again.Version = 4
-	got := allocated(func() { _ = again.UnsafeReadFrom(b) })
+	got := uint64(math.MaxUint64)
+	for range 5 { // of which what the runtime allocated meanwhile is in few
+		again := kmsg.NewPtrFetchRequest()
+		again.Version = 4
+		got = min(got, allocated(func() { _ = again.UnsafeReadFrom(b) }))
+	}
 	if poison { // the race detector takes more
 		got /= 3
 	}
