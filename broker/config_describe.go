@@ -91,20 +91,13 @@ func (c *Config) list(name string) (value string, isList bool) {
 	return s.Value(c), true
 }
 
-// maxSettingErrors is how many mistakes CheckDynamic tells of: it takes some 10 µs to find out what a setting that there is
-// not could mean.
-const maxSettingErrors = 5
-
-// errMore ends a longer list of mistakes.
-var errMore = errors.New("and more")
-
 // CheckDynamic reports why settings cannot be set at run time: unknown ones, those that are read when a
 // broker starts, and values that are not legal. The errors inside, of which there are a few at most, are *SettingError.
 func CheckDynamic(overrides map[string]string) error {
 	var errs []error
 	for _, k := range slices.Sorted(maps.Keys(overrides)) {
-		if len(errs) == maxSettingErrors {
-			errs = append(errs, errMore)
+		if len(errs) == topic.MaxErrors {
+			errs = append(errs, topic.ErrMore)
 			break
 		}
 		s, v := LookupSetting(k), overrides[k]

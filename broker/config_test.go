@@ -484,7 +484,7 @@ func TestCheckDynamicTellsOfFewMistakes(t *testing.T) {
 	}
 	err := CheckDynamic(overrides)
 	list, ok := err.(interface{ Unwrap() []error })
-	if !ok || len(list.Unwrap()) != maxSettingErrors+1 || !strings.Contains(err.Error(), "did you mean log.retention.ms?") || !strings.Contains(err.Error(), "more") {
+	if !ok || len(list.Unwrap()) != topic.MaxErrors+1 || !strings.Contains(err.Error(), "did you mean log.retention.ms?") || !strings.Contains(err.Error(), "more") {
 		t.Errorf("%v", err)
 	}
 }

@@ -39,11 +39,11 @@ type Origin struct {
 	Source Source
 }
 
-// maxErrors is how many mistakes are told of: it takes some 10 µs to find out what a setting that there is not could mean.
-const maxErrors = 5
+// MaxErrors is how many mistakes in settings are told of: it takes some 10 µs to find out what one that there is not could mean.
+const MaxErrors = 5
 
-// errMore ends a longer list of mistakes.
-var errMore = errors.New("and more")
+// ErrMore ends a longer list of mistakes.
+var ErrMore = errors.New("and more")
 
 // ParseConfig returns the effective configuration of a topic with these overrides. Every override that is
 // unknown or not legal is an *Error inside the returned error, or at least the first few are; the Config beside it is complete and
@@ -66,8 +66,8 @@ func ParseConfig(overrides map[string]string, d Defaults) (Config, error) {
 		if Lookup(k) != nil {
 			continue
 		}
-		if len(errs) >= maxErrors {
-			errs = append(errs, errMore)
+		if len(errs) >= MaxErrors {
+			errs = append(errs, ErrMore)
 			break
 		}
 		errs = append(errs, unknown(k, overrides[k]))

@@ -216,7 +216,7 @@ func TestFewMistakesAreTold(t *testing.T) {
 	}
 	_, err := ParseConfig(overrides, Defaults{})
 	list, ok := err.(interface{ Unwrap() []error })
-	if !ok || len(list.Unwrap()) != maxErrors+1 || !strings.Contains(err.Error(), "segment.bytes") ||
+	if !ok || len(list.Unwrap()) != MaxErrors+1 || !strings.Contains(err.Error(), "segment.bytes") ||
 		!strings.Contains(err.Error(), "did you mean retention.ms?") || !strings.Contains(err.Error(), "more") {
 		t.Errorf("%v", err)
 	}
