@@ -243,8 +243,7 @@ func (r *Replica) cutLocked() {
 	r.changedLocked()
 }
 
-// startAnewLocked throws the log away and begins it at an offset, unless the replica is shut: who shuts it has its producers forgotten
-// under the append lock, and they must not come back.
+// startAnewLocked throws the log away and begins it at an offset, unless the replica is shut: its log is about to be another's to close.
 func (r *Replica) startAnewLocked(at int64, epochs []segment.Epoch, producers []byte) error {
 	if err := r.failure(); err != nil {
 		return err
