@@ -96,8 +96,8 @@ func (c *Config) list(name string) (value string, isList bool) {
 func CheckDynamic(overrides map[string]string) error {
 	var errs []error
 	for _, k := range slices.Sorted(maps.Keys(overrides)) {
-		if len(errs) == topic.MaxErrors {
-			errs = append(errs, topic.ErrMore)
+		var enough bool
+		if errs, enough = topic.Enough(errs); enough {
 			break
 		}
 		s, v := LookupSetting(k), overrides[k]

@@ -42,8 +42,13 @@ type Origin struct {
 // MaxErrors is how many mistakes in settings are told of: it takes some 10 µs to find out what one that there is not could mean.
 const MaxErrors = 5
 
-// ErrMore ends a longer list of mistakes.
-var ErrMore = errors.New("and more")
+// Enough reports whether errs has MaxErrors mistakes, and if so ends it by one that says that there are more.
+func Enough(errs []error) ([]error, bool) {
+	if len(errs) < MaxErrors {
+		return errs, false
+	}
+	return append(errs, errors.New("and more")), true
+}
 
 // ParseConfig returns the effective configuration of a topic with these overrides. Every override that is
 // unknown or not legal is an *Error inside the returned error, or at least the first few are; the Config beside it is complete and
@@ -66,8 +71,8 @@ func ParseConfig(overrides map[string]string, d Defaults) (Config, error) {
 		if Lookup(k) != nil {
 			continue
 		}
-		if len(errs) >= MaxErrors {
-			errs = append(errs, ErrMore)
+		var enough bool
+		if errs, enough = Enough(errs); enough {
 			break
 		}
 		errs = append(errs, unknown(k, overrides[k]))
