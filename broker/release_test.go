@@ -170,7 +170,7 @@ func TestWhatTheMetadataLacksIsKept(t *testing.T) {
 			}
 			h.write(record...)
 			eventually(t, "it leads again", leads)
-			if o := h.b.set.Get(tp).Offsets(); o.LogEnd != 1 {
+			if o := h.b.set.Get(tp).Offsets(); o.LogEnd != 2 {
 				t.Errorf("%+v", o)
 			}
 			h.write(elsewhere(4))
