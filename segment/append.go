@@ -13,9 +13,11 @@ const (
 	maxSegmentBytes = math.MaxInt32
 	// maxOffsetSpan is what a relative offset in an index holds.
 	maxOffsetSpan = math.MaxInt32
-	// indexFlushBytes is how much of the log's end may be missing from the index: a lookup there scans
-	// that much at worst, a flush costs a write.
-	indexFlushBytes = 256 << 10
+	// Of the log's end that much may be missing from the index, and more, up to maxUnflushed, if it is few entries: a lookup there
+	// reads the headers of the batches one by one, a flush costs a write.
+	minUnflushed     = 256 << 10
+	maxUnflushed     = 4 << 20
+	unflushedEntries = 16
 	// writeBackBytes is how often the kernel is asked to begin writing to disk, so that a sync finds
 	// little left to do and no storm of dirty pages builds up.
 	writeBackBytes = 1 << 20
@@ -146,7 +148,8 @@ func (l *Log) write(bs []batch.Batch, a appended) error {
 	s.tail.Load().add(a.base, pos)
 	s.publish(a.next, pos+a.size)
 	l.mu.unmarked, l.mu.marked = l.mu.unmarked+a.size, false
-	if l.mu.unflushed += a.size; l.mu.unflushed >= indexFlushBytes {
+	l.mu.unflushed += a.size
+	if l.mu.unflushed >= minUnflushed && h.idx.Staged() >= unflushedEntries || l.mu.unflushed >= maxUnflushed {
 		l.flushIndex(s)
 	}
 	l.disk.metrics.appended(a.size, len(bs))

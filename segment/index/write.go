@@ -31,6 +31,9 @@ func (x *Index) stage(e Entry) bool {
 	return true
 }
 
+// Staged is how many entries the next Flush writes.
+func (x *Index) Staged() int { return len(x.app.staged) / EntrySize }
+
 // Flush writes staged entries and makes them visible to lookups. On an error they are dropped, which
 // leaves the index right but sparser. It does not sync.
 func (x *Index) Flush() error {
