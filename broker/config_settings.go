@@ -160,7 +160,7 @@ func replicationSettings() []Setting {
 	return []Setting{
 		setting("inter.broker.listener.name", "", "The listener that brokers reach each other at. If it is empty, the first one.",
 			listenerName("the name of a listener", func(c *Config) *string { return &c.Replication.Listener })),
-		setting("num.replica.fetchers", "2", "Connections to each leader that this broker follows.",
+		setting("num.replica.fetchers", "1", "Connections to each leader that this broker follows.",
 			whole(1, 64, func(c *Config) *int32 { return &c.Replication.Fetchers })),
 		setting("replica.lag.time.max.ms", "30000", "How long a follower may go without having caught up before it is no longer in sync.",
 			millis(100, func(c *Config) *time.Duration { return &c.Replication.MaxLag })),

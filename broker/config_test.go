@@ -75,7 +75,7 @@ func TestDefaultConfig(t *testing.T) {
 		},
 		Log: Log{CheckInterval: 5 * time.Minute, ProducerIDExpiry: 24 * time.Hour, MaxProducerIDs: 1_000_000, ScrubBytesPerSecond: 1 << 20},
 		Replication: Replication{
-			Fetchers: 2, MaxLag: 30 * time.Second, PartitionBytes: 1 << 20, ResponseBytes: 4<<20 - 64<<10,
+			Fetchers: 1, MaxLag: 30 * time.Second, PartitionBytes: 1 << 20, ResponseBytes: 4<<20 - 64<<10,
 			MaxWait: 500 * time.Millisecond, SocketTimeout: 30 * time.Second, Backoff: time.Second, LeaderRate: math.MaxInt64, FollowerRate: math.MaxInt64,
 		},
 		Balance: Balance{Enable: true, Interval: 5 * time.Minute, Percent: 10},

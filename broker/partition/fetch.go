@@ -100,6 +100,7 @@ const (
 	fetchBusy    int32 = iota // its goroutine reads or enters it into lists
 	fetchNudged               // the same, and it has to look again before it waits
 	fetchWaiting              // whoever wakes it owns it
+	fetchHeld                 // the same, and the plug wakes it soon
 )
 
 // Fetch reads many partitions, waiting for data as f says and no longer than ctx lives. It does not block.
@@ -169,7 +170,9 @@ func (f *Fetch) Grown(n int64) (waits bool) {
 	if f.state.Load() == fetchWaiting && f.remaining.Add(-n) > 0 {
 		return true
 	}
-	f.wake()
+	if !f.set.plug.hold(f) {
+		f.wake()
+	}
 	return false
 }
 
@@ -180,17 +183,20 @@ func (f *Fetch) Wake() { f.wake() }
 // done too.
 func (f *Fetch) wake() {
 	for {
-		if f.state.CompareAndSwap(fetchWaiting, fetchBusy) {
-			go func() {
-				f.leave()
-				f.run()
-			}()
+		if f.state.CompareAndSwap(fetchWaiting, fetchBusy) || f.state.CompareAndSwap(fetchHeld, fetchBusy) {
+			go f.again()
 			return
 		}
 		if f.state.CompareAndSwap(fetchBusy, fetchNudged) || f.state.Load() == fetchNudged {
 			return
 		}
 	}
+}
+
+// again is run for a fetch that waited.
+func (f *Fetch) again() {
+	f.leave()
+	f.run()
 }
 
 // enter puts f into the lists of all partitions that may have more soon, and takes into account what has happened since

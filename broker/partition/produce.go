@@ -39,8 +39,27 @@ func (s *Set) Produce(p *Produce) {
 	if p.alarm.ring == nil {
 		p.alarm.ring = p.expire
 	}
+	s.appendAll(p)
+	if p.left.Load() > 1 {
+		p.timed = true
+		s.wheel.set(&p.alarm, p.Timeout)
+	}
+	p.AppendDone(nil)
+}
+
+// appendAll appends all parts. Who waits for the records of one hears of those of the others at the same time.
+func (s *Set) appendAll(p *Produce) {
+	plugged := 0
+	if len(p.Parts) > 1 {
+		s.plug.begin()
+		defer s.plug.end()
+	}
 	for i := range p.Parts {
 		part := &p.Parts[i]
+		if plugged += len(part.Append.Records); plugged > plugBytes {
+			s.plug.release()
+			plugged = len(part.Append.Records)
+		}
 		part.Append.Done = p
 		if part.Replica == nil {
 			p.AppendDone(&part.Append)
@@ -49,11 +68,6 @@ func (s *Set) Produce(p *Produce) {
 		}
 		part.Append.Records = nil // or all that they came in would be kept for as long as the others take
 	}
-	if p.left.Load() > 1 {
-		p.timed = true
-		s.wheel.set(&p.alarm, p.Timeout)
-	}
-	p.AppendDone(nil)
 }
 
 // AppendDone implements Completion.

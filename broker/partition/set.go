@@ -17,6 +17,7 @@ type Set struct {
 	opts      Options
 	met       *metrics
 	wheel     *wheel
+	plug      plug
 	cold      *coldTable
 	sched     *scheduler
 	producers atomic.Int64 // remembered by all replicas

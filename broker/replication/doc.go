@@ -6,7 +6,7 @@
 //
 // # How it runs
 //
-// There are a few fetchers for each leader; a partition always belongs to the same one of them. A fetcher has one
+// There is a fetcher, or a few, for each leader; a partition always belongs to the same one of them. A fetcher has one
 // connection and one fetch session on it, and one goroutine that appends what comes and says what there is to say. The
 // leader keeps a fetch until it has something. A partition whose records are not on the disk yet is left out of the next
 // fetch, and goes into one of its own when they are: that ends the wait of the fetch before, so nothing waits for

@@ -20,7 +20,7 @@ type Options struct {
 	// Dial connects to a broker, which may have moved since the last time.
 	Dial func(ctx context.Context, broker int32) (net.Conn, error)
 
-	// Fetchers is how many connections there are to each leader (num.replica.fetchers); 2.
+	// Fetchers is how many connections there are to each leader (num.replica.fetchers); 1.
 	Fetchers int
 	// MaxBytes bounds one answer (replica.fetch.response.max.bytes) and PartitionBytes what it has of one partition
 	// (replica.fetch.max.bytes), but for a first batch that is larger; 4 MiB less a margin for the rest of the
@@ -48,7 +48,7 @@ const minBackoff = 20 * time.Millisecond
 
 // EnsureDefaults fills in what is zero.
 func (o *Options) EnsureDefaults() {
-	orDefault(&o.Fetchers, 2)
+	orDefault(&o.Fetchers, 1)
 	orDefault(&o.MaxBytes, 4<<20-64<<10)
 	orDefault(&o.PartitionBytes, 1<<20)
 	orDefault(&o.MaxWait, 500*time.Millisecond)
