@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type cluster struct {
 	ctl   *fakeController
 	api   *API
 	disks []*segment.Disk // of newWhole
+	over  atomic.Bool     // the lease of the broker that coordinates groups is
 }
 
 // newCluster returns a cluster of broker 1 alone, reached at one:9092 on listener PLAINTEXT.

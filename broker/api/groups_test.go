@@ -342,6 +342,20 @@ func TestFailedOffsetFetchShowsNoOffsets(t *testing.T) {
 	}
 }
 
+// A coordinator that cannot be sure of its memory for now is asked again: the Java client before 3.9 ends at
+// COORDINATOR_NOT_AVAILABLE here, and librdkafka does not ask for these partitions any more.
+func TestOffsetFetchIsAskedAgainWhileTheCoordinatorIsUnsure(t *testing.T) {
+	c := newGroups(t)
+	c.over.Store(true)
+	for v := int16(1); v <= 10; v++ {
+		whole, got := newGroupClient(t, c, v).fetch(false)
+		if v == 1 {
+			whole = got[0].code
+		}
+		wantCode(t, "offset fetch", whole, kerr.CoordinatorLoadInProgress)
+	}
+}
+
 func TestEmptyListOfTopicsIsNotAll(t *testing.T) {
 	c := newGroups(t)
 	g := newGroupClient(t, c, 10)

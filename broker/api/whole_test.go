@@ -96,7 +96,7 @@ func (c *cluster) openGroups(lease *metadata.Lease) *group.Coordinator {
 			MinSessionTimeout: time.Second, MaxSessionTimeout: time.Minute, MaxSize: 100, OffsetsRetention: time.Hour,
 			OffsetsCheckInterval: time.Hour, MaxMetadata: 4096, NewID: func() string { return topic.NewID().String() }, Topics: topicNamer{c.store},
 		},
-		Broker: 2, Shards: shards, Store: committer, Logger: discardLogger,
+		Broker: 2, Shards: shards, Store: committer, Lease: c, Logger: discardLogger,
 	})
 	c.t.Cleanup(func() { g.Close(); committer.Close() })
 	for shard := range shards {
@@ -106,6 +106,9 @@ func (c *cluster) openGroups(lease *metadata.Lease) *group.Coordinator {
 	}
 	return g
 }
+
+// Holds implements coordinator.Lease.
+func (c *cluster) Holds(int64) bool { return !c.over.Load() }
 
 type topicNamer struct{ store *metadata.Store }
 
