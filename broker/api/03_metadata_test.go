@@ -2,12 +2,15 @@ package api
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"firn/broker/controller"
 	"firn/broker/wire/wiretest"
 	"firn/metadata"
 	"firn/metadata/topic"
@@ -195,6 +198,43 @@ func TestAutoCreationIsBehindTheAnswer(t *testing.T) {
 		if got := c.ctl.create; len(got) != 1 || got[0].Name != "new" || got[0].Partitions != -1 || got[0].ReplicationFactor != -1 {
 			t.Errorf("v%d: created %+v", v, got)
 		}
+	}
+}
+
+// A client that waits for a topic asks for it several times a second. One that cannot be is not tried as often.
+func TestATopicThatCannotBeIsNotCreatedAtEachRequest(t *testing.T) {
+	c := newCluster(t)
+	c.ctl.errs["never"], c.ctl.errs["later"] = controller.ErrTopicNameCollision, metadata.ErrUnavailable
+	now := time.Now()
+	c.api.auto.now = func() time.Time { return now }
+	for _, want := range []struct {
+		after time.Duration
+		tried []string
+	}{{0, []string{"never", "later"}}, {autoCreatePause - 1, []string{"later"}}, {1, []string{"never", "later"}}} {
+		now = now.Add(want.after)
+		askMetadata(t, c, 1, "never", "later")
+		c.ctl.awaitCalls(t, 1)
+		var tried []string
+		for _, nt := range c.ctl.create {
+			tried = append(tried, nt.Name)
+		}
+		if !slices.Equal(tried, want.tried) {
+			t.Errorf("%v later: %v are tried, want %v", want.after, tried, want.tried)
+		}
+		c.ctl.create = nil
+		c.awaitNoneCreating()
+	}
+}
+
+// awaitNoneCreating waits until no topic is being created.
+func (c *cluster) awaitNoneCreating() {
+	creating := func() int {
+		c.api.auto.mu.Lock()
+		defer c.api.auto.mu.Unlock()
+		return len(c.api.auto.mu.creating)
+	}
+	for creating() > 0 {
+		runtime.Gosched()
 	}
 }
 

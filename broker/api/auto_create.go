@@ -3,8 +3,10 @@ package api
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -16,6 +18,11 @@ import (
 // beyond is created when it is asked for again.
 const maxAutoCreating = 1000
 
+// autoCreatePause is how long a topic that was refused is not asked for again: clients that wait for it ask many times a
+// second together, for as long as they run. It is short, as a broker may come that was missing. As many are remembered as may
+// be created.
+const autoCreatePause = time.Second
+
 // autoCreateVersion is the version of CreateTopics that creates them.
 const autoCreateVersion = 7
 
@@ -24,20 +31,22 @@ const autoCreateVersion = 7
 type autoCreator struct {
 	serve func(*wire.Request)
 	log   *slog.Logger
+	now   func() time.Time
 
 	mu struct {
 		sync.Mutex
 		creating map[string]bool
+		refused  map[string]time.Time // until when they are
 	}
 }
 
 func newAutoCreator(serve func(*wire.Request), log *slog.Logger) *autoCreator {
-	a := &autoCreator{serve: serve, log: log}
-	a.mu.creating = map[string]bool{}
+	a := &autoCreator{serve: serve, log: log, now: time.Now}
+	a.mu.creating, a.mu.refused = map[string]bool{}, map[string]time.Time{}
 	return a
 }
 
-// create has topics created that nobody is creating yet, and does not wait for it.
+// create has topics created that nobody is creating yet, and that have not just been refused, and does not wait for it.
 func (a *autoCreator) create(conn *wire.Conn, names []string) {
 	if len(names) == 0 {
 		return
@@ -45,9 +54,10 @@ func (a *autoCreator) create(conn *wire.Conn, names []string) {
 	body := kmsg.NewPtrCreateTopicsRequest()
 	body.Version, body.TimeoutMillis = autoCreateVersion, int32(defaultAdminTimeout.Milliseconds())
 	var list []string
+	now := a.now()
 	a.mu.Lock()
 	for _, n := range names {
-		if !a.mu.creating[n] && len(a.mu.creating) < maxAutoCreating {
+		if !a.mu.creating[n] && len(a.mu.creating) < maxAutoCreating && !now.Before(a.mu.refused[n]) {
 			n = strings.Clone(n) // or all of the request would be kept with it
 			a.mu.creating[n] = true
 			t := kmsg.NewCreateTopicsRequestTopic()
@@ -78,33 +88,53 @@ type autoCreation struct {
 
 // Deliver implements wire.Sink.
 func (c *autoCreation) Deliver(_ *wire.Request, body *wire.Body) {
+	refused := c.refused(body)
 	a := c.creator
+	now := a.now()
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, n := range c.names {
 		delete(a.mu.creating, n)
+		delete(a.mu.refused, n)
 	}
-	a.mu.Unlock()
+	if len(a.mu.refused)+len(refused) > maxAutoCreating {
+		maps.DeleteFunc(a.mu.refused, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+	for _, n := range refused {
+		if len(a.mu.refused) < maxAutoCreating {
+			a.mu.refused[n] = now.Add(autoCreatePause)
+		}
+	}
+}
+
+// refused tells what came of the topics in the log, and returns those that trying again would not make.
+func (c *autoCreation) refused(body *wire.Body) (names []string) {
 	if body == nil {
-		return
+		return nil
 	}
+	log := c.creator.log
 	resp := kmsg.NewPtrCreateTopicsResponse()
 	resp.Version = autoCreateVersion
 	if err := body.Decode(resp); err != nil {
-		a.log.Error("topics that clients asked for", "error", err)
-		return
+		log.Error("topics that clients asked for", "error", err)
+		return nil
 	}
 	for i := range resp.Topics {
 		switch t := &resp.Topics[i]; {
 		case t.ErrorCode == 0:
-			a.log.Info("topic created because a client asked for it", "topic", t.Topic)
+			log.Info("topic created because a client asked for it", "topic", t.Topic)
 		case t.ErrorCode != kerr.TopicAlreadyExists.Code:
 			err := kerr.ErrorForCode(t.ErrorCode)
+			if !kerr.IsRetriable(err) {
+				names = append(names, t.Topic)
+			}
 			if t.ErrorMessage != nil {
 				err = errors.Join(err, errors.New(*t.ErrorMessage))
 			}
-			a.log.Warn("cannot create the topic a client asked for", "topic", t.Topic, "error", err)
+			log.Warn("cannot create the topic a client asked for", "topic", t.Topic, "error", err)
 		}
 	}
+	return names
 }
 
 // Fail implements wire.Sink: it is the client's request that has failed, not its connection.
