@@ -2,13 +2,10 @@ package api
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"firn/broker/coordinator"
 	"firn/broker/group"
 	"firn/broker/wire"
 	"firn/metadata"
@@ -22,8 +19,8 @@ import (
 //
 // If it fails it answers with the error and no topics, in version 1 with the error for each partition: some
 // clients look at partitions alone, and would take an offset of -1 beside an error for a group without commits. A
-// coordinator that cannot answer for now says COORDINATOR_LOAD_IN_PROGRESS, the one error after which every client asks
-// again: at COORDINATOR_NOT_AVAILABLE Java before 3.9 fails, and librdkafka never reads these partitions.
+// coordinator that cannot answer for now says COORDINATOR_LOAD_IN_PROGRESS: at COORDINATOR_NOT_AVAILABLE Java before 3.9
+// fails, and librdkafka never reads these partitions.
 //
 // A group, topic or partition named twice is answered once, a topic for all partitions that it is named with.
 //
@@ -99,7 +96,7 @@ func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetch
 	byID := version >= 10
 	if g.Topics == nil {
 		a.groups.Coordinator.Offsets(g.Group, nil, true, func(all *[]group.Fetched, err error) {
-			if out.ErrorCode = fetchedCode(err); err == nil {
+			if out.ErrorCode = unsureCode(err); err == nil {
 				out.Topics = byTopic(im, *all)
 			}
 			done(out)
@@ -135,24 +132,16 @@ func (a *API) fetchOffsets(im *metadata.Image, version int16, g kmsg.OffsetFetch
 				at[i].Offset, at[i].LeaderEpoch, at[i].Metadata = f.Offset, f.LeaderEpoch, kmsg.StringPtr(f.Metadata)
 			}
 		case version >= 2:
-			out.ErrorCode, out.Topics = fetchedCode(err), nil
+			out.ErrorCode, out.Topics = unsureCode(err), nil
 		default:
 			for _, t := range out.Topics {
 				for j := range t.Partitions {
-					t.Partitions[j].ErrorCode = fetchedCode(err)
+					t.Partitions[j].ErrorCode = unsureCode(err)
 				}
 			}
 		}
 		done(out)
 	})
-}
-
-// fetchedCode is the code for a whole request.
-func fetchedCode(err error) int16 {
-	if err == nil || errors.Is(err, coordinator.ErrNotCoordinator) {
-		return code(err)
-	}
-	return kerr.CoordinatorLoadInProgress.Code
 }
 
 // byTopic groups all commits by live topic, in the order of names.

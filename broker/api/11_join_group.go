@@ -13,7 +13,8 @@ import (
 // JoinGroup (key 11), versions 0-9.
 //
 // Parks until the group's rebalance completes. From version 4 a dynamic member without an id is given
-// one with MEMBER_ID_REQUIRED and comes back with it (KIP-394).
+// one with MEMBER_ID_REQUIRED and comes back with it (KIP-394). A coordinator that cannot answer for now says
+// COORDINATOR_LOAD_IN_PROGRESS: older sarama gives up at COORDINATOR_NOT_AVAILABLE.
 //
 //   - v1: rebalance time-out, before that the session time-out. v5: static members (KIP-345).
 //   - v7: protocol type in the answer. v8: a reason, which is not kept. v9: skip_assignment
@@ -25,7 +26,7 @@ func (a *API) joinGroup(req *wire.Request, body *kmsg.JoinGroupRequest) {
 	a.groups.Coordinator.Join(clientOf(req), body, func(resp *kmsg.JoinGroupResponse, err error) {
 		if err != nil {
 			resp = kmsg.NewPtrJoinGroupResponse()
-			resp.ErrorCode, resp.MemberID = code(err), member
+			resp.ErrorCode, resp.MemberID = unsureCode(err), member
 		}
 		req.Reply(resp)
 	})

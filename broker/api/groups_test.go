@@ -342,17 +342,25 @@ func TestFailedOffsetFetchShowsNoOffsets(t *testing.T) {
 	}
 }
 
-// A coordinator that cannot be sure of its memory for now is asked again: the Java client before 3.9 ends at
-// COORDINATOR_NOT_AVAILABLE here, and librdkafka does not ask for these partitions any more.
-func TestOffsetFetchIsAskedAgainWhileTheCoordinatorIsUnsure(t *testing.T) {
+// A coordinator that cannot be sure of its memory for now is asked again by every client. At COORDINATOR_NOT_AVAILABLE older
+// sarama gives up when it joins, the Java client before 3.9 in OffsetFetch, after which librdkafka reads the partitions no more.
+func TestMembersAskAgainWhileTheCoordinatorIsUnsure(t *testing.T) {
 	c := newGroups(t)
+	member, generation := newGroupClient(t, c, 9).join()
 	c.over.Store(true)
 	for v := int16(1); v <= 10; v++ {
-		whole, got := newGroupClient(t, c, v).fetch(false)
+		g := newGroupClient(t, c, v)
+		whole, got := g.fetch(false)
 		if v == 1 {
 			whole = got[0].code
 		}
 		wantCode(t, "offset fetch", whole, kerr.CoordinatorLoadInProgress)
+		sync := kmsg.NewPtrSyncGroupRequest()
+		sync.Group, sync.MemberID, sync.Generation = "g", member, generation
+		wantCode(t, "sync", ask[*kmsg.SyncGroupResponse](g, sync).ErrorCode, kerr.RebalanceInProgress)
+		if v >= 4 {
+			wantCode(t, "join", ask[*kmsg.JoinGroupResponse](g, joinRequest("")).ErrorCode, kerr.CoordinatorLoadInProgress)
+		}
 	}
 }
 
@@ -460,7 +468,7 @@ func TestErrorsOfTheCoordinatorAreRetriable(t *testing.T) {
 	}
 }
 
-// The Java client ends with an error that its application sees at any other answer to these two.
+// The Java client ends with an error that its application sees at any other answer to Heartbeat.
 func TestErrorsThatEveryMemberExpects(t *testing.T) {
 	for _, err := range []error{coordinator.ErrNotCoordinator, coordinator.ErrBusy, coordinator.ErrUnavailable} {
 		if c := code(err); c != kerr.CoordinatorNotAvailable.Code && c != kerr.NotCoordinator.Code {
