@@ -26,8 +26,8 @@ import (
 //   - v13: an error for the whole answer, which is never needed.
 //
 // A topic that does not exist is UNKNOWN_TOPIC_OR_PARTITION without partitions, also where asking for
-// it has it created: that happens behind the answer (auto_create.go). An invalid name is
-// INVALID_TOPIC_EXCEPTION, auto-creation or not.
+// it has it created: that happens behind the answer (auto_create.go), but for the topics that Kafka makes for itself. An
+// invalid name is INVALID_TOPIC_EXCEPTION, auto-creation or not.
 func init() { register(kmsg.Metadata, 0, 13, (*API).metadata) }
 
 func (a *API) metadata(req *wire.Request, body *kmsg.MetadataRequest) {
@@ -136,7 +136,7 @@ func (m *metadataCall) askedTopic(asked *kmsg.MetadataRequestTopic) kmsg.Metadat
 	if topic.ValidateName(*asked.Topic) != nil {
 		return m.refusedTopic(asked, kerr.InvalidTopicException)
 	}
-	if m.api.admin.AutoCreate && (m.body.AllowAutoTopicCreation || m.body.Version < 4) {
+	if m.api.admin.AutoCreate && (m.body.AllowAutoTopicCreation || m.body.Version < 4) && !kafkasOwn[*asked.Topic] {
 		m.missing = append(m.missing, *asked.Topic)
 	}
 	return m.refusedTopic(asked, kerr.UnknownTopicOrPartition)

@@ -201,6 +201,19 @@ func TestAutoCreationIsBehindTheAnswer(t *testing.T) {
 	}
 }
 
+// A client that finds no coordinator looks whether Kafka has made the topic for offsets yet. Nobody wants it here.
+func TestLookingForKafkasOwnTopicsDoesNotCreateThem(t *testing.T) {
+	c := newCluster(t)
+	resp := askMetadata(t, c, 1, "__consumer_offsets", "__transaction_state", "new")
+	for _, topic := range resp.Topics {
+		wantCode(t, *topic.Topic, topic.ErrorCode, kerr.UnknownTopicOrPartition)
+	}
+	c.ctl.awaitCalls(t, 1)
+	if got := c.ctl.create; len(got) != 1 || got[0].Name != "new" {
+		t.Errorf("created %+v", got)
+	}
+}
+
 // A client that waits for a topic asks for it several times a second. One that cannot be is not tried as often.
 func TestATopicThatCannotBeIsNotCreatedAtEachRequest(t *testing.T) {
 	c := newCluster(t)

@@ -26,6 +26,10 @@ const autoCreatePause = time.Second
 // autoCreateVersion is the version of CreateTopics that creates them.
 const autoCreateVersion = 7
 
+// kafkasOwn are topics that Kafka makes for itself, and this broker has no use for. Clients look whether they are there already:
+// sarama, where a group has no coordinator. Tools that find them take them for where groups keep their offsets.
+var kafkasOwn = map[string]bool{"__consumer_offsets": true, "__transaction_state": true, "__share_group_state": true}
+
 // autoCreator creates topics behind the answers that say they do not exist: by a CreateTopics in the client's name, which
 // may do here what it may do itself, served as any other. Safe for concurrent use.
 type autoCreator struct {
