@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"firn/metadata"
+	"firn/metadata/memkv"
 	"firn/metadata/topic"
 )
 
@@ -63,6 +65,55 @@ func TestReassignmentEndsWithTheReplicasAskedFor(t *testing.T) {
 	a.await("the end", func(img *metadata.Image) bool { p, _ := img.Partition(tp); return len(p.Removing) == 0 })
 	if got := show(a.partition(tp)); got != "[3 2]+[]-[] isr [3 2] leader 3@1" {
 		t.Error(got)
+	}
+}
+
+// A leader changes its in-sync set whenever it likes, also just before a request for its partition is written.
+func TestRequestsSucceedThoughTheInSyncSetChangesMeanwhile(t *testing.T) {
+	for _, verb := range []string{"reassign", "elect"} {
+		t.Run(verb, func(t *testing.T) {
+			c := newCluster(t)
+			a, _, _ := c.three()
+			tp := a.place("t", 2, 1)
+			other := a.place("other", 2, 1)
+			for _, tp := range []topic.Partition{tp, other} { // broker 1 leads, broker 2 is preferred
+				p := *a.partition(tp)
+				p.Leader, p.LeaderBrokerEpoch = 1, a.lease.Epoch()
+				a.sync(&p, 2, 1)
+			}
+			leader := c.server.Dial()
+			defer leader.Close()
+			key := a.store.Keys().Partition(tp)
+			var once sync.Once
+			a.kv.SetFaults(func(call memkv.Call) (f memkv.Fault) {
+				if call.Write && slices.Contains(call.Keys, key) {
+					once.Do(func() {
+						p := *a.partition(tp)
+						p.ISR = []int32{1, 2}
+						if _, err := leader.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{a.store.Keys().PutPartition(&p)}}); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				return f
+			})
+			var errs []error
+			if verb == "elect" {
+				errs = a.ctl.Elect(c.ctx, []Election{{Topic: "t"}, {Topic: "other"}, {Topic: "t"}})
+			} else {
+				errs = a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{3, 2}}, {Topic: "other", Replicas: ids{3, 2}}, {Topic: "t", Replicas: ids{3}}})
+			}
+			if errs[0] != nil || errs[1] != nil || !errors.Is(errs[2], ErrRequest) {
+				t.Fatal(errs)
+			}
+			want := map[string]string{
+				"elect":    "[2 1]+[]-[] isr [1 2] leader 2@1",
+				"reassign": "[3 2 1]+[3]-[1] isr [1 2] leader 1@0",
+			}
+			if got := show(a.partition(tp)); got != want[verb] {
+				t.Error(got)
+			}
+		})
 	}
 }
 

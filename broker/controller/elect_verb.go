@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"firn/metadata"
-	"firn/metadata/topic"
 )
 
 // Election asks for another leader of one partition.
@@ -24,28 +23,18 @@ type Election struct {
 // and metadata's.
 func (c *Controller) Elect(ctx context.Context, list []Election) []error {
 	return c.verb(ctx, "elect", len(list), func(ctx context.Context, errs []error) {
-		img := c.store.Image()
-		e := newElector(img, c.opts.Defaults)
-		txns := make([]metadata.Txn, len(list))
-		seen := make(map[topic.Partition]bool)
-		for i, el := range list {
-			var p *metadata.PartitionState
-			if p, errs[i] = partitionOf(img, el.Topic, el.Partition); errs[i] != nil {
-				continue
-			}
-			if seen[p.Partition] {
-				errs[i] = errTwice
-				continue
-			}
-			seen[p.Partition] = true
-			var next metadata.PartitionState
-			if next, errs[i] = e.request(p, el); errs[i] != nil {
-				continue
-			}
-			txns[i] = c.replace(p, &next)
-			errs[i] = c.fence(e, p, &next, &txns[i])
+		named := func(img *metadata.Image, i int) (*metadata.PartitionState, error) {
+			return partitionOf(img, list[i].Topic, list[i].Partition)
 		}
-		c.commitEach(ctx, txns, errs, conflict)
+		c.changePartitions(ctx, errs, named, func(i int, e *elector, p *metadata.PartitionState) (metadata.Txn, error) {
+			next, err := e.request(p, list[i])
+			if err != nil {
+				return metadata.Txn{}, err
+			}
+			txn := c.replace(p, &next)
+			err = c.fence(e, p, &next, &txn)
+			return txn, err
+		})
 		for _, err := range errs {
 			if err == nil {
 				c.metrics.elections.Inc()

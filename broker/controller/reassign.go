@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -27,24 +28,56 @@ type Reassignment struct {
 // and metadata's.
 func (c *Controller) Reassign(ctx context.Context, list []Reassignment) []error {
 	return c.verb(ctx, "reassign", len(list), func(ctx context.Context, errs []error) {
+		named := func(img *metadata.Image, i int) (*metadata.PartitionState, error) {
+			return partitionOf(img, list[i].Topic, list[i].Partition)
+		}
+		c.changePartitions(ctx, errs, named, func(i int, e *elector, p *metadata.PartitionState) (metadata.Txn, error) {
+			return c.planReassign(e, p, list[i])
+		})
+	})
+}
+
+// changePartitions commits what plan says for the partition that each entry names. Leaders write these records, too: what one
+// of them has changed before the commit is planned anew, on an image that has that.
+func (c *Controller) changePartitions(ctx context.Context, errs []error,
+	named func(img *metadata.Image, i int) (*metadata.PartitionState, error),
+	plan func(i int, e *elector, p *metadata.PartitionState) (metadata.Txn, error),
+) {
+	first := make(map[topic.Partition]int) // who names it
+	todo := make([]int, len(errs))
+	for i := range todo {
+		todo[i] = i
+	}
+	for {
 		img := c.store.Image()
 		e := newElector(img, c.opts.Defaults)
-		txns := make([]metadata.Txn, len(list))
-		seen := make(map[topic.Partition]bool)
-		for i, r := range list {
+		txns, got := make([]metadata.Txn, len(todo)), make([]error, len(todo))
+		for j, i := range todo {
 			var p *metadata.PartitionState
-			if p, errs[i] = partitionOf(img, r.Topic, r.Partition); errs[i] != nil {
+			if p, got[j] = named(img, i); got[j] != nil {
 				continue
 			}
-			if seen[p.Partition] {
-				errs[i] = errTwice
+			if at, twice := first[p.Partition]; twice && at != i {
+				got[j] = errTwice
 				continue
 			}
-			seen[p.Partition] = true
-			txns[i], errs[i] = c.planReassign(e, p, r)
+			first[p.Partition] = i
+			txns[j], got[j] = plan(i, e, p)
 		}
-		c.commitEach(ctx, txns, errs, conflict)
-	})
+		c.commitEach(ctx, txns, got, conflict)
+		var again []int
+		for j, i := range todo {
+			if errs[i] = got[j]; errors.Is(got[j], metadata.ErrConflict) {
+				again = append(again, i)
+			}
+		}
+		if todo = again; len(todo) == 0 {
+			return
+		}
+		if _, err := c.store.WaitRev(ctx, img.Rev()+1); err != nil { // which has what a guard failed on, or is nearer to it
+			return
+		}
+	}
 }
 
 // planReassign returns the transaction of one reassignment. It may elect, as the image may be newer than what has been acted on.
