@@ -248,22 +248,25 @@ func (e *elector) crown(n *metadata.PartitionState, id int32) {
 }
 
 // pick returns the first of the replicas that is able to lead and in the set, or -1. One that is about to leave is
-// taken only if there is no other.
+// taken only if there is no other, and one whose registration is not complete only if there is not even that: what it leads
+// nobody serves, for as long as its disks take.
 func (e *elector) pick(n *metadata.PartitionState, replicas, set []int32) int32 {
-	leaving := int32(-1)
+	best, least := int32(-1), 3
 	for _, id := range replicas {
-		if !e.able(n, id) || !slices.Contains(set, id) {
+		rank := 0
+		switch {
+		case !e.able(n, id) || !slices.Contains(set, id):
 			continue
+		case !ready(e.img, id):
+			rank = 2
+		case e.leaving(id):
+			rank = 1
 		}
-		if e.leaving(id) {
-			if leaving < 0 {
-				leaving = id
-			}
-			continue
+		if rank < least {
+			best, least = id, rank
 		}
-		return id
 	}
-	return leaving
+	return best
 }
 
 // without returns the ids that drop does not hold for; the same slice if it holds for none.

@@ -37,9 +37,16 @@ func (w *world) alive(ids ...int32) *world {
 	return w
 }
 
+// node gives a broker a record that says that its registration is complete.
 func (w *world) node(id int32, state metadata.NodeState, loss metadata.Loss) *world {
-	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: id, State: state, Loss: loss}))
+	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: id, State: state, Loss: loss, LastEpoch: w.kv.Server().Rev() + 1}))
 	return w
+}
+
+// incomplete registers a broker whose disks do not have its epoch yet.
+func (w *world) incomplete(id int32) *world {
+	w.ops = append(w.ops, w.keys.PutNode(&metadata.Node{ID: id, LastEpoch: 1}))
+	return w.alive(id)
 }
 
 func (w *world) settings(id topic.ID, values map[string]string) *world {
@@ -124,6 +131,7 @@ func TestElections(t *testing.T) {
 		relaxed bool   // the topic's durability
 		loss    map[int32]metadata.Loss
 		leaving int32 // draining
+		coming  int32 // alive, but its disks do not have its epoch yet
 		before  string
 		want    string // "" for no change
 	}{
@@ -143,6 +151,9 @@ func TestElections(t *testing.T) {
 		{name: "the ISR before the eligible", alive: "23", min: "2", before: "1/13/2/-", want: "3+/3/12/-"},
 		{name: "one about to leave is passed over", alive: "23", leaving: 2, before: "1/123/-/-", want: "3+/23/-/-"},
 		{name: "one about to leave is better than none", alive: "2", leaving: 2, before: "1/12/-/-", want: "2+/2/-/-"},
+		{name: "one that cannot serve yet is passed over", alive: "23", coming: 1, before: "1'/123/-/-", want: "2+/123/-/-"},
+		{name: "one about to leave is better than one that cannot serve yet", alive: "2", leaving: 2, coming: 1, before: "-/12/-/-", want: "2+/12/-/-"},
+		{name: "one that cannot serve yet is better than none", coming: 1, before: "-/123/-/-", want: "1+/1/-/-"},
 
 		{name: "a power cut, durable", alive: "123", loss: map[int32]metadata.Loss{1: relaxed}, before: "1'/123/-/-", want: "1+/123/-/-"},
 		{name: "a power cut, relaxed", alive: "123", relaxed: true, loss: map[int32]metadata.Loss{1: relaxed}, before: "1'/123/-/-", want: "2+/23/-/-"},
@@ -171,6 +182,9 @@ func TestElections(t *testing.T) {
 			}
 			if c.leaving != 0 {
 				w.node(c.leaving, metadata.NodeDraining, metadata.LossNone)
+			}
+			if c.coming != 0 {
+				w.incomplete(c.coming)
 			}
 			values := map[string]string{"min.insync.replicas": "1"}
 			if c.min != "" {

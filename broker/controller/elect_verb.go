@@ -67,10 +67,10 @@ func (e *elector) request(p *metadata.PartitionState, el Election) (metadata.Par
 	return n, nil
 }
 
-// prefer makes the preferred leader lead, if it can do so without loss and is to stay.
+// prefer makes the preferred leader lead, if it can do so, now and without loss, and is to stay.
 func (e *elector) prefer(n *metadata.PartitionState) bool {
 	id := n.Replicas[0]
-	if !e.able(n, id) || e.leaving(id) || !slices.Contains(n.ISR, id) || e.lacks(n, id) != metadata.LossNone {
+	if !e.able(n, id) || !ready(e.img, id) || e.leaving(id) || !slices.Contains(n.ISR, id) || e.lacks(n, id) != metadata.LossNone {
 		return false
 	}
 	e.crown(n, id)

@@ -25,7 +25,7 @@ var (
 	ErrNoReassignment = errors.New("no reassignment in progress")
 	// ErrElectionNotNeeded: the partition is led by whom the election would choose.
 	ErrElectionNotNeeded = errors.New("election not needed")
-	// ErrPreferredLeader: the preferred leader is away, not in sync or about to leave.
+	// ErrPreferredLeader: the preferred leader is away, not in sync, about to leave or not ready yet.
 	ErrPreferredLeader = errors.New("preferred leader not available")
 	// ErrEligibleLeaders: no replica is alive and can serve, not even one that may lack records.
 	ErrEligibleLeaders = errors.New("no eligible leader available")

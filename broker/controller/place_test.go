@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"firn/metadata"
+	"firn/metadata/topic"
 )
 
 // Replicas that have to be on brokers that are away are on racks of their own, too, as far as there are racks.
@@ -126,7 +127,7 @@ func TestShardsAreGivenToBrokersThatCanServeThem(t *testing.T) {
 	for i, m := range planShards(w.image(), metadata.GroupShard) {
 		w.ops = append(w.ops, w.keys.PutShardOwner(metadata.GroupShard, int32(i), &m.Next))
 	}
-	img := w.alive(2).node(2, metadata.NodeLive, metadata.LossNone).image()
+	img := w.incomplete(2).image()
 	one, _ := img.Broker(1)
 	if moves := GivenShards(img, metadata.GroupShard, 1, one.Epoch); len(moves) != 0 {
 		t.Errorf("%d shards are given to one that is not there yet", len(moves))
@@ -147,7 +148,7 @@ func TestShardsOfALostBrokerGoToBrokersThatCanServeThem(t *testing.T) {
 		}
 		w.ops = append(w.ops, metadata.Delete(w.keys.Broker(2)))
 		w.image()
-		img := w.alive(c.comes).node(c.comes, metadata.NodeLive, metadata.LossNone).image()
+		img := w.incomplete(c.comes).image()
 		moves := takenShards(img, metadata.GroupShard)
 		if len(moves) != int(img.Shards(metadata.GroupShard))/2 {
 			t.Errorf("%d shards are taken when %d comes", len(moves), c.comes)
@@ -156,6 +157,17 @@ func TestShardsOfALostBrokerGoToBrokersThatCanServeThem(t *testing.T) {
 			if m.Next.Broker != c.to {
 				t.Fatalf("shard %d goes to %d when %d comes", m.Shard, m.Next.Broker, c.comes)
 			}
+		}
+	}
+}
+
+// A new partition is led by a broker that can serve it, as far as there is one.
+func TestPartitionsBeginOnBrokersThatCanServeThem(t *testing.T) {
+	for want, ready := range map[int32]ids{2: {2, 3}, 1: nil} {
+		img := newWorld(t).alive(ready...).incomplete(1).image()
+		got, err := newPartitions(img, topic.NewID(), 0, [][]int32{{1, 2, 3}})
+		if err != nil || got[0].Leader != want || len(got[0].ISR) != len(ready)+1 {
+			t.Errorf("ready %v: %+v, %v", ready, got, err)
 		}
 	}
 }

@@ -183,6 +183,7 @@ func TestElectionsOnRequest(t *testing.T) {
 		name    string
 		alive   ids
 		leaving int32
+		coming  int32 // alive, but its disks do not have its epoch yet
 		before  string
 		unclean bool
 		want    string
@@ -194,6 +195,7 @@ func TestElectionsOnRequest(t *testing.T) {
 		{name: "it is not in sync", alive: ids{1, 2, 3}, before: "2/23/-/-", err: ErrPreferredLeader},
 		{name: "it is away", alive: ids{2, 3}, before: "2/123/-/-", err: ErrPreferredLeader},
 		{name: "it is about to leave", alive: ids{1, 2, 3}, leaving: 1, before: "2/123/-/-", err: ErrPreferredLeader},
+		{name: "it cannot serve yet", alive: ids{2, 3}, coming: 1, before: "2/123/-/-", err: ErrPreferredLeader},
 		{name: "unclean, but somebody leads", alive: ids{1, 2}, before: "2/2/-/-", unclean: true, err: ErrElectionNotNeeded},
 		{name: "unclean, and needed", alive: ids{2, 3}, before: "-/1/-/-", unclean: true, want: "2+/2/-/-", lossy: true},
 		{name: "unclean, but one can lead cleanly", alive: ids{2, 3}, before: "-/13/-/-", unclean: true, want: "3+/3/-/-"},
@@ -202,6 +204,9 @@ func TestElectionsOnRequest(t *testing.T) {
 		w := newWorld(t).alive(c.alive...).settings(tp.ID, map[string]string{"min.insync.replicas": "1"})
 		if c.leaving != 0 {
 			w.node(c.leaving, metadata.NodeDraining, metadata.LossNone)
+		}
+		if c.coming != 0 {
+			w.incomplete(c.coming)
 		}
 		img := w.image()
 		e := newElector(img, topic.Defaults{})

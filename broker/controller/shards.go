@@ -44,7 +44,7 @@ func GivenShards(img *metadata.Image, kind metadata.ShardKind, broker int32, epo
 	})
 }
 
-// ready reports whether a live broker's registration is complete: its disks have the epoch. It serves no shard before, which
+// ready reports whether a live broker's registration is complete: its disks have the epoch. It serves nothing before, which
 // may take long.
 func ready(img *metadata.Image, id int32) bool {
 	b, alive := img.Broker(id)

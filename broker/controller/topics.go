@@ -170,7 +170,8 @@ func newPartitions(img *metadata.Image, id topic.ID, first int32, assignment [][
 		if len(p.ISR) == 0 {
 			return nil, fmt.Errorf("%w: no replica of partition %d is alive", ErrAssignment, p.Partition.Index)
 		}
-		leader, _ := img.Broker(p.ISR[0])
+		at := max(slices.IndexFunc(p.ISR, func(id int32) bool { return ready(img, id) }), 0)
+		leader, _ := img.Broker(p.ISR[at])
 		p.Leader, p.LeaderBrokerEpoch = leader.ID, leader.Epoch
 		out[i] = p
 	}
