@@ -19,6 +19,7 @@ type reconciler[K comparable] struct {
 	idle    sync.Cond // nothing is queued or running
 	queue   []K
 	state   map[K]markState
+	later   map[K]struct{} // to be marked after a while
 	running int
 	stopped bool
 	workers sync.WaitGroup
@@ -33,7 +34,7 @@ const (
 )
 
 func newReconciler[K comparable](workers int, fn func(context.Context, K)) *reconciler[K] {
-	r := &reconciler[K]{fn: fn, state: map[K]markState{}}
+	r := &reconciler[K]{fn: fn, state: map[K]markState{}, later: map[K]struct{}{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.wake.L, r.idle.L = &r.mu, &r.mu
 	for range workers {
@@ -59,9 +60,21 @@ func (r *reconciler[K]) mark(k K) {
 	}
 }
 
-// markAfter asks for k to be looked at after a while.
+// markAfter asks for k to be looked at after a while, or sooner if that was asked for already: what fails again and again, and is
+// marked by others, too, is not to be tried more and more often.
 func (r *reconciler[K]) markAfter(k K, wait time.Duration) {
-	time.AfterFunc(wait, func() { r.mark(k) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, asked := r.later[k]; asked {
+		return
+	}
+	r.later[k] = struct{}{}
+	time.AfterFunc(wait, func() {
+		r.mu.Lock()
+		delete(r.later, k)
+		r.mu.Unlock()
+		r.mark(k)
+	})
 }
 
 // busy reports whether k is still to be looked at, or is being looked at.
