@@ -230,7 +230,7 @@ func (a *applier) reconcile(ctx context.Context, tp topic.Partition) {
 	} else if err == nil {
 		r.SetConfig(config)
 	}
-	if r.Damage() != nil && a.setAside(ctx, im, ps, r, log) {
+	if r.Damage() != nil && a.setAside(ctx, im, ps, r, log) || r.Err() == nil && a.wentBack(ctx, ps, r, log) {
 		return
 	}
 	if r.Err() != nil {

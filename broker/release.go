@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -80,6 +82,33 @@ func (a *applier) stored(id topic.ID) ([]topic.Partition, error) {
 		}
 	}
 	return list, nil
+}
+
+// epochGap is how far beyond the leader epochs that a replica knows of a restored record is raised: other replicas may have been in
+// later ones, and if one were given twice the two would pass for the same, though their records differ.
+const epochGap = 1 << 16
+
+// wentBack reports whether a partition's record is behind what its replica has been told before, or has in its log, as after etcd was
+// restored from a backup: leader epochs that have been are given again then, or refused. The record is raised beyond them, for which
+// the replica waits.
+func (a *applier) wentBack(ctx context.Context, ps *metadata.PartitionState, r *partition.Replica, log *slog.Logger) bool {
+	told, leader, _ := r.LeaderEpoch()
+	has := max(told, r.Log().LastEpoch())
+	given := ps.LeaderEpoch < has || ps.LeaderEpoch == told && leader >= 0 && ps.Leader >= 0 && leader != ps.Leader // to another
+	if !given || has > math.MaxInt32-epochGap {
+		return false
+	}
+	log.Error("the record of a partition is older than its replica, as if etcd was restored from a backup; its leader epoch is raised",
+		"record", ps.LeaderEpoch, "replica", has)
+	try, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	v := a.b.store.RaiseEpoch(try, a.b.cfg.NodeID, a.b.lease.Epoch(), ps, has+epochGap)
+	if v.Err == nil || errors.Is(v.Err, metadata.ErrConflict) || errors.Is(v.Err, metadata.ErrFenced) {
+		return true // the image is about to show something newer, and that is looked at
+	}
+	log.Warn("the leader epoch is not raised yet", "error", v.Err)
+	a.later(r.Partition())
+	return true
 }
 
 // moved reports whether a partition's record, which does not name this broker, is younger than the one that its replica follows:

@@ -179,6 +179,59 @@ func TestWhatTheMetadataLacksIsKept(t *testing.T) {
 	}
 }
 
+// An etcd that was restored from a backup may lack elections. Their leader epochs are not given again, and the partition is served
+// with all that the replica has.
+func TestLeaderEpochsThatTheMetadataLacksAreNotGivenAgain(t *testing.T) {
+	for _, how := range []string{"to one that runs", "to one that starts", "another's, at the same epoch"} {
+		t.Run(how, func(t *testing.T) {
+			h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+			keys, tp := h.b.store.Keys(), topic.Partition{ID: topic.NewID()}
+			record := func(leader, epoch int32) metadata.Op {
+				at := h.b.lease.Epoch()
+				if leader == 2 {
+					at = 7
+				}
+				return keys.PutPartition(&metadata.PartitionState{
+					Partition: tp, Leader: leader, LeaderBrokerEpoch: at, LeaderEpoch: epoch, ISR: []int32{leader}, LastKnownLeader: -1, Replicas: []int32{1, 2},
+				})
+			}
+			h.write(keys.PutTopicName("t", tp.ID), keys.PutTopic(&metadata.Topic{ID: tp.ID, Name: "t", Partitions: 1, ReplicationFactor: 2}), record(1, 9))
+			at := func() (epoch, leader int32, leads bool) {
+				if r := h.b.set.Get(tp); r != nil {
+					return r.LeaderEpoch()
+				}
+				return -1, -1, false
+			}
+			eventually(t, "it leads", func() bool { _, _, leads := at(); return leads })
+			if g := (&inSyncRig{t: t, r: h.b.set.Get(tp)}); !g.append() {
+				t.Fatal("not acknowledged")
+			}
+			leader := int32(1)
+			switch how {
+			case "to one that runs":
+				h.write(record(1, 4))
+			case "to one that starts":
+				h = startHost(t, h.server, 1, h.kill())
+				h.write(record(1, 4))
+			default:
+				leader = 2
+				h.write(record(2, 9))
+			}
+			defer func() { h.stop() }()
+			eventually(t, "it is in an epoch that was never given", func() bool {
+				epoch, of, leads := at()
+				return epoch > 9+1000 && of == leader && leads == (leader == 1)
+			})
+			if ps, _ := h.b.store.Image().Partition(tp); ps.Leader != leader || len(ps.ISR) != 1 || ps.ISR[0] != leader {
+				t.Errorf("%+v", ps)
+			}
+			if r := h.b.set.Get(tp); r.Offsets().LogEnd != 2 || leader == 1 && !(&inSyncRig{t: t, r: r}).append() {
+				t.Errorf("%+v", r.Offsets())
+			}
+		})
+	}
+}
+
 // A broker that holds copies of a topic is killed about the time that the topic is deleted: at last it holds nothing and
 // has confirmed that, once, and the record goes when all others have, or have left for good.
 func TestDeletionIsConfirmedThroughCrashes(t *testing.T) {

@@ -67,7 +67,7 @@ func (p *PartitionState) without(broker int32) (PartitionState, bool) {
 func (s *Store) Resign(ctx context.Context, broker int32, brokerEpoch int64, updates []PartitionUpdate) map[topic.Partition]PartitionVerdict {
 	txns := make([]Txn, len(updates))
 	for i, u := range updates {
-		txns[i] = s.leave(broker, brokerEpoch, u.Known, &u.Next)
+		txns[i] = s.replace(broker, brokerEpoch, u.Known, &u.Next)
 	}
 	verdicts := make(map[topic.Partition]PartitionVerdict, len(updates))
 	for i, v := range s.updatePartitions(ctx, brokerEpoch, txns) {
@@ -83,11 +83,19 @@ func (s *Store) Disown(ctx context.Context, broker int32, brokerEpoch int64, kno
 	if !ok {
 		panic("metadata: the last one that could lead disowns " + known.Partition.String())
 	}
-	return s.updatePartitions(ctx, brokerEpoch, []Txn{s.leave(broker, brokerEpoch, known, &next)})[0]
+	return s.updatePartitions(ctx, brokerEpoch, []Txn{s.replace(broker, brokerEpoch, known, &next)})[0]
 }
 
-// leave is the transaction by which a broker takes itself out of a partition.
-func (s *Store) leave(broker int32, brokerEpoch int64, known, next *PartitionState) Txn {
+// RaiseEpoch writes a partition's state under a later leader epoch, as a broker whose replica knows that the one on record has been
+// given before. Guards and verdicts are those of Resign.
+func (s *Store) RaiseEpoch(ctx context.Context, broker int32, brokerEpoch int64, known *PartitionState, leaderEpoch int32) PartitionVerdict {
+	next := *known
+	next.LeaderEpoch = leaderEpoch
+	return s.updatePartitions(ctx, brokerEpoch, []Txn{s.replace(broker, brokerEpoch, known, &next)})[0]
+}
+
+// replace is the transaction by which a broker writes the next state of a partition that it has a replica of.
+func (s *Store) replace(broker int32, brokerEpoch int64, known, next *PartitionState) Txn {
 	key, self := s.keys.Partition(known.Partition), s.keys.Broker(broker)
 	return Txn{
 		If: []Cmp{ModIs(key, known.Rev), CreatedAt(self, brokerEpoch)}, Then: []Op{Put(key, encodePartition(next))}, Else: []string{key, self},
