@@ -126,7 +126,7 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 		}
 	}
 	k.resign(ctx, epoch, broken)
-	for len(changes) > 0 {
+	for told := false; len(changes) > 0; {
 		updates := make([]metadata.PartitionUpdate, len(changes))
 		for i, c := range changes {
 			updates[i] = c.update
@@ -135,17 +135,22 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 		verdicts := k.b.store.UpdatePartitions(try, epoch, updates)
 		cancel()
 		var again []*change
+		var why error
 		committed, joined := 0, 0
 		for i, c := range changes {
 			if verdicts[i].Err == nil {
 				committed, joined = committed+1, joined+len(c.update.Joiners)
 			}
 			if k.judge(c, verdicts[i].Err) {
-				again = append(again, c)
+				again, why = append(again, c), verdicts[i].Err
 			}
 		}
 		if committed > 0 {
 			k.log.Info("in-sync sets changed", "partitions", committed, "joined", joined)
+		}
+		if len(again) > 0 && !told { // once for as long as it goes on: acknowledgements may wait for them
+			told = true
+			k.log.Warn("in-sync sets are not changed yet", "partitions", len(again), "error", why)
 		}
 		if changes = again; len(changes) > 0 && !pause(ctx, inSyncRetry) {
 			return

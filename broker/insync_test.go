@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -251,6 +252,24 @@ func TestJoiningWhileEtcdIsFull(t *testing.T) {
 				t.Fatalf("in sync: %v", ps.ISR)
 			}
 		})
+	}
+}
+
+// While etcd is full high watermarks may stand still, for no other reason that anybody would see: the log says so, once.
+func TestInSyncSetsThatEtcdHasNoSpaceForAreToldOf(t *testing.T) {
+	g := newInSyncRig(t)
+	var told bytes.Buffer
+	g.b.inSync.log = slog.New(slog.NewTextHandler(&told, nil))
+	g.partitionWrites(func(n int) memkv.Fault {
+		if n < 4 {
+			return memkv.Fault{Err: metadata.ErrNoSpace}
+		}
+		return memkv.Fault{}
+	})
+	g.fetch()
+	g.work()
+	if n := strings.Count(told.String(), metadata.ErrNoSpace.Error()); n != 1 {
+		t.Errorf("it is told %d times:\n%s", n, &told)
 	}
 }
 
