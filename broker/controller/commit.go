@@ -39,7 +39,7 @@ func fill(errs []error, err error) {
 // reads otherwise is ctl. refused says what the failure of another guard means. Where a lingering attempt could make anew what one
 // of them removes, the term ends instead: to be tried again with the next controller.
 func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs []error, refused func(int, metadata.TxnResult) error) {
-	if c.term.lingering && deletes(txns, errs) {
+	if c.term.revives(txns, errs) {
 		err := c.giveUp(ctx)
 		if err == nil {
 			err = ErrNotController
@@ -55,7 +55,7 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 	var rev int64
 	for i, t := range txns {
 		if results[i].Lingers || errors.Is(errs[i], metadata.ErrUnknown) {
-			c.term.lingering = c.term.lingering || slices.ContainsFunc(t.If, func(g metadata.Cmp) bool { return g.Rev == 0 })
+			c.term.linger(t)
 		}
 		if errs[i] != nil {
 			continue
@@ -114,10 +114,26 @@ func (c *Controller) outcomes(ctx context.Context, txns []metadata.Txn, errs []e
 	return results
 }
 
-// deletes reports whether one of the transactions that have no error yet removes a key.
-func deletes(txns []metadata.Txn, errs []error) bool {
-	for i, t := range txns {
-		if errs[i] == nil && slices.ContainsFunc(t.Then, func(op metadata.Op) bool { return op.Delete }) {
+// linger notes what an attempt of txn that may still be under way could make anew.
+func (t *term) linger(txn metadata.Txn) {
+	for _, g := range txn.If {
+		if g.Rev != 0 {
+			continue
+		}
+		if t.lingering == nil {
+			t.lingering = make(map[string]struct{})
+		}
+		t.lingering[g.Key] = struct{}{}
+	}
+}
+
+// revives reports whether one of the transactions that have no error yet removes a key that a lingering attempt would make anew.
+func (t *term) revives(txns []metadata.Txn, errs []error) bool {
+	for i, txn := range txns {
+		if errs[i] == nil && slices.ContainsFunc(txn.Then, func(op metadata.Op) bool {
+			_, lingers := t.lingering[op.Key]
+			return op.Delete && lingers
+		}) {
 			return true
 		}
 	}

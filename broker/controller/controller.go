@@ -92,9 +92,9 @@ type term struct {
 	again bool
 	// shards says that shards may need other owners.
 	shards bool
-	// lingering says that an attempt to make what was not there, a topic or the settings of one, may still be under way, though its
-	// outcome is known from a later one: it would make that once more if it came to be gone.
-	lingering bool
+	// lingering are keys of what was not there, a topic's name or settings, that an attempt to make it may still be under way for,
+	// though its outcome is known from a later one: it would make that once more if it came to be gone.
+	lingering map[string]struct{}
 	// balanceAt is when leadership is balanced next.
 	balanceAt time.Time
 }

@@ -390,6 +390,35 @@ func TestLateSettingsDoNotComeBack(t *testing.T) {
 	}
 }
 
+// While such an attempt may be under way other topics are deleted, and the settings of others removed, as ever: clients that change
+// settings do not ask another controller by themselves.
+func TestLateChangesStandInTheWayOfNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.ctx = t.Context()
+		m := c.start(1)
+		m.create("b", "gone")
+		if err := m.ctl.AlterSettings(c.ctx, []AlterSettings{{Topic: "b", Changes: []SettingChange{{Name: "retention.ms", Value: "1000"}}}}, false)[0]; err != nil {
+			t.Fatal(err)
+		}
+		var bit sync.Once
+		m.kv.SetFaults(func(call memkv.Call) (f memkv.Fault) {
+			if slices.Contains(call.Keys, m.store.Keys().TopicName("a")) {
+				bit.Do(func() { f.Late = time.Minute })
+			}
+			return f
+		})
+		m.create("a")
+		if err := m.ctl.AlterSettings(c.ctx, []AlterSettings{{Topic: "b", Changes: []SettingChange{{Name: "retention.ms", Op: SettingDelete}}}}, false)[0]; err != nil {
+			t.Error(err)
+		}
+		gone, _ := m.store.Image().Topic("gone")
+		if err := m.ctl.DeleteTopics(c.ctx, []topic.ID{gone.ID})[0]; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // An attempt to make a topic that arrives when a later one has made it, and it has been deleted since, does not make it again.
 func TestLateCreationDoesNotUndoADeletion(t *testing.T) {
 	for _, late := range []time.Duration{time.Second, time.Minute} {
