@@ -223,7 +223,14 @@ func (k *inSyncKeeper) plan(im *metadata.Image, tp topic.Partition, epoch int64)
 	if r == nil || !ok || known.Leader != k.b.cfg.NodeID || known.LeaderBrokerEpoch != epoch {
 		return nil
 	}
-	p, ok := r.Propose(func(j partition.Joiner) bool { return mayJoin(im, j) })
+	joiners := 0
+	p, ok := r.Propose(func(j partition.Joiner) bool {
+		if joiners == metadata.MaxJoiners || !mayJoin(im, j) {
+			return false // for now
+		}
+		joiners++
+		return true
+	})
 	if !ok {
 		return nil
 	}

@@ -122,10 +122,12 @@ func (g *inSyncRig) adopt() *metadata.PartitionState {
 }
 
 // fetch is broker 2 saying that it has everything.
-func (g *inSyncRig) fetch() {
+func (g *inSyncRig) fetch() { g.fetchAs(2, g.other.Epoch()) }
+
+func (g *inSyncRig) fetchAs(id int32, epoch int64) {
 	g.t.Helper()
 	done := make(chan struct{})
-	f := &partition.Fetch{MaxBytes: 1 << 20, Follower: &partition.Follower{ID: 2, BrokerEpoch: g.other.Epoch()}}
+	f := &partition.Fetch{MaxBytes: 1 << 20, Follower: &partition.Follower{ID: id, BrokerEpoch: epoch}}
 	f.Parts = []partition.FetchPart{{Replica: g.r, Offset: g.r.Offsets().LogEnd, MaxBytes: 1 << 20, LeaderEpoch: 4, LastEpoch: -1}}
 	f.Done = func(*partition.Fetch) { close(done) }
 	g.b.set.Fetch(g.t.Context(), f)
@@ -193,6 +195,34 @@ func TestFollowerJoinsTheInSyncSet(t *testing.T) {
 	}
 	if g.append() {
 		t.Error("acknowledged though broker 2 has not said that it has it")
+	}
+}
+
+// More followers than one transaction takes are back at the same time, after the leader was alone: they join in turn.
+func TestVeryManyFollowersJoinTheInSyncSet(t *testing.T) {
+	g := newInSyncRig(t)
+	keys, ps := g.b.store.Keys(), *g.adopt()
+	ops := []metadata.Op{}
+	for id := int32(2); id <= 40; id++ {
+		if id > 2 {
+			ops = append(ops, metadata.Put(keys.Broker(id), append([]byte{8, 1, 18, 16}, make([]byte, 16)...)), keys.PutNode(&metadata.Node{ID: id}))
+			ps.Replicas = append(ps.Replicas, id)
+		}
+	}
+	if _, err := g.kv.Txn(g.t.Context(), metadata.Txn{Then: append(ops, keys.PutPartition(&ps))}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		g.adopt()
+		for _, id := range ps.Replicas {
+			if b, ok := g.b.store.Image().Broker(id); ok && id != 1 {
+				g.fetchAs(id, b.Epoch)
+			}
+		}
+		g.work()
+	}
+	if ps := g.adopt(); len(ps.ISR) != 40 {
+		t.Errorf("in sync: %v", ps.ISR)
 	}
 }
 

@@ -6,6 +6,9 @@ import (
 	"fmt"
 )
 
+// MaxJoiners bounds the Joiners of a PartitionUpdate: each costs two guards, beside those of the partition and its leader.
+const MaxJoiners = (MaxTxnGuards - 2) / 2
+
 // PartitionUpdate is a leader's change of its own partition: its in-sync set and what goes with it.
 type PartitionUpdate struct {
 	Known *PartitionState // as the leader knows it; Known.Rev is the guard
