@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ type coldTable struct {
 		busy    int              // of all replicas
 		done    []*coldRead      // finished ones, oldest first
 		bytes   int64            // of finished ones
+		line    list.List        // of *FetchPart, those that found no room and wait for it, the first to be told in front
 		closed  bool
 	}
 }
@@ -168,6 +170,7 @@ func (t *coldTable) finish(c *coldRead, data tiering.Data, err error) {
 	t.set.wheel.set(&c.alarm, keep)
 	for t.mu.bytes > t.set.opts.ColdBytes && t.evictLocked() {
 	}
+	t.tellLocked()
 }
 
 // evictLocked drops the oldest finished read that nobody waits for, but the newest never.
@@ -196,11 +199,42 @@ func (t *coldTable) dropLocked(c *coldRead) {
 	}
 }
 
+// stand puts p, which found no room, into the line of those that wait for it.
+func (t *coldTable) stand(p *FetchPart) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p.place = t.mu.line.PushBack(p)
+	t.tellLocked() // some may have come since p was refused
+}
+
+// unstand undoes stand.
+func (t *coldTable) unstand(p *FetchPart) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.line.Remove(p.place) // if it is still in it
+}
+
+// tellLocked has the first fetch in line look again that finds room now without what finished reads hold for others.
+func (t *coldTable) tellLocked() {
+	most := t.set.opts.ColdReads
+	if t.mu.closed || len(t.mu.reads) >= most {
+		return
+	}
+	for e := t.mu.line.Front(); e != nil; e = e.Next() {
+		if p := e.Value.(*FetchPart); t.mu.running[p.Replica] < most-t.mu.busy {
+			t.mu.line.Remove(e)
+			p.fetch.wake()
+			return
+		}
+	}
+}
+
 // expire drops the read if it is still in the table. The wheel calls it.
 func (c *coldRead) expire() {
 	c.table.mu.Lock()
 	defer c.table.mu.Unlock()
 	c.table.dropLocked(c)
+	c.table.tellLocked()
 }
 
 // attach has f told when c finishes; if it has, f looks again.
@@ -231,6 +265,7 @@ func (t *coldTable) consumed(c *coldRead) {
 	defer t.mu.Unlock()
 	if len(c.waiting) == 0 {
 		t.dropLocked(c)
+		t.tellLocked()
 	}
 }
 

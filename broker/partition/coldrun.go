@@ -24,7 +24,7 @@ func (r *Replica) readCold(p *FetchPart, limit int, first bool) {
 	c := t.get(r, head, p.Offset, max(1, min(p.MaxBytes, p.fetch.MaxBytes, coldReadBytes)))
 	if c == nil {
 		r.set.met.coldRefused.Inc()
-		p.waiting = true
+		p.waiting, p.crowded = true, true
 		return
 	}
 	data, ok, err := t.result(c)

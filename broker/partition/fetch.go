@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"math"
@@ -87,6 +88,8 @@ type FetchPart struct {
 	changes  uint64 // the replica's changes when it was read
 	refused  error  // why a tier read failed while the fetch waited; told unless another one brings something
 	cold     *coldRead
+	crowded  bool          // there was no room for a read of the tier
+	place    *list.Element // then, in the line of those that wait for some
 }
 
 // EpochEnd is a leader epoch and the offset behind its last record; -1 and -1 where there is none.
@@ -216,6 +219,9 @@ func (f *Fetch) enter() {
 			}
 			continue
 		}
+		if p.crowded {
+			f.set.cold.stand(p)
+		}
 		r := p.Replica
 		w := &f.watches[i]
 		w.Owner = (*fetchWatcher)(f)
@@ -242,6 +248,9 @@ func (f *Fetch) leave() {
 		if p.cold != nil {
 			f.set.cold.detach(p.cold, f)
 			p.cold = nil
+		}
+		if p.crowded {
+			f.set.cold.unstand(p)
 		}
 		f.watches[i].Stop()
 	}
@@ -315,7 +324,7 @@ func (p *FetchPart) read(limit int, first bool) {
 	r := p.Replica
 	p.Err, p.HighWatermark, p.LastStable, p.LogStart = nil, -1, -1, -1
 	p.Diverging, p.Preferred = EpochEnd{Epoch: -1, End: -1}, -1
-	p.waiting, p.caughtUp, p.more, p.counted, p.cold = false, false, false, false, nil
+	p.waiting, p.caughtUp, p.more, p.counted, p.crowded, p.cold = false, false, false, false, false, nil
 	// What comes after these are read is made up for when the fetch enters the lists.
 	p.changes, p.seen = r.changes.Load(), r.progress(p.fetch).Load()
 	ro, err := r.roleAt(p.LeaderEpoch)

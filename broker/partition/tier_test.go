@@ -335,6 +335,35 @@ func TestColdReadsThatHangLeaveRoomToOthers(t *testing.T) {
 	}
 }
 
+// Who finds no room for a read of the tier does not wait out its time: it is told when there is some.
+func TestColdFetchWithoutRoomGoesOnWhenThereIsSome(t *testing.T) {
+	t.Parallel()
+	w := newTieredRig(t)
+	r := w.cold(testTP, 50)
+	w.set.opts.ColdReads = 4
+	gate := make(chan struct{})
+	w.gate.set(gate, nil)
+	var all []*waitingFetch
+	for o := range int64(10) {
+		all = append(all, fetchWait(w.rig, 1, time.Hour, part(r, o)))
+	}
+	for range 2 {
+		<-w.gate.in
+	}
+	if len(w.gate.in) != 0 {
+		t.Fatal("there was room for all")
+	}
+	close(gate)
+	for o, f := range all {
+		if f.wait(t); len(f.batches(t, 0)) == 0 {
+			t.Errorf("nothing at offset %d: %v", o, f.Parts[0].Err)
+		}
+	}
+	if n := w.set.cold.mu.line.Len(); n != 0 {
+		t.Errorf("%d are still in line", n)
+	}
+}
+
 func TestColdFetchKeepsItsBudget(t *testing.T) {
 	w := newTieredRig(t)
 	a, b := w.cold(testTP, 30), w.cold(otherTP, 30)
