@@ -51,6 +51,7 @@ func (b *Broker) collectTargets() []gc.Target {
 	for tp, u := range b.applier.archived() {
 		list = append(list, gc.Target{
 			Archive: u.Archive(), Policy: func() gc.Policy { return b.tierPolicy(tp) }, Untiered: func() int64 { return u.Status().Untiered },
+			LocalStart: u.LocalStart,
 		})
 	}
 	return list

@@ -24,6 +24,9 @@ type Target struct {
 	// Untiered returns the number of local bytes beyond the tier's end; nil is none. It is asked after the manifest was
 	// read: what is archived between the two is not counted, or else it would count twice, and too much would expire.
 	Untiered func() int64
+	// LocalStart returns the first offset on the local disk; nil is none to look at. Beyond the tier's end it says that the head
+	// has lost what it knew, with a key space that was restored from a backup: objects that nothing names may be the only copies.
+	LocalStart func() int64
 }
 
 // CollectorOptions configures a Collector.

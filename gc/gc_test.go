@@ -276,10 +276,10 @@ func TestScrubLeavesWhatMayStillBeNeeded(t *testing.T) {
 		w.put(key)
 	}
 	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster, MinAge: time.Minute})
-	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(23*time.Hour)); n != 0 || err != nil {
+	if n, err := s.Scrub(ctx, gc.Target{Archive: w.archive}, time.Now().Add(23*time.Hour)); n != 0 || err != nil {
 		t.Fatalf("young objects: %d %v", n, err)
 	}
-	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(25*time.Hour)); n != 3 || err != nil {
+	if n, err := s.Scrub(ctx, gc.Target{Archive: w.archive}, time.Now().Add(25*time.Hour)); n != 3 || err != nil {
 		t.Fatalf("old objects: %d %v", n, err)
 	}
 	want := maps.Clone(before)
@@ -291,11 +291,29 @@ func TestScrubLeavesWhatMayStillBeNeeded(t *testing.T) {
 	if err := w.raw.Delete(ctx, k.Segment(tp, newer), strange); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(25*time.Hour)); n != 0 || err != nil {
+	if n, err := s.Scrub(ctx, gc.Target{Archive: w.archive}, time.Now().Add(25*time.Hour)); n != 0 || err != nil {
 		t.Fatalf("clean partition: %d %v", n, err)
 	}
 	if after, _ := w.anchor.Counts(); after != swaps {
 		t.Error("the head of a clean partition was written")
+	}
+}
+
+// A key space that was restored from a backup knows less of the tier than there is. What the local log does not have any more is
+// in objects then that no manifest names, and there alone.
+func TestScrubSparesTheOnlyCopies(t *testing.T) {
+	w := newTier(t, tp, 3)
+	key := tiering.Keys{Cluster: cluster}.Segment(tp, manifest.Segment{Base: 30, End: 39, LeaderEpoch: 1, BrokerEpoch: 3, Attempt: 5})
+	w.put(key)
+	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster})
+	now := time.Now().Add(48 * time.Hour)
+	behind := gc.Target{Archive: w.archive, LocalStart: func() int64 { return 40 }}
+	if n, err := s.Scrub(t.Context(), behind, now); n != 0 || !errors.Is(err, tiering.ErrGap) || !w.keys("")[key] {
+		t.Errorf("the tier ends at 30, the log begins at 40: %d deleted, %v", n, err)
+	}
+	abuts := gc.Target{Archive: w.archive, LocalStart: func() int64 { return 30 }}
+	if n, err := s.Scrub(t.Context(), abuts, now); n != 1 || err != nil || w.keys("")[key] {
+		t.Errorf("the log has it: %d deleted, %v", n, err)
 	}
 }
 
@@ -316,7 +334,7 @@ func TestScrubBesideACommit(t *testing.T) {
 		}
 	}}
 	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: b, Cluster: cluster})
-	if n, err := s.Scrub(ctx, w.archive, time.Now().Add(48*time.Hour)); n != 0 || err != nil || !w.keys("")[key] {
+	if n, err := s.Scrub(ctx, gc.Target{Archive: w.archive}, time.Now().Add(48*time.Hour)); n != 0 || err != nil || !w.keys("")[key] {
 		t.Errorf("%d deleted, %v", n, err)
 	}
 }
@@ -356,7 +374,7 @@ func TestScrubBesideACommitOnItsWay(t *testing.T) {
 			t.Fatalf("committed: %v, %d swaps", err, len(late.swaps))
 		}
 		s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster})
-		if n, err := s.Scrub(t.Context(), w.archive, time.Now().Add(48*time.Hour)); n != 1 || err != nil {
+		if n, err := s.Scrub(t.Context(), gc.Target{Archive: w.archive}, time.Now().Add(48*time.Hour)); n != 1 || err != nil {
 			t.Errorf("%d deleted, %v", n, err)
 		}
 		for _, arrive := range late.swaps {

@@ -97,7 +97,7 @@ func (s *Scrubber) pass(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		n, err := s.Scrub(ctx, t.Archive, s.o.Now())
+		n, err := s.Scrub(ctx, t, s.o.Now())
 		note(t.Archive.Partition().String(), n, err)
 	}
 	n, err := s.Purged(ctx, s.o.Now())
@@ -109,11 +109,11 @@ func (s *Scrubber) pass(ctx context.Context) {
 //  1. list; what is younger than MinAge is left alone;
 //  2. touch the head: swaps that were sent before cannot happen any more;
 //  3. read head, root, pages and trash: what they name is left alone;
-//  4. delete the rest, if it is of no newer leader than the head's.
+//  4. delete the rest, if it is of no newer leader than the head's, and nothing if the head is behind what the local log relies on.
 //
 // The other order of 1 and 3 would take a fresh commit for an orphan.
-func (s *Scrubber) Scrub(ctx context.Context, a *tiering.Archive, now time.Time) (deleted int, err error) {
-	tp := a.Partition()
+func (s *Scrubber) Scrub(ctx context.Context, t Target, now time.Time) (deleted int, err error) {
+	tp := t.Archive.Partition()
 	for _, prefix := range []string{s.keys.Segments(tp), s.keys.Manifests(tp)} {
 		after := ""
 		for more := true; more; {
@@ -121,7 +121,7 @@ func (s *Scrubber) Scrub(ctx context.Context, a *tiering.Archive, now time.Time)
 			if old, after, more, err = s.list(ctx, prefix, after, now); err != nil {
 				return deleted, err
 			}
-			n, err := s.sweep(ctx, a, old)
+			n, err := s.sweep(ctx, t, old)
 			deleted += n
 			if err != nil {
 				return deleted, err
@@ -152,10 +152,11 @@ func (s *Scrubber) list(ctx context.Context, prefix, after string, now time.Time
 }
 
 // sweep deletes those of the keys that are orphans.
-func (s *Scrubber) sweep(ctx context.Context, a *tiering.Archive, old []string) (int, error) {
+func (s *Scrubber) sweep(ctx context.Context, t Target, old []string) (int, error) {
 	if len(old) == 0 {
 		return 0, nil
 	}
+	a := t.Archive
 	// A look first, so that partitions without orphans are not written.
 	unnamed, _, err := a.Unnamed(ctx, old)
 	if err != nil || len(unnamed) == 0 {
@@ -167,6 +168,10 @@ func (s *Scrubber) sweep(ctx context.Context, a *tiering.Archive, old []string) 
 	unnamed, head, err := a.Unnamed(ctx, unnamed)
 	if err != nil {
 		return 0, err
+	}
+	if head.TierEnd > head.LogStart && t.LocalStart != nil && t.LocalStart() > head.TierEnd {
+		return 0, fmt.Errorf("%d objects that the manifest does not name are kept: %w: they may hold what lies between %d and %d",
+			len(unnamed), tiering.ErrGap, head.TierEnd, t.LocalStart())
 	}
 	var orphans []string
 	for _, key := range unnamed {

@@ -324,7 +324,7 @@ func (s *sim) sweep() {
 		time.Sleep(time.Hour)
 	}
 	scrub := gc.NewScrubber(gc.ScrubberOptions{Bucket: s.bucket, Cluster: cluster})
-	if _, err := scrub.Scrub(ctx, b.upload.Archive(), time.Now()); err != nil {
+	if _, err := scrub.Scrub(ctx, gc.Target{Archive: b.upload.Archive()}, time.Now()); err != nil {
 		s.fatalf("scrub: %v", err)
 	}
 	refs, h, err := b.upload.Archive().References(ctx)

@@ -29,6 +29,9 @@ func (p *Upload) forgetMarks(offset int64) {
 	}
 }
 
+// LocalStart is the first offset of the local log.
+func (p *Upload) LocalStart() int64 { return p.src.Start() }
+
 // UploadStatus is what an operator wants to know of one partition's uploads.
 type UploadStatus struct {
 	Partition   topic.Partition
