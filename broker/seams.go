@@ -64,6 +64,9 @@ func newSource(r *partition.Replica) source {
 // Roll goes through the replica, whose lock the log's producers want.
 func (s source) Roll() error { return s.r.Roll() }
 
+// Damaged has the replica deal with what was found, as if it had read it itself.
+func (s source) Damaged(base, at int64, err error) { s.r.Rotten(base, at, err) }
+
 // etcdAddress says where the metadata is, for people.
 func (b *Broker) etcdAddress() string {
 	if dir := b.cfg.Etcd.EmbedDir; dir != "" {

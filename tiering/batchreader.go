@@ -32,24 +32,38 @@ func (r *batchReader) next() (batch.Batch, error) {
 		b, rest, err := batch.Parse(r.rest)
 		switch {
 		case err == nil:
-			at := r.pos - int64(len(r.rest))
 			if err := b.VerifyCRC(); err != nil {
-				return nil, fmt.Errorf("batch at byte %d of the segment: %w", at, err)
+				return nil, r.rotten(err)
 			}
 			r.rest = rest
 			return b, nil
 		case !errors.Is(err, batch.ErrShort):
-			return nil, fmt.Errorf("batch at byte %d of the segment: %w", r.pos-int64(len(r.rest)), err)
+			return nil, r.rotten(err)
 		case r.pos == r.end && len(r.rest) == 0:
 			return nil, io.EOF
 		case r.pos == r.end:
-			return nil, fmt.Errorf("segment ends within the batch at byte %d: %w", r.pos-int64(len(r.rest)), err)
+			return nil, r.rotten(fmt.Errorf("the segment ends within it: %w", err))
 		}
 		if err := r.more(); err != nil {
 			return nil, err
 		}
 	}
 }
+
+// rotError says from which byte on a segment is not what was written.
+type rotError struct {
+	at  int64
+	err error
+}
+
+func (e *rotError) Error() string {
+	return fmt.Sprintf("at byte %d of the segment: %v", e.at, e.err)
+}
+
+func (e *rotError) Unwrap() error { return e.err }
+
+// rotten says what is wrong with the batch that comes next.
+func (r *batchReader) rotten(err error) error { return &rotError{r.pos - int64(len(r.rest)), err} }
 
 // more moves what is left to the front of the window and fills it up.
 func (r *batchReader) more() error {
@@ -58,7 +72,7 @@ func (r *batchReader) more() error {
 		// A batch that is larger than the window gets one of its own, which is not kept.
 		_, size, err := batch.ParseHeader(r.rest)
 		if at := r.pos - int64(len(r.rest)); err == nil && int64(size) > r.end-at {
-			return fmt.Errorf("batch at byte %d of the segment claims %d bytes, %d are left", at, size, r.end-at)
+			return r.rotten(fmt.Errorf("it claims %d bytes, %d are left", size, r.end-at))
 		}
 		if err == nil && size > len(w) {
 			w = make([]byte, size)

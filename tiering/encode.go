@@ -137,7 +137,7 @@ func encode(s SealedSegment, from int64, meta Footer, spools *spool, pace func(n
 		return nil, fmt.Errorf("no batches in [%d, %d)", from, s.End())
 	}
 	if meta.End != s.End()-1 {
-		return nil, fmt.Errorf("batches end at %d, segment at %d", meta.End, s.End()-1)
+		return nil, &rotError{s.Size(), fmt.Errorf("batches end at %d, segment at %d", meta.End, s.End()-1)}
 	}
 	o.tail, err = encodeFooter(o.footer, e.crc)
 	return o, err
@@ -158,11 +158,16 @@ func (e *encoder) run(r *batchReader) error {
 				return err
 			}
 		}
-		if err := e.add(b); err != nil {
+		if err := e.add(b); errors.Is(err, errDisorder) {
+			return &rotError{r.pos - int64(len(r.rest)+b.Size()), err}
+		} else if err != nil {
 			return err
 		}
 	}
 }
+
+// errDisorder says that a batch cannot stand where it does.
+var errDisorder = errors.New("batches are not in order")
 
 // add puts a batch into the open block.
 func (e *encoder) add(b batch.Batch) error {
@@ -171,9 +176,11 @@ func (e *encoder) add(b batch.Batch) error {
 		f.Base, f.MinTime, f.MaxTime, f.MaxTimeBase = b.BaseOffset(), b.BaseTimestamp(), b.MaxTimestamp(), b.BaseOffset()
 	}
 	// A batch's own checksum does not cover its offset and its epoch.
-	if e.began && b.BaseOffset() <= f.End || b.LeaderEpoch() < f.LastEpoch || b.LeaderEpoch() > f.LeaderEpoch {
-		return fmt.Errorf("batch at offset %d of epoch %d stands behind offset %d of epoch %d, leader epoch is %d",
-			b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch, f.LeaderEpoch)
+	if e.began && b.BaseOffset() <= f.End || b.LeaderEpoch() < f.LastEpoch {
+		return fmt.Errorf("%w: offset %d of epoch %d stands behind offset %d of epoch %d", errDisorder, b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch)
+	}
+	if b.LeaderEpoch() > f.LeaderEpoch { // or another leadership has begun meanwhile
+		return fmt.Errorf("batch at offset %d is of epoch %d, leader epoch is %d", b.BaseOffset(), b.LeaderEpoch(), f.LeaderEpoch)
 	}
 	e.began = true
 	if b.LastOffset()-f.Base > maxObject || f.RawBytes+int64(b.Size()) > maxObject {

@@ -45,6 +45,9 @@ func (l *logSource) Active() (base, size int64, since time.Time) { return l.Log.
 
 func (l *logSource) Roll() error { return l.Log.Roll(segment.RollTier) }
 
+// Damaged is for whoever puts such a log right: the log itself serves what is good of it.
+func (l *logSource) Damaged(int64, int64, error) {}
+
 type sealedSegment struct{ *segment.Sealed }
 
 func (s sealedSegment) Epochs() []EpochStart {

@@ -24,6 +24,8 @@ type Source interface {
 	Active() (base, size int64, since time.Time)
 	// Roll seals the active segment if it holds anything.
 	Roll() error
+	// Damaged tells that the sealed segment which begins at base does not hold what was written there, from byte at on.
+	Damaged(base, at int64, err error)
 }
 
 // EpochStart is a leader epoch and the first offset written in it.

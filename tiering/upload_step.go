@@ -129,6 +129,9 @@ func (p *Upload) upload(s SealedSegment, head manifest.Head) error {
 	meta := Footer{Partition: p.tp, LeaderEpoch: p.archive.epoch, BrokerEpoch: p.u.o.BrokerEpoch(), Epochs: s.Epochs(), Producers: producers}
 	o, err := encode(s, head.TierEnd, meta, p.u.spool, func(n int) error { return p.u.disk.wait(p.ctx, n) })
 	if err != nil {
+		if rot := (*rotError)(nil); errors.As(err, &rot) {
+			p.src.Damaged(s.Base(), rot.at, err)
+		}
 		return fmt.Errorf("encode [%d, %d) of %s: %w", head.TierEnd, s.End(), p.tp, err)
 	}
 	defer s.DropCache()

@@ -619,6 +619,9 @@ func TestDamagedLocalSegmentIsNotUploaded(t *testing.T) {
 		if s := p.Status(); s.Err == nil || len(w.keys()) != 0 {
 			t.Errorf("status %+v", s)
 		}
+		if log.Rotten.Load() != 1 {
+			t.Errorf("whoever could put it right is not told of %v", p.Status().Err)
+		}
 	})
 }
 

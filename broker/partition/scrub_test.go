@@ -13,6 +13,24 @@ import (
 	"firn/segment/vfs/faultfs"
 )
 
+// flip changes one bit of a file.
+func flip(t *testing.T, fs vfs.FS, path string, at int64) {
+	t.Helper()
+	f, err := fs.OpenRW(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A bit flips in a sealed segment that nobody reads: the scrubber finds it, once, says where, and goes on with the others.
 func TestScrubFindsWhatRotsUnread(t *testing.T) {
 	mem := vfs.NewMem()
@@ -49,19 +67,7 @@ func TestScrubFindsWhatRotsUnread(t *testing.T) {
 	if err := r.Damage(); err != nil {
 		t.Fatalf("before anything is wrong: %v", err)
 	}
-	f, err := mem.OpenRW(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := make([]byte, 1)
-	if _, err := f.ReadAt(b, 200); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= 1
-	if _, err := f.WriteAt(b, 200); err != nil {
-		t.Fatal(err)
-	}
-	_ = f.Close()
+	flip(t, mem, path, 200)
 	defer scrub()()
 	if got := <-found; got != r || !errors.Is(r.Damage(), ErrCorruptData) || !strings.Contains(r.Damage().Error(), path) {
 		t.Errorf("found %v in %s: %v", r.Damage(), path, got)

@@ -70,6 +70,20 @@ func (r *Replica) damaged(err error) error {
 	return err
 }
 
+// Rotten takes in that the sealed segment which begins at base does not hold, from byte at on, what was written there.
+func (r *Replica) Rotten(base, at int64, err error) {
+	path := ""
+	for _, s := range r.log.Sealed(base) {
+		if s.Base() == base {
+			path = s.Path()
+		}
+		s.Release()
+	}
+	if path != "" { // else it has gone
+		_ = r.storageError("archive", &segment.CorruptionError{Path: path, Offset: at, Err: err})
+	}
+}
+
 // dropRotten drops the segment that err is about, and those before it, if all of that is in the tier.
 func (r *Replica) dropRotten(err error) bool {
 	head := r.head.Load()

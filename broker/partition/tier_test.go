@@ -135,8 +135,17 @@ type source struct {
 
 func (s source) Roll() error { return s.r.Roll() }
 
+func (s source) Damaged(base, at int64, err error) { s.r.Rotten(base, at, err) }
+
 // archive uploads everything there is and keeps uploading what is sealed.
 func (w *tieredRig) archive(r *Replica) {
+	w.t.Helper()
+	w.upload(r)
+	w.archived(r, r.Offsets().HighWatermark)
+}
+
+// upload begins to upload everything there is.
+func (w *tieredRig) upload(r *Replica) {
 	w.t.Helper()
 	epoch, _, _ := r.LeaderEpoch()
 	src := source{tiering.NewLogSource(r.Log(), func() int64 { return r.Offsets().HighWatermark }), r}
@@ -147,7 +156,39 @@ func (w *tieredRig) archive(r *Replica) {
 		w.t.Fatal(err)
 	}
 	up.Sealed()
-	w.archived(r, r.Offsets().HighWatermark)
+}
+
+// What has rotted and is to be archived is found by that: it is dealt with at once, and not when the scrubber comes by, while
+// nothing more is archived and the disk fills up.
+func TestRotThatAnUploadFindsIsDealtWith(t *testing.T) {
+	found := make(chan *Replica, 10)
+	w := newTieredRigOn(t, mem.New(), tiertest.NewAnchor(1), func(_ *tiering.ReaderOptions, o *Options) {
+		o.OnDamage = func(r *Replica) { found <- r }
+	})
+	c := tieredConfig()
+	c.Segment.Bytes = 1 << 10
+	r := w.open(testTP, c)
+	if err := r.BecomeLeader(alone(1)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		appendOK(t, r, records(t, 1, name2(i)))
+	}
+	sealed := r.Log().Sealed(0)
+	path := sealed[1].Path()
+	for _, s := range sealed {
+		s.Release()
+	}
+	flip(t, w.fs, path, 200)
+	w.upload(r)
+	select {
+	case got := <-found:
+		if got != r || !errors.Is(r.Damage(), ErrCorruptData) || !strings.Contains(r.Damage().Error(), path) {
+			t.Errorf("found %v in %s: %v", r.Damage(), path, got)
+		}
+	case <-time.After(patience):
+		t.Fatal("nobody is told of it")
+	}
 }
 
 func (w *tieredRig) archived(r *Replica, end int64) {

@@ -28,6 +28,8 @@ type Log struct {
 	start   int64
 	onRoll  func()
 
+	// Rotten is 1 more than where the segment begins that was last called damaged.
+	Rotten atomic.Int64
 	// Forget keeps no copy of what was appended: Want does not work.
 	Forget bool
 	// Codec compresses the batches; Random makes values that lz4 cannot compress.
@@ -243,6 +245,9 @@ func (l *Log) Roll() error {
 	}
 	return nil
 }
+
+// Damaged implements tiering.Source.
+func (l *Log) Damaged(base, _ int64, _ error) { l.Rotten.Store(base + 1) }
 
 // Held returns how many sealed segments are held by somebody.
 func (l *Log) Held() int {
