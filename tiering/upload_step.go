@@ -191,9 +191,13 @@ func (p *Upload) discard(key string) {
 	}
 }
 
-// put stores the object, within a time that even a slow store keeps.
+// slowLink is how many bytes an upload gets through in a second at least: less than the slowest of a few on one poor link do, for
+// what is given up is sent again from its beginning. Who gives no sign of life at all is the driver's to find out, much sooner.
+const slowLink = 64 << 10
+
+// put stores the object, within a time that even a slow link keeps.
 func (p *Upload) put(s manifest.Segment, o *object) error {
-	limit := time.Minute + time.Duration(o.Size())*time.Second/(1<<20)
+	limit := time.Minute + time.Duration(o.Size())*time.Second/slowLink
 	if rate := p.u.o.BytesPerSecond; rate > 0 {
 		limit += 2 * time.Duration(float64(o.Size())/float64(rate)*float64(time.Second)) * time.Duration(p.u.o.Concurrency)
 	}

@@ -166,6 +166,38 @@ func TestBucketAway(t *testing.T) {
 	})
 }
 
+// slowLink is a bucket to which only so many bytes go in a second.
+type slowLink struct {
+	objstore.Bucket
+	perSecond int64
+}
+
+func (b slowLink) Put(ctx context.Context, key string, src objstore.Source, cond objstore.Condition) (objstore.Info, error) {
+	select {
+	case <-time.After(time.Duration(src.Size()) * time.Second / time.Duration(b.perSecond)):
+		return b.Bucket.Put(ctx, key, src, cond)
+	case <-ctx.Done():
+		return objstore.Info{}, ctx.Err()
+	}
+}
+
+// Over a link of two megabits a large segment takes its time, but it gets through.
+func TestLargeSegmentOverASlowLink(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.bucket = slowLink{w.bucket, 250_000}
+		log := tiertest.NewLog(1, 0)
+		log.Random, log.Forget = true, true
+		log.AppendSegment(24<<20, 100, 10_000)
+		p := w.uploader().Register(partition(0), 1, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if h := w.head(partition(0)); h.TierEnd != log.Next() {
+			t.Errorf("head %+v, status %+v", h, p.Status())
+		}
+	})
+}
+
 // A store that asks for less is asked less, for all partitions together.
 func TestThrottledStore(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
