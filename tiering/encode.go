@@ -88,6 +88,8 @@ func (o *object) Close() {
 // encoder turns the batches of one segment into blocks.
 type encoder struct {
 	o        *object
+	from     int64 // is in the first batch
+	end      int64 // of the segment
 	began    bool
 	full     bool // the spool took no more: nothing is compressed from here on
 	spoolEnd int64
@@ -127,7 +129,7 @@ func encode(s SealedSegment, from int64, meta Footer, spools *spool, pace func(n
 			o.Close()
 		}
 	}()
-	e := &encoder{o: o, pace: pace, buf: encodePool.Get().(*encodeBuffers)}
+	e := &encoder{o: o, from: max(from, s.Base()), end: s.End(), pace: pace, buf: encodePool.Get().(*encodeBuffers)}
 	e.buf.raw = e.buf.raw[:0]
 	defer encodePool.Put(e.buf)
 	if err := e.run(newBatchReader(s, start, s.Size())); err != nil {
@@ -176,8 +178,10 @@ func (e *encoder) add(b batch.Batch) error {
 		f.Base, f.MinTime, f.MaxTime, f.MaxTimeBase = b.BaseOffset(), b.BaseTimestamp(), b.MaxTimestamp(), b.BaseOffset()
 	}
 	// A batch's own checksum does not cover its offset and its epoch.
-	if e.began && b.BaseOffset() <= f.End || b.LeaderEpoch() < f.LastEpoch {
-		return fmt.Errorf("%w: offset %d of epoch %d stands behind offset %d of epoch %d", errDisorder, b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch)
+	fits := e.began && b.BaseOffset() > f.End || !e.began && b.BaseOffset() <= e.from && e.from <= b.LastOffset()
+	if !fits || b.LastOffset() >= e.end || b.LeaderEpoch() < f.LastEpoch {
+		return fmt.Errorf("%w: offset %d of epoch %d stands behind offset %d of epoch %d in [%d, %d)",
+			errDisorder, b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch, e.from, e.end)
 	}
 	if b.LeaderEpoch() > f.LeaderEpoch { // or another leadership has begun meanwhile
 		return fmt.Errorf("batch at offset %d is of epoch %d, leader epoch is %d", b.BaseOffset(), b.LeaderEpoch(), f.LeaderEpoch)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+
 	"firn/broker/brokertest"
 )
 
@@ -67,6 +69,34 @@ func TestRotOnALeader(t *testing.T) {
 		if _, err := readAll(t, leader, "rot", 0, records, testTimeout); err != nil {
 			t.Error(err)
 		}
+	}
+	c.CheckReplicas("rot")
+}
+
+// Bytes rot under a leader before they are archived, and no scrubber comes by: archiving finds it. The leader leaves the lead to
+// one that archives what was written.
+func TestRotFoundByAnUpload(t *testing.T) {
+	t.Parallel()
+	const records = 3000
+	c := startTrio(t, 3, "tier.url=file://"+t.TempDir(), "log.scrub.bytes.per.second=0")
+	c.Create("rot", 1, map[string]string{"min.insync.replicas": "2", "segment.bytes": "1048576", "remote.log.copy.disable": "true"})
+	fill(t, c.Brokers[0], "rot", 1, 0, records)
+	c.AwaitInSync("rot", 3)
+	leader := c.Brokers[c.Leader("rot", 0)-1]
+	hurt(t, filepath.Join(leader.Dir, "*-0", "*.log"), 0, flipAt(func(b []byte) int { return len(b) / 2 }))
+	off := "false"
+	if _, err := c.Admin.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: "remote.log.copy.disable", Value: &off}}, "rot"); err != nil {
+		t.Fatal(err)
+	}
+	awaitSetAside(leader, 1)
+	c.AwaitInSync("rot", 3)
+	next := c.Brokers[c.Leader("rot", 0)-1]
+	next.Eventually("it is archived", func() (bool, error) {
+		tiers, err := next.Tiers("rot")
+		return len(tiers) == 1 && tiers[0].TieredEnd > records/2, err
+	})
+	if _, err := readAll(t, leader, "rot", 0, records, testTimeout); err != nil {
+		t.Error(err)
 	}
 	c.CheckReplicas("rot")
 }
