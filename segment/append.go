@@ -168,7 +168,7 @@ func (l *Log) flushIndex(s *segment) {
 // reserve sets blocks aside for an append of size bytes at pos and for more to come; mu is held. Whether there are any is
 // left to the append.
 func (l *Log) reserve(h *handle, pos, size int64) {
-	if n := min(pos/reserveShare, maxReserve); n >= minReserve && pos+size > l.mu.reserved {
+	if n := min(pos/reserveShare, maxReserve); n >= minReserve && pos+size > l.mu.reserved && l.disk.space.grant(n) {
 		at := max(pos, l.mu.reserved)
 		h.log.Reserve(at, pos+size+n-at)
 		l.mu.reserved = pos + size + n

@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -247,5 +248,79 @@ func TestFullDiskThatFailsLeavesWord(t *testing.T) {
 	_ = d.Close(false)
 	if d = openDisk(t, mem); !d.Failed() {
 		t.Error("the next run knows nothing of the failure")
+	}
+}
+
+// reservingFS is a file system on which what is set aside is no longer free. Its fields are shared by its files.
+type reservingFS struct {
+	vfs.FS
+	aside *atomic.Int64
+}
+
+type reservingFile struct {
+	vfs.File
+	aside *atomic.Int64
+}
+
+func (f reservingFS) Create(name string) (vfs.File, error) {
+	file, err := f.FS.Create(name)
+	return reservingFile{file, f.aside}, err
+}
+
+func (f reservingFS) Usage(dir string) (vfs.Usage, error) {
+	u, err := f.FS.Usage(dir)
+	u.Free -= f.aside.Load()
+	return u, err
+}
+
+func (f reservingFS) OpenRW(name string) (vfs.File, error) {
+	file, err := f.FS.OpenRW(name)
+	return reservingFile{file, f.aside}, err
+}
+
+func (f reservingFile) Reserve(_, n int64) { f.aside.Add(n) }
+
+// Of a disk that is nearly full the logs set nothing aside that appends would then be refused for.
+func TestSettingBlocksAsideFillsNoDisk(t *testing.T) {
+	const full = 8 << 20
+	mem := vfs.NewMem()
+	var aside atomic.Int64
+	logs := make([]*Log, 4)
+	open := func() *Disk {
+		aside.Store(0) // what is aside goes back where a broker stops
+		d, err := OpenDisk(DiskOptions{FS: reservingFS{mem, &aside}, Dir: testDir, Thresholds: Thresholds{Full: Threshold{Percent: 100, Bytes: full}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range logs {
+			if logs[i], err = d.Open(testID, int32(i), Options{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return d
+	}
+	d := open()
+	for _, l := range logs {
+		fill(t, l, 16_000, 100, 1000)
+	}
+	if aside.Load() == 0 {
+		t.Fatal("nothing was set aside while there was room")
+	}
+	if err := d.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	u, err := mem.Usage(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.SetCapacity(u.Total - u.Free + full + 3<<20)
+	open()
+	for i, l := range logs {
+		if _, err := l.Append(batches(makeBatch(t, l.Next(), 5, 5000, 0))); err != nil {
+			t.Fatalf("append to log %d, with %d bytes set aside: %v", i, aside.Load(), err)
+		}
+	}
+	if u, err = (reservingFS{mem, &aside}).Usage(testDir); err != nil || u.Free < full {
+		t.Errorf("%d bytes are free, %d of them set aside: %v", u.Free, aside.Load(), err)
 	}
 }

@@ -99,3 +99,6 @@ func (s *space) take(d *Disk, n int64) error {
 	}
 	return nil
 }
+
+// grant gives room for n bytes that may not be needed: never so much of it, to all logs together, that the disk is full.
+func (s *space) grant(n int64) bool { return s.left.Load() >= n && s.left.Add(-n) >= 0 }
