@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -113,6 +114,26 @@ func TestManyAppendsAboveTheHighWatermark(t *testing.T) {
 		t.Errorf("%d bytes, want %d", f.Parts[0].Bytes, n*len(one))
 	}
 	f.batches(t, 0)
+}
+
+// What a standstill of the high watermark took of memory is not kept when it moves on.
+func TestCommitRingGivesItsMemoryBack(t *testing.T) {
+	for _, empty := range []func(*commitRing){
+		func(c *commitRing) { c.pop(math.MaxInt64) },
+		func(c *commitRing) { c.cut(0) },
+	} {
+		var c commitRing
+		for i := range int64(maxCommitPoints) {
+			c.push(commitPoint{end: i + 1, written: uint64(i)})
+		}
+		if empty(&c); len(c.points) > keptCommitPoints {
+			t.Errorf("an empty ring has room for %d points", len(c.points))
+		}
+		c.push(commitPoint{end: 1, written: 7})
+		if got, ok := c.pop(1); !ok || got != 7 {
+			t.Error(got, ok)
+		}
+	}
 }
 
 // Nor does a fetch miss what is written before an append that fails, when no more of them are remembered.

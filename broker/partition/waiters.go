@@ -30,6 +30,9 @@ type commitPoint struct {
 // maxCommitPoints bounds a commitRing: the high watermark may stand still for days while too few are in sync.
 const maxCommitPoints = 4096
 
+// keptCommitPoints is what an empty ring has room for at most: of many thousand replicas each may have been full.
+const keptCommitPoints = 256
+
 // commitRing is a queue of commit points above the high watermark. From it follows how many bytes an advance of the
 // watermark has let readers see; where points are missing it is known later, or waiting fetches have to look themselves.
 type commitRing struct {
@@ -67,6 +70,7 @@ func (c *commitRing) pop(end int64) (written uint64, ok bool) {
 		c.first = (c.first + 1) & (len(c.points) - 1)
 		c.n--
 	}
+	c.shrink()
 	return written, ok
 }
 
@@ -74,6 +78,13 @@ func (c *commitRing) pop(end int64) (written uint64, ok bool) {
 func (c *commitRing) cut(end int64) {
 	for c.n > 0 && c.points[(c.first+c.n-1)&(len(c.points)-1)].end > end {
 		c.n--
+	}
+	c.shrink()
+}
+
+func (c *commitRing) shrink() {
+	if c.n == 0 && len(c.points) > keptCommitPoints {
+		*c = commitRing{}
 	}
 }
 
