@@ -70,7 +70,7 @@ func (l *Log) Append(bs []batch.Batch) (end int64, err error) {
 		l.applyState(before) // the next batches may be another leader's, of an older epoch
 		return 0, err
 	}
-	l.flushPolicy(a, set)
+	l.flushPolicy(a)
 	return a.next, nil
 }
 
@@ -215,7 +215,8 @@ func (l *Log) writeAt(h *handle, bs []batch.Batch, pos, size int64) error {
 }
 
 // flushPolicy asks for the syncs and the write-back that the settings want.
-func (l *Log) flushPolicy(a appended, set *Settings) {
+func (l *Log) flushPolicy(a appended) {
+	set := l.settings.Load() // now that readers see the batches: who changed them before counts on it
 	l.mu.dirty += a.size
 	l.mu.records += a.next - a.base
 	v := l.view.Load()

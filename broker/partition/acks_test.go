@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
 
@@ -642,4 +643,31 @@ func produceMany(t *testing.T, r *Replica, n, m int) map[int64]string {
 	}
 	group.Wait()
 	return acked
+}
+
+// An append that is being written while the topic's durability changes waits for no sync that nobody asks for.
+func TestDurabilityThatChangesDuringAnAppend(t *testing.T) {
+	durable, relaxed := durableConfig(), relaxedConfig()
+	durable.Flush.Ms, relaxed.Flush.Ms = math.MaxInt64, math.MaxInt64
+	for name, to := range map[string][2]topic.Config{"durable": {relaxed, durable}, "relaxed": {durable, relaxed}} {
+		for _, acks := range []int16{AcksLeader, AcksAll} {
+			t.Run(fmt.Sprintf("%s, acks %d", name, acks), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var inject faultfs.Injector
+					g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+					r := g.lead(to[0])
+					inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*.log", Do: func(faultfs.Op, string) {
+						r.SetConfig(to[1])
+						synctest.Wait() // what it asks for is synced, without this append
+					}})
+					a := start(r, acks, records(t, 1, "v"))
+					synctest.Wait()
+					if a.wait(t); a.Err != nil || r.Offsets().HighWatermark != 1 {
+						t.Errorf("%v, %+v", a.Err, r.Offsets())
+					}
+					g.close(false)
+				})
+			})
+		}
+	}
 }

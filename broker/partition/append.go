@@ -126,7 +126,7 @@ func (r *Replica) appendGroupLocked(done *doneList) {
 		}
 		r.stageLocked(ro, conf, a, now, done)
 	}
-	r.writeLocked(conf, done)
+	r.writeLocked(done)
 	r.advance(done) // also for a duplicate whose original is committed already
 }
 
@@ -149,7 +149,7 @@ func (r *Replica) stageLocked(ro *role, conf *topic.Config, a *Append, now int64
 	if b.ProducerID() >= 0 {
 		for _, s := range ap.staged {
 			if s.batch.ProducerID() == b.ProducerID() {
-				r.writeLocked(conf, done) // the check below has to know of it
+				r.writeLocked(done) // the check below has to know of it
 				break
 			}
 		}
@@ -185,7 +185,7 @@ func (r *Replica) answerDuplicate(conf *topic.Config, a *Append, dup produced, d
 	}
 	a.dropScratch()
 	a.batch = nil
-	r.await(a, conf, done)
+	r.await(a, done)
 }
 
 func (r *Replica) refuse(a *Append, err error, done *doneList) {
@@ -196,7 +196,7 @@ func (r *Replica) refuse(a *Append, err error, done *doneList) {
 }
 
 // writeLocked writes what is staged and lets it wait for its acknowledgement.
-func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
+func (r *Replica) writeLocked(done *doneList) {
 	ap := &r.append
 	if len(ap.staged) == 0 {
 		return
@@ -217,7 +217,7 @@ func (r *Replica) writeLocked(conf *topic.Config, done *doneList) {
 			done.add(a, err)
 			continue
 		}
-		r.await(a, conf, done)
+		r.await(a, done)
 	}
 	ap.staged, ap.batches = ap.staged[:0], ap.batches[:0]
 }
@@ -274,10 +274,10 @@ func (r *Replica) takeInLocked(size int) {
 	}
 }
 
-// await puts a written append where its acknowledgement will find it.
-func (r *Replica) await(a *Append, conf *topic.Config, done *doneList) {
+// await puts a written append where its acknowledgement will find it, by the settings of now: it may have been written by those.
+func (r *Replica) await(a *Append, done *doneList) {
 	w := &r.waiters
-	if a.Acks == AcksNone || a.Acks == AcksLeader && !conf.Flush.Durable() {
+	if a.Acks == AcksNone || a.Acks == AcksLeader && !r.config.Load().Flush.Durable() {
 		done.add(a, nil)
 		return
 	}

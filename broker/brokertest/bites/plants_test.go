@@ -65,7 +65,7 @@ var plants = []plant{
 		breaks: "a duplicate is told of a success that its original does not have yet",
 		edits: []edit{{
 			"broker/partition/append.go",
-			"\ta.dropScratch()\n\ta.batch = nil\n\tr.await(a, conf, done)\n}",
+			"\ta.dropScratch()\n\ta.batch = nil\n\tr.await(a, done)\n}",
 			"\ta.dropScratch()\n\ta.batch = nil\n\tdone.add(a, nil)\n}",
 		}},
 		by:    []judge{tested("./broker/partition", "TestRetryIsNotAcknowledgedBeforeItsOriginal")},
