@@ -324,3 +324,41 @@ func TestSettingBlocksAsideFillsNoDisk(t *testing.T) {
 		t.Errorf("%d bytes are free, %d of them set aside: %v", u.Free, aside.Load(), err)
 	}
 }
+
+// A truncation for which files have to be opened, and cannot, has not begun: the log goes on as it was, and is cut another time.
+func TestTruncationWithoutDescriptors(t *testing.T) {
+	for _, op := range []faultfs.Op{faultfs.ReadDir, faultfs.Open, faultfs.OpenRW} {
+		for nth := 1; ; nth++ {
+			var inject faultfs.Injector
+			mem := vfs.NewMem()
+			d := openDisk(t, faultfs.Wrap(mem, &inject))
+			l := openLog(t, d, Options{Settings: Settings{SegmentBytes: 20 << 10, IndexInterval: 512}})
+			fill(t, l, 400, 5, 200)
+			d.sealed.mu.Lock()
+			d.sealed.shrinkLocked(0)
+			d.sealed.mu.Unlock()
+			base, end := l.Segments()[1].Base, l.Next()
+			fault := inject.Add(faultfs.Rule{Op: op, Nth: nth, Err: syscall.EMFILE})
+			err := l.TruncateTo(base + 20)
+			if fault.Hits() == 0 {
+				_ = d.Close(false)
+				break
+			}
+			if !errors.Is(err, syscall.EMFILE) || d.Offline() != nil || l.Next() != end {
+				t.Errorf("%s %d: %v, the log ends at %d, want %d; offline: %v", op, nth, err, l.Next(), end, d.Offline())
+				_ = d.Close(false)
+				continue
+			}
+			mustCheck(t, readAll(t, l, 0, end, 5000), 0, end)
+			if err := l.TruncateTo(base + 20); err != nil {
+				t.Fatal(err)
+			}
+			fill(t, l, base+40, 5, 200)
+			mustCheck(t, readAll(t, l, 0, base+40, 5000), 0, base+40)
+			if err := d.Close(true); err != nil {
+				t.Fatal(err)
+			}
+			mustCheck(t, readAll(t, openLog(t, openDisk(t, mem), Options{}), 0, base+40, 5000), 0, base+40)
+		}
+	}
+}

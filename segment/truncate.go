@@ -50,17 +50,13 @@ func (l *Log) truncate(offset int64) (begun bool, err error) {
 		return false, fmt.Errorf("truncate to %d: %w", offset, err)
 	}
 	base := kept.LastOffset + 1
-	// 1. The state says what is to be done. From here on it will be, now or by recovery.
 	st := l.st.clone()
 	st.sealed, st.active = st.sealed[:i], s.base
 	st.epochs = epochList(st.epochs).below(base)
 	st.start = min(st.start, base)
 	st.pending, st.pendingAt = pendingTruncate, base
-	if err := l.writeState(st); err != nil {
-		return false, fmt.Errorf("truncate to %d: %w", offset, err)
-	}
-	if err := l.carryOutTruncate(v, i, kept); err != nil {
-		return true, fmt.Errorf("truncate to %d: %w", offset, err)
+	if begun, err := l.carryOutTruncate(v, i, kept, st); err != nil {
+		return begun, fmt.Errorf("truncate to %d: %w", offset, err)
 	}
 	l.restartReports()
 	l.logger.Info("log is truncated", "to", base, "asked", offset)
@@ -102,18 +98,18 @@ func (s *segment) sumBelow(offset int64) (index.Entry, error) {
 	return index.Entry{LastOffset: base - 1, Pos: pos, MaxTime: maxTime}, err
 }
 
-// carryOutTruncate cuts segment i of v behind what is kept, and drops those above.
-func (l *Log) carryOutTruncate(v *view, i int, kept index.Entry) error {
+// carryOutTruncate cuts segment i of v behind what is kept, and drops those above, once the state is st.
+func (l *Log) carryOutTruncate(v *view, i int, kept index.Entry, st *state) (begun bool, err error) {
 	l.markMu.Lock()
 	defer l.markMu.Unlock()
-	if err := l.cutActive(v, i, kept); err != nil {
-		return err
-	}
-	base := kept.LastOffset + 1
 	f, err := l.listFiles()
 	if err != nil {
-		return err
+		return false, err
 	}
+	if begun, err = l.cutActive(v, i, kept, st); err != nil {
+		return begun, err
+	}
+	base := kept.LastOffset + 1
 	bases := make(map[int64]bool)
 	for _, s := range l.st.sealed {
 		bases[s.Base] = true
@@ -122,30 +118,31 @@ func (l *Log) carryOutTruncate(v *view, i int, kept index.Entry) error {
 	first := l.view.Load().first()
 	snaps, err := l.tidy(f, func(b int64) bool { return bases[b] }, func(at int64) bool { return at >= first && at <= base })
 	if err != nil {
-		return err
+		return true, err
 	}
 	if _, err := l.loadProducers(snaps, base); err != nil {
-		return err
+		return true, err
 	}
-	// 4. Once the checkpoint no longer vouches for what was cut, the state can forget it.
+	// 5. Once the checkpoint no longer vouches for what was cut, the state can forget it.
 	if err := l.disk.writeCheckpoint(); err != nil {
-		return err
+		return true, err
 	}
-	return l.finishPending()
+	return true, l.finishPending()
 }
 
-// cutActive is steps 2 and 3: readers see the shorter log, then the file is cut.
-func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
+// cutActive is steps 1 to 4.
+func (l *Log) cutActive(v *view, i int, kept index.Entry, st *state) (begun bool, err error) {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	pos, base := kept.Pos, kept.LastOffset+1
 	old := v.at(i)
 	old.mu.Lock() // who opens it now would take the index that is about to be cut for a damaged one
-	h, err := l.reopen(old, i == len(v.sealed), pos)
+	h, begun, err := l.beginCut(old, i == len(v.sealed), pos, st)
 	if err != nil {
 		old.mu.Unlock()
-		return err
+		return begun, err
 	}
+	// 3. Readers see the shorter log, 4. then the file is cut.
 	h.idx.Add(kept.LastOffset, kept.Pos, kept.MaxTime) // of what lies behind its last entry it knows nothing any more
 	s := newSegment(l.disk, l.dir, old.base)
 	s.open.Store(h)
@@ -173,36 +170,54 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry) error {
 		v.at(j).drop()
 	}
 	if err := h.log.Truncate(pos); err != nil {
-		return err
+		return true, err
 	}
 	if err := h.log.Sync(); err != nil {
-		return err
+		return true, err
 	}
 	l.setSynced(end)
-	return nil
+	return true, nil
 }
 
-// reopen returns the files of a segment for appending to it again at pos, where its index ends then, with a reference for
-// the caller.
-func (l *Log) reopen(s *segment, active bool, pos int64) (*handle, error) {
+// beginCut is steps 1 and 2. It returns the files of a segment for appending to it again at pos, where its index ends then,
+// with a reference for the caller.
+func (l *Log) beginCut(s *segment, active bool, pos int64, st *state) (h *handle, begun bool, err error) {
+	// 1. The files are opened: where there are no more descriptors, nothing has begun.
 	if active && !l.mu.mustRoll { // else its index is sealed already, perhaps
-		h := s.open.Load()
+		h = s.open.Load()
 		h.ref()
-		if h.idx.Truncate(pos) == nil {
-			return h, nil
-		}
-		h.unref()
+	} else if h, err = l.reopen(s); err != nil {
+		return nil, false, err
 	}
+	// 2. The state says what is to be done. From here on it will be, now or by recovery.
+	if err := l.writeState(st); err != nil {
+		h.unref()
+		return nil, false, err
+	}
+	if h.idx.Truncate(pos) == nil {
+		return h, true, nil
+	}
+	h.unref()
+	if h, err = l.reopen(s); err != nil {
+		return nil, true, err
+	}
+	if err := h.idx.Truncate(pos); err != nil {
+		h.unref()
+		return nil, true, err
+	}
+	return h, true, nil
+}
+
+// reopen opens the files of a segment for appending to it again.
+func (l *Log) reopen(s *segment) (*handle, error) {
 	log, err := l.disk.fs.OpenRW(s.path(logSuffix))
 	if err != nil {
 		return nil, err
 	}
 	o := s.indexOptions(l.settings.Load())
-	idx, err := s.unsealIndex(o, pos)
-	if err != nil {
-		if idx, err = s.rebuildIndex(log, o); err == nil {
-			err = cutIndex(idx, pos)
-		}
+	idx, err := s.unsealIndex(o)
+	if err != nil && !ranOut(err) {
+		idx, err = s.rebuildIndex(log, o)
 	}
 	if err != nil {
 		log.Close()
@@ -211,8 +226,8 @@ func (l *Log) reopen(s *segment, active bool, pos int64) (*handle, error) {
 	return newHandle(log, idx), nil
 }
 
-// unsealIndex opens a sealed index for appending at pos.
-func (s *segment) unsealIndex(o index.Options, pos int64) (*index.Index, error) {
+// unsealIndex opens a sealed index for appending.
+func (s *segment) unsealIndex(o index.Options) (*index.Index, error) {
 	idx, err := index.OpenSealed(s.disk.fs, s.path(idxSuffix), o)
 	if err != nil {
 		return nil, err
@@ -220,19 +235,7 @@ func (s *segment) unsealIndex(o index.Options, pos int64) (*index.Index, error) 
 	count := idx.Count()
 	idx.Close()
 	_, size := s.bounds()
-	if idx, err = index.OpenActive(s.disk.fs, s.path(idxSuffix), o, count, size); err != nil {
-		return nil, err
-	}
-	return idx, cutIndex(idx, pos)
-}
-
-// cutIndex cuts an index at pos and closes it if that fails.
-func cutIndex(idx *index.Index, pos int64) error {
-	err := idx.Truncate(pos)
-	if err != nil {
-		idx.Close()
-	}
-	return err
+	return index.OpenActive(s.disk.fs, s.path(idxSuffix), o, count, size)
 }
 
 // finishPending makes the state forget a truncation or reset that was carried out and checkpointed.

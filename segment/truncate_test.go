@@ -2,7 +2,6 @@ package segment
 
 import (
 	"fmt"
-	"runtime"
 	"testing"
 	"time"
 
@@ -56,9 +55,12 @@ func TestTimesAfterATruncation(t *testing.T) {
 // A segment that is verified while the log is cut below it, or starts anew, is gone and not damaged: the state has other epochs a
 // little before its segments go.
 func TestVerifyWhileTheLogIsCut(t *testing.T) {
-	for name, change := range map[string]func(l *Log) error{
-		"truncate": func(l *Log) error { return l.TruncateTo(100) },
-		"reset":    func(l *Log) error { return l.Reset(2000, []Epoch{{3, 0}}, nil) },
+	for name, c := range map[string]struct {
+		change func(l *Log) error
+		next   faultfs.Rule // what it does once the state is in force
+	}{
+		"truncate": {func(l *Log) error { return l.TruncateTo(100) }, faultfs.Rule{Op: faultfs.Truncate, Glob: "*.idx", Nth: 2}},
+		"reset":    {func(l *Log) error { return l.Reset(2000, []Epoch{{3, 0}}, nil) }, faultfs.Rule{Op: faultfs.ReadDir}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var inject faultfs.Injector
@@ -69,22 +71,19 @@ func TestVerifyWhileTheLogIsCut(t *testing.T) {
 			fill(t, l, 400, 5, 200)
 			all := l.Sealed(300)
 			s, verified := all[0], make(chan error, 1)
-			inject.Add(faultfs.Rule{Op: faultfs.SyncDir, Do: func(faultfs.Op, string) { // the state is about to be in force
-				l.markMu.Lock() // the change waits here
-				go func() {
-					defer l.markMu.Unlock()
-					for epochList(l.Epochs()).at(s.Base()) == 2 {
-						runtime.Gosched()
-					}
-					go func() { verified <- l.Verify(func(int64) error { return nil }) }()
-					select {
-					case err := <-verified:
-						verified <- err
-					case <-time.After(20 * time.Millisecond): // it waits for the change
-					}
-				}()
-			}})
-			if err := change(l); err != nil {
+			c.next.Do = func(faultfs.Op, string) {
+				if epochList(l.Epochs()).at(s.Base()) == 2 {
+					t.Error("the state is not in force yet")
+				}
+				go func() { verified <- l.Verify(func(int64) error { return nil }) }()
+				select {
+				case err := <-verified:
+					verified <- err
+				case <-time.After(20 * time.Millisecond): // it waits for the change
+				}
+			}
+			inject.Add(c.next)
+			if err := c.change(l); err != nil {
 				t.Fatal(err)
 			}
 			if err := <-verified; err != nil {
