@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"firn/segment/batch"
+	"firn/segment/poison"
 	"firn/segment/vfs"
 )
 
@@ -57,7 +58,10 @@ func newFrames(f vfs.File, pos, end, next int64, pool *sync.Pool) frames {
 	return frames{f: f, path: f.Name(), pos: pos, end: end, next: next, pool: pool, buf: buf, step: int64(len(*buf))}
 }
 
-func (r *frames) close() { r.pool.Put(r.buf) }
+func (r *frames) close() {
+	poison.Fill(*r.buf)
+	r.pool.Put(r.buf)
+}
 
 // head returns the header of the frame at pos and the frame's size without moving on; io.EOF at end.
 // A bad frame is a *CorruptionError, an unreadable one another error. The header is good until the

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"firn/segment/batch"
+	"firn/segment/poison"
 )
 
 // batchReader reads the batches of a segment one after the other through a window of 1 MiB, or of one
@@ -94,5 +95,6 @@ func (r *batchReader) more() error {
 
 func (r *batchReader) close() {
 	r.rest = nil
+	poison.Fill(*r.window)
 	windowPool.Put(r.window)
 }

@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"context"
 	"sync"
+
+	"firn/segment/poison"
 )
 
 // slabs hands out memory for decoded blocks within a budget and takes it back for the next: the first
@@ -68,6 +70,7 @@ func (s *slabs) takeLocked(size int) []byte {
 			s.mu.free[c] = s.mu.free[c][:n-1]
 			s.mu.idle -= need
 			s.mu.used += need
+			poison.Check(b)
 			return b
 		}
 	}
@@ -136,6 +139,7 @@ func (s *slabs) wanted() bool {
 
 // put takes back what get or tryGet gave.
 func (s *slabs) put(b []byte) {
+	poison.Fill(b[:cap(b)])
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := int64(cap(b))

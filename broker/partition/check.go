@@ -8,6 +8,7 @@ import (
 
 	"firn/metadata/topic"
 	"firn/segment/batch"
+	"firn/segment/poison"
 )
 
 const (
@@ -208,6 +209,7 @@ func (a *Append) dropScratch() {
 	if a.scratch == nil {
 		return
 	}
+	poison.Fill(*a.scratch)
 	if cap(*a.scratch) <= maxPooledScratch {
 		scratchPool.Put(a.scratch)
 	}

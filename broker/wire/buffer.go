@@ -4,6 +4,8 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"firn/segment/poison"
 )
 
 // Pooled sizes: powers of two from 4 KiB to 8 MiB. What is larger is allocated for the occasion and
@@ -44,6 +46,8 @@ func NewBuffer(n int) *Buffer {
 	b, _ := pools[c].Get().(*Buffer)
 	if b == nil {
 		b = &Buffer{mem: make([]byte, 1<<(c+minClassBits))}
+	} else {
+		poison.Check(b.mem)
 	}
 	b.B = b.mem[:n]
 	b.refs.Store(1)
@@ -61,12 +65,7 @@ func (b *Buffer) Release() {
 	case n < 0:
 		panic("wire: buffer released more often than retained")
 	}
-	if poison && len(b.mem) > 0 {
-		b.mem[0] = 0xdb
-		for n := 1; n < len(b.mem); n *= 2 {
-			copy(b.mem[n:], b.mem[:n])
-		}
-	}
+	poison.Fill(b.mem)
 	b.B = nil
 	if c := classOf(len(b.mem)); c >= 0 && len(b.mem) == 1<<(c+minClassBits) {
 		pools[c].Put(b)

@@ -201,7 +201,7 @@ func TestWalkCostIsWhatDecodingTakes(t *testing.T) {
 		again.Version = 4
 		got = min(got, allocated(func() { _ = again.UnsafeReadFrom(b) }))
 	}
-	if poison { // the race detector takes more
+	if raced { // the race detector takes more
 		got /= 3
 	}
 	if uint64(cost) < got*8/10 || uint64(cost) > 2*got {

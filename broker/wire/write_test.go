@@ -115,7 +115,7 @@ func randomBody(rng *rand.Rand, f *os.File, content []byte, released *int) (*Bod
 // position shared between them, as net.TCPConn.ReadFrom has it, they would not.
 func TestManyWritersOfOneFile(t *testing.T) {
 	readers, rounds := 64, 6
-	if testing.Short() || poison {
+	if testing.Short() || raced {
 		rounds = 2
 	}
 	seed := rand.Uint64()

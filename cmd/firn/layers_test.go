@@ -19,7 +19,8 @@ import (
 // Think before editing: an arrow up is usually an interface that wants to be declared below and
 // plugged in by package broker.
 const layers = `
-NONE < metadata/topic, segment/batch, segment/vfs, tiering/objstore, broker/quota
+NONE < metadata/topic, segment/poison, segment/vfs, tiering/objstore, broker/quota
+segment/poison < segment/batch
 segment/batch < broker/wire
 segment/vfs < segment/vfs/faultfs
 segment/batch, segment/vfs < segment/index

@@ -13,6 +13,8 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
+
+	"firn/segment/poison"
 )
 
 const (
@@ -68,6 +70,7 @@ func newZstdDecoder() any {
 }
 
 func putBuffer(buf *Buffer) {
+	poison.Fill(buf.b[:cap(buf.b)])
 	buf.release()
 	buffers.Put(buf)
 }

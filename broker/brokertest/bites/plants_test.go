@@ -387,4 +387,22 @@ var plants = []plant{
 		by:    []judge{tested("./segment", "TestExtent")},
 		blind: "disks in memory have no descriptors to send from",
 	},
+	{
+		name: "a frame is given back before its batches are written", hazard: "H15",
+		breaks: "what another connection sends next is taken for what this one sent",
+		edits: []edit{{
+			"broker/api/00_produce.go",
+			"\ta.data.Partitions.Produce(&c.parts)\n",
+			"\treq.ReleaseFrame()\n\ta.data.Partitions.Produce(&c.parts)\n",
+		}},
+		by:    []judge{tested("./broker/api", "TestProduceEveryVersion")},
+		seeds: 1,
+	},
+	{
+		name: "an answer lies in memory that was given back", hazard: "H15",
+		breaks: "a change that the controller has made is answered with what another connection brings",
+		edits:  []edit{{"broker/wire/call.go", "resp.ReadFrom(bytes.Clone(body))", "resp.ReadFrom(append(body[:0], bytes.Clone(body)...))"}},
+		by:     []judge{tested("./broker/wire", "TestAnswersAreTheirCallersToKeep")},
+		blind:  "the simulation's clients send changes to the controller themselves",
+	},
 }

@@ -2,4 +2,4 @@
 
 package wire
 
-const poison = false
+const raced = false
