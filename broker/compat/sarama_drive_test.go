@@ -124,8 +124,15 @@ type saramaDriven struct {
 }
 
 // Send implements drive.Producer.
-func (p *saramaDriven) Send(partition int32, value []byte, done func(int64, error)) {
-	p.in <- &sarama.ProducerMessage{Topic: p.topic, Partition: partition, Value: sarama.ByteEncoder(value), Metadata: done}
+func (p *saramaDriven) Send(partition int32, m drive.Message, done func(int64, error)) {
+	sent := &sarama.ProducerMessage{Topic: p.topic, Partition: partition, Value: sarama.ByteEncoder(m.Value), Timestamp: time.UnixMilli(m.Time), Metadata: done}
+	if m.Key != nil {
+		sent.Key = sarama.ByteEncoder(m.Key)
+	}
+	for _, h := range m.Headers {
+		sent.Headers = append(sent.Headers, sarama.RecordHeader{Key: []byte(h.Key), Value: h.Value})
+	}
+	p.in <- sent
 }
 
 // Close implements drive.Producer.
@@ -200,13 +207,21 @@ func newSaramaQueued() saramaQueued {
 	return saramaQueued{records: make(chan *sarama.ConsumerMessage, saramaQueue), errors: make(chan error)}
 }
 
+func saramaRead(m *sarama.ConsumerMessage) drive.Record {
+	r := drive.Record{Partition: m.Partition, Offset: m.Offset, Message: drive.Message{Key: m.Key, Value: m.Value, Time: m.Timestamp.UnixMilli()}}
+	for _, h := range m.Headers {
+		r.Headers = append(r.Headers, drive.Header{Key: string(h.Key), Value: h.Value})
+	}
+	return r
+}
+
 // take waits for a record, or an error, until ctx ends, and takes what is there besides.
 func (q saramaQueued) take(ctx context.Context, max int) (rs []drive.Record, err error) {
 	wait := ctx.Done()
 	for len(rs) < max {
 		select {
 		case m := <-q.records:
-			rs = append(rs, drive.Record{Partition: m.Partition, Offset: m.Offset, Value: m.Value})
+			rs = append(rs, saramaRead(m))
 			continue
 		default:
 		}
@@ -215,7 +230,7 @@ func (q saramaQueued) take(ctx context.Context, max int) (rs []drive.Record, err
 		}
 		select {
 		case m := <-q.records:
-			rs = append(rs, drive.Record{Partition: m.Partition, Offset: m.Offset, Value: m.Value})
+			rs = append(rs, saramaRead(m))
 		case err := <-q.errors:
 			return nil, err
 		case <-wait:

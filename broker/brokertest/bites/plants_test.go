@@ -5,7 +5,7 @@ import "slices"
 // plant is a bug.
 type plant struct {
 	name   string
-	hazard string // as the design numbers them
+	hazard string // as the design numbers them, if it does
 	breaks string // what goes wrong with it, and how
 	edits  []edit
 	by     []judge // each of them finds it
@@ -404,5 +404,16 @@ var plants = []plant{
 		edits:  []edit{{"broker/wire/call.go", "resp.ReadFrom(bytes.Clone(body))", "resp.ReadFrom(append(body[:0], bytes.Clone(body)...))"}},
 		by:     []judge{tested("./broker/wire", "TestAnswersAreTheirCallersToKeep")},
 		blind:  "the simulation's clients send changes to the controller themselves",
+	},
+	{
+		name:   "a search for a time passes the tier by",
+		breaks: "a consumer begins behind records that are not older than it asked for",
+		edits: []edit{{
+			"broker/partition/offsets.go",
+			"\tif start < local {\n\t\ts, ok, err := r.set.opts.Tier.FindTime(",
+			"\tif start < 0 {\n\t\ts, ok, err := r.set.opts.Tier.FindTime(",
+		}},
+		by:    []judge{tested("./broker/partition", "TestListOffsetsAgainstModel")},
+		seeds: 1,
 	},
 }

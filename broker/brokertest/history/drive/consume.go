@@ -19,17 +19,17 @@ const (
 	errorPause = 50 * time.Millisecond // after what came to nothing but an error
 )
 
-// poll is one operation: what the client gives within a while. It returns the offsets after what was read, the number of
+// poll is one operation: what the client gives within a while. It returns the offsets after what was read, the
 // records and the error that the client told of, which may be one that it gets over.
-func (d *Driver) poll(ctx context.Context, c Consumer, process int32, via string) (next map[int32]int64, n int, err error) {
+func (d *Driver) poll(ctx context.Context, c Consumer, process int32, via string) (next map[int32]int64, rs []Record, err error) {
 	op := d.rec.Invoke(history.Op{Process: process, Func: history.Poll, Via: via})
 	wait, cancel := context.WithTimeout(ctx, pollWait)
-	rs, err := c.Poll(wait, maxPoll)
+	rs, err = c.Poll(wait, maxPoll)
 	cancel()
 	end := history.Op{Outcome: history.OK, Err: d.o.Library.Name(err), Reads: make([]history.Record, 0, len(rs))}
 	next = map[int32]int64{}
 	for _, r := range rs {
-		end.Reads = append(end.Reads, history.Record{Key: history.Key(r.Partition), Offset: r.Offset, Value: number(r.Value)})
+		end.Reads = append(end.Reads, history.Record{Key: history.Key(r.Partition), Offset: r.Offset, Value: r.number()})
 		next[r.Partition] = r.Offset + 1
 	}
 	d.rec.Complete(op, end)
@@ -39,7 +39,7 @@ func (d *Driver) poll(ctx context.Context, c Consumer, process int32, via string
 	if err != nil && len(next) == 0 { // which comes at once, as often as one asks
 		pause(ctx)
 	}
-	return next, len(end.Reads), err
+	return next, rs, err
 }
 
 // pause is between two tries.
@@ -99,9 +99,9 @@ func (d *Driver) ends() []int64 {
 }
 
 // ReadAll reads every partition from offset 0 until it has seen its end and every offset that was acknowledged or read
-// before, and looks at what the group has committed. It returns the number of records. Via says in the history what they were read
-// from. If something of that cannot be
-// had it tries until ctx ends, but nothing of it may be out of range.
+// before, searches what it has read for times, and looks at what the group has committed. It returns the number of records. Via
+// says in the history what they were read from. If something of that cannot be had it tries until ctx ends, but nothing of it
+// may be out of range, and no search may find anything else.
 func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	process := d.process.Add(1)
 	c, err := d.assigned(ctx, process, make([]int64, d.o.Partitions))
@@ -113,17 +113,23 @@ func (d *Driver) ReadAll(ctx context.Context, via string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	at := make([]int64, d.o.Partitions)
+	at, read := make([]int64, d.o.Partitions), make([][]stamp, d.o.Partitions)
 	total := 0
 	for !reached(at, want) {
-		next, n, err := d.poll(ctx, c, process, via)
+		next, rs, err := d.poll(ctx, c, process, via)
 		for p, o := range next {
 			at[p] = o
 		}
-		total += n
+		for i := range rs {
+			read[rs[i].Partition] = append(read[rs[i].Partition], stamp{rs[i].Offset, rs[i].Time})
+		}
+		total += len(rs)
 		if ctx.Err() != nil || d.o.Library.Name(err) == kerr.OffsetOutOfRange.Message {
 			return total, fmt.Errorf("read %s: at %v of %v: %w", d.o.Topic, at, want, errors.Join(err, ctx.Err()))
 		}
+	}
+	if err := d.searchAll(ctx, process, read); err != nil {
+		return total, err
 	}
 	if d.o.Members > 0 {
 		return total, d.lookAgain(ctx, process)

@@ -63,7 +63,8 @@ func (d *Driver) copyOf(ctx context.Context, b *kgo.Broker, partition int32) (sp
 		}
 		for _, r := range got.Records {
 			if r.Offset < span.End {
-				recs = append(recs, history.Record{Key: span.Key, Offset: r.Offset, Value: number(r.Value)})
+				m := franzMessage(r)
+				recs = append(recs, history.Record{Key: span.Key, Offset: r.Offset, Value: m.number()})
 			}
 		}
 		next = max(at, next)

@@ -63,9 +63,21 @@ type franzProducer struct {
 	topic string
 }
 
-func (p *franzProducer) Send(partition int32, value []byte, done func(int64, error)) {
-	p.cl.Produce(context.Background(), &kgo.Record{Topic: p.topic, Partition: partition, Value: value},
-		func(r *kgo.Record, err error) { done(r.Offset, err) })
+func (p *franzProducer) Send(partition int32, m Message, done func(int64, error)) {
+	r := &kgo.Record{Topic: p.topic, Partition: partition, Key: m.Key, Value: m.Value, Timestamp: time.UnixMilli(m.Time)}
+	for _, h := range m.Headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+	}
+	p.cl.Produce(context.Background(), r, func(r *kgo.Record, err error) { done(r.Offset, err) })
+}
+
+// franzMessage is what a record that was read says.
+func franzMessage(r *kgo.Record) Message {
+	m := Message{Key: r.Key, Value: r.Value, Time: r.Timestamp.UnixMilli()}
+	for _, h := range r.Headers {
+		m.Headers = append(m.Headers, Header{h.Key, h.Value})
+	}
+	return m
 }
 
 func (p *franzProducer) Close() {
@@ -96,7 +108,7 @@ func (c franzConsumer) Poll(ctx context.Context, max int) (rs []Record, err erro
 		}
 	}
 	rs = make([]Record, 0, fs.NumRecords())
-	fs.EachRecord(func(r *kgo.Record) { rs = append(rs, Record{Partition: r.Partition, Offset: r.Offset, Value: r.Value}) })
+	fs.EachRecord(func(r *kgo.Record) { rs = append(rs, Record{r.Partition, r.Offset, franzMessage(r)}) })
 	return rs, err
 }
 

@@ -24,9 +24,9 @@ type Library interface {
 
 // Producer is an idempotent producer.
 type Producer interface {
-	// Send sends a value to a partition behind those that were sent to it before. Done is called once, on any goroutine, with its
+	// Send sends a message to a partition behind those that were sent to it before. Done is called once, on any goroutine, with its
 	// offset, or with an error after any number of attempts.
-	Send(partition int32, value []byte, done func(offset int64, err error))
+	Send(partition int32, m Message, done func(offset int64, err error))
 	// Close waits until all that was sent is done, then ends the producer.
 	Close()
 }
@@ -35,7 +35,7 @@ type Producer interface {
 type Record struct {
 	Partition int32
 	Offset    int64
-	Value     []byte
+	Message
 }
 
 // Consumer reads partitions.

@@ -30,9 +30,9 @@ func (d *Driver) member(ctx context.Context, l *lifetime) error {
 	}
 	lost := false // its place
 	for l.ends.Err() == nil && !lost {
-		next, n, _ := d.poll(l.ends, m, l.process, "")
-		if n > 0 {
-			d.polled.Add(int64(n))
+		next, rs, _ := d.poll(l.ends, m, l.process, "")
+		if len(rs) > 0 {
+			d.polled.Add(int64(len(rs)))
 			d.advance(theGroup, next)
 			lost = d.commit(m, l.process, next)
 		}

@@ -66,7 +66,7 @@ func (d *Driver) send(p Producer, l *lifetime, n int64, sent *sync.WaitGroup, do
 	w := history.Record{Key: history.Key(n % int64(d.o.Partitions)), Offset: history.Unknown, Value: int64(l.process)*perProcess + n}
 	op := d.rec.Invoke(history.Op{Process: l.process, Func: history.Send, Writes: []history.Record{w}})
 	sent.Add(1)
-	p.Send(int32(w.Key), payload(w.Value, l.rng.IntN(d.o.RecordBytes+1)), func(offset int64, err error) {
+	p.Send(int32(w.Key), message(w.Value, l.rng, d.o.RecordBytes), func(offset int64, err error) {
 		defer sent.Done()
 		end := outcome(d.o.Library.Name(err), true)
 		if err == nil {
