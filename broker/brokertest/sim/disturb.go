@@ -116,6 +116,11 @@ func (s *sim) heal() error {
 	if err := s.eventually("who was to leave has left, and another has come", s.allStay); err != nil {
 		return err
 	}
+	if s.retunes {
+		if err := s.eventually("topics have their settings again", func() error { return s.retuneAll(s.settingsOf) }); err != nil {
+			return err
+		}
+	}
 	err := s.eventually("every partition has all its replicas", func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

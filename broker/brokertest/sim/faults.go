@@ -55,6 +55,7 @@ var faults = []fault{
 	{"and all others lose power", 2, allPowerCut},
 	{"is to lead more, or less", 4, reassigned},
 	{"has its wall clock jump", 3, jumped},
+	{"sees a topic's settings change", 4, retuned},
 }
 
 func killed(s *sim, _ *rand.Rand, m *machine) (func(), string) {
@@ -109,10 +110,17 @@ func wiped(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	return m.comesUp, m.dirs[which]
 }
 
+// failingOps are the calls that fail, those that matter most more often.
+var failingOps = []faultfs.Op{
+	faultfs.Sync, faultfs.Sync, faultfs.WriteV, faultfs.SyncDir, faultfs.ReadAt, faultfs.Create, faultfs.Open, faultfs.OpenRW,
+	faultfs.WriteAt, faultfs.Truncate, faultfs.Rename, faultfs.Remove, faultfs.Stat, faultfs.ReadDir,
+}
+
 // failing is a disk on which a kind of call fails, once or from now on. It is mended by a restart, or in a power cut.
 func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	dir := m.dirs[rng.IntN(len(m.dirs))]
-	op := []faultfs.Op{faultfs.Sync, faultfs.Sync, faultfs.WriteV, faultfs.SyncDir, faultfs.ReadAt}[rng.IntN(5)]
+	op := failingOps[rng.IntN(len(failingOps))]
+	why := []error{syscall.EIO, syscall.EIO, syscall.ENOSPC, syscall.EMFILE}[rng.IntN(4)]
 	times, cut, seed := 1-2*rng.IntN(2), rng.IntN(2) == 0, rng.Uint64()
 	if !s.mayLose(m, unsynced) {
 		return nil, ""
@@ -120,7 +128,7 @@ func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 	s.losing(m, unsynced)
 	forgotten := s.forgets(m)
 	ends := m.fails()
-	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: dir + "/*/*", Times: times, Err: syscall.EIO})
+	armed := m.disks.Add(faultfs.Rule{Op: op, Glob: dir + "/*/*", Times: times, Err: why})
 	return func() {
 		armed.Remove()
 		ends()
@@ -134,7 +142,7 @@ func failing(s *sim, rng *rand.Rand, m *machine) (func(), string) {
 		}
 		s.lose(m, unsynced)
 		forgotten()
-	}, fmt.Sprintf("%s on %s, %d times", op, dir, times)
+	}, fmt.Sprintf("%s on %s, %d times: %v", op, dir, times, why)
 }
 
 // together does to every machine that is up what a fault does to one.

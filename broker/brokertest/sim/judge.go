@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -22,6 +21,9 @@ func (s *sim) judge() error {
 		defer cancel()
 		if err := d.Stop(ctx); err != nil {
 			s.violation("%v", err)
+		}
+		if d.Acked() == 0 {
+			s.violation("%s: nothing was acknowledged", s.workloads[i].name)
 		}
 		if s.workloads[i].judged != all {
 			h, err := d.Close()
@@ -88,29 +90,6 @@ func (s *sim) readCopies(d *drive.Driver, name string) error {
 		}
 	}
 	return nil
-}
-
-// asUsual gives all topics the settings that they have in other seeds.
-func (s *sim) asUsual() error {
-	var set []kadm.AlterConfig
-	for _, kv := range s.unlike {
-		name, _, _ := strings.Cut(kv, "=")
-		set = append(set, kadm.AlterConfig{Name: name, Value: topicConfig()[name]})
-	}
-	var names []string
-	for _, w := range s.workloads {
-		names = append(names, w.name)
-	}
-	if len(set) == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	resp, err := s.adm.AlterTopicConfigs(ctx, set, names...)
-	for _, r := range resp {
-		err = errors.Join(err, r.Err)
-	}
-	return err
 }
 
 // readFrom makes a machine lead everything and reads it.

@@ -17,7 +17,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,6 +77,7 @@ type sim struct {
 	workloads     []workload
 	brokers       int
 	churns, trims bool
+	retunes       bool            // a topic's settings were changed
 	unlike        []string        // settings of the topics as long as clients work
 	side          sync.WaitGroup  // clients that are no driver's
 	quiet         context.Context // ends with the disturbance
@@ -252,7 +252,7 @@ func (s *sim) begin() error {
 	}
 	s.cl, s.adm = cl, kadm.NewClient(cl)
 	for _, w := range s.workloads {
-		settings := slices.Concat(w.settings, s.unlike)
+		settings := s.settingsOf(w)
 		if err := s.eventually("topic "+w.name+" is made", func() error { return s.topic(context.Background(), w.name, settings...) }); err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 
 const (
 	// searches is how many times are looked for in each partition that was read.
-	searches = 6
+	searches = 4
 	// greatest asks for the record with the greatest time, the first of those.
 	greatest = -3
 )
