@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -52,9 +53,7 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 	if err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	pingCtx, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
-	if err := cl.Ping(pingCtx); err != nil {
+	if err := reach(ctx, cl, seeds); err != nil {
 		cl.Close()
 		if ctx.Err() != nil {
 			return nil, errInterrupted
@@ -63,6 +62,53 @@ func (c *client) dial(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error)
 	}
 	c.waiting.begin()
 	return cl, nil
+}
+
+// reach waits until one of the seeds answers, and begins with what that one tells of the cluster. The client itself asks them in
+// turn, and one that hangs would take all the time there is for itself.
+func reach(ctx context.Context, cl *kgo.Client, seeds []string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	if len(seeds) > 1 {
+		first, err := firstToAnswer(ctx, cl)
+		if err != nil {
+			return err
+		}
+		if first > 0 {
+			seeds[0], seeds[first] = seeds[first], seeds[0]
+			if err := cl.UpdateSeedBrokers(seeds...); err != nil {
+				return err
+			}
+		}
+	}
+	return cl.Ping(ctx)
+}
+
+// firstToAnswer asks all seeds at once, and returns the number of the one that answers first.
+func firstToAnswer(ctx context.Context, cl *kgo.Client) (int, error) {
+	type answer struct {
+		seed int
+		err  error
+	}
+	all := cl.SeedBrokers()
+	answers := make(chan answer, len(all))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for i, b := range all {
+		go func() {
+			req := kmsg.NewPtrMetadataRequest()
+			req.Topics = []kmsg.MetadataRequestTopic{} // none, where nil is all
+			_, err := b.Request(ctx, req)
+			answers <- answer{i, err}
+		}()
+	}
+	var a answer
+	for range all {
+		if a = <-answers; a.err == nil {
+			break
+		}
+	}
+	return a.seed, a.err
 }
 
 // isHostPort reports whether s is a host, which may be empty, and the number of a port.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"net"
 	"strconv"
 	"sync"
@@ -47,7 +49,8 @@ func (w *waiting) tell(what string, err error) {
 
 // OnBrokerConnect implements kgo.HookBrokerConnect.
 func (w *waiting) OnBrokerConnect(meta kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	if err != nil {
+	given := errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) // up, as nobody waits for it any more
+	if err != nil && !given {
 		w.tell("connect to "+net.JoinHostPort(meta.Host, strconv.Itoa(int(meta.Port))), err)
 	}
 }

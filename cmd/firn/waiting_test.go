@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -48,6 +50,23 @@ func TestConsumeSaysWhatItWaitsFor(t *testing.T) {
 	out.waitFor(t, "0\n1\n2\n")
 }
 
+// A broker that takes connections and never answers, as a frozen one, keeps nobody from those that are named beside it.
+func TestBootstrapBesideABrokerThatHangs(t *testing.T) {
+	hangs, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hangs.Close() })
+	_, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	seed(t, addr, "t", 1, 3, time.Now())
+	for _, servers := range []string{hangs.Addr().String() + "," + addr, addr + "," + hangs.Addr().String()} {
+		r := firn(t, servers, "", "consume", "t", "-e")
+		if out := r.ok(t); out != "0\n1\n2\n" || r.err != "" {
+			t.Errorf("%s: got %q, and %q", servers, out, r.err)
+		}
+	}
+}
+
 // That a broker cannot be reached is told now and then, but not before one has answered.
 func TestWaitingIsToldNowAndThen(t *testing.T) {
 	errOut := newSyncBuffer()
@@ -63,6 +82,8 @@ func TestWaitingIsToldNowAndThen(t *testing.T) {
 	}
 	w.begin()
 	w.OnBrokerConnect(meta, 0, nil, nil)
+	w.OnBrokerConnect(meta, 0, nil, fmt.Errorf("dial: %w", context.Canceled)) // another one was faster
+	w.OnBrokerConnect(meta, 0, nil, kgo.ErrClientClosed)
 	w.OnBrokerConnect(meta, 0, nil, refused)
 	clock.Store(5)
 	w.OnBrokerConnect(meta, 0, nil, refused)
