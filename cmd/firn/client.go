@@ -144,6 +144,9 @@ func brokerError(err error, message string) error {
 	if err == nil {
 		return nil
 	}
+	if some, ok := errors.AsType[*kadm.ShardErrors](err); ok && len(some.Errs) > 0 {
+		err = some.Errs[0].Err // the others are of other brokers, and seldom tell more
+	}
 	var ke *kerr.Error
 	if !errors.As(err, &ke) {
 		return err

@@ -7,9 +7,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // clusterStatus is a cluster as firn cluster status shows it.
@@ -113,38 +113,24 @@ func statusOf(v *clusterView) *clusterStatus {
 
 // askConsoles adds what only consoles tell. One that does not answer is trouble of its own.
 func (s *clusterStatus) askConsoles(ctx context.Context, adm cluster) error {
-	brokers, err := adm.ListBrokers(ctx)
-	if err != nil {
-		return fmt.Errorf("list brokers: %w", err)
-	}
-	for _, b := range brokers {
-		addr, err := consoleAt(ctx, adm, b)
-		if err == nil {
-			err = s.askConsole(ctx, addr)
-		}
-		s.Etcd[b.NodeID] = "ok"
+	var mu sync.Mutex
+	answers, err := adm.askConsoles(ctx, func(addr string) error { return s.askConsole(ctx, addr, &mu) })
+	for id, err := range answers {
+		s.Etcd[id] = "ok"
 		if err != nil {
-			s.Etcd[b.NodeID] = err.Error()
+			s.Etcd[id] = err.Error()
 		}
 	}
-	return nil
+	return err
 }
 
-// consoleAt asks a broker where its console is.
-func consoleAt(ctx context.Context, adm cluster, b kadm.BrokerDetail) (string, error) {
-	configs, err := adm.DescribeBrokerConfigs(ctx, b.NodeID)
-	if err != nil {
-		return "", err
-	}
-	return consoleOf(b, configs)
-}
-
-// askConsole adds one broker's tier lag. The error is what it says of its lease, if not that it holds.
-func (s *clusterStatus) askConsole(ctx context.Context, addr string) error {
+// askConsole adds one broker's tier lag, holding mu. The error is what it says of its lease, if not that it holds.
+func (s *clusterStatus) askConsole(ctx context.Context, addr string, mu sync.Locker) error {
 	list, err := fetchTier(ctx, addr, "")
 	if err != nil {
 		return err
 	}
+	mu.Lock()
 	for _, p := range list {
 		s.TierLagBytes += p.LagBytes
 		s.TierLagSeconds = max(s.TierLagSeconds, p.LagSeconds)
@@ -152,6 +138,7 @@ func (s *clusterStatus) askConsole(ctx context.Context, addr string) error {
 			s.TierFailures++
 		}
 	}
+	mu.Unlock()
 	return fetchLease(ctx, addr)
 }
 

@@ -79,7 +79,7 @@ func newGroupDescribe(a *app, c *client) *cobra.Command {
 func describeGroups(ctx context.Context, adm cluster, names []string) ([]describedGroup, error) {
 	lags, err := adm.Lag(ctx, names...)
 	if err != nil {
-		return nil, fmt.Errorf("describe groups: %w", err)
+		return nil, fmt.Errorf("describe groups: %w", brokerError(err, ""))
 	}
 	list := []describedGroup{}
 	var errs []error

@@ -29,7 +29,7 @@ func newGroupList(a *app, c *client) *cobra.Command {
 			defer done()
 			groups, err := adm.ListGroups(cmd.Context())
 			if err != nil {
-				return fmt.Errorf("list groups: %w", err)
+				return fmt.Errorf("list groups: %w", brokerError(err, ""))
 			}
 			lines := []groupLine{}
 			for _, g := range groups.Sorted() {

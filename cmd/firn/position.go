@@ -95,7 +95,7 @@ func listOffsets(name string, wanted []int32, list kadm.ListedOffsets, err error
 	unwanted := func(p int32) bool { return len(wanted) > 0 && !slices.Contains(wanted, p) }
 	known := func(p int32) bool { _, ok := list.Lookup(name, p); return ok }
 	if err != nil && (!ofSome(err) || len(wanted) == 0 || slices.ContainsFunc(wanted, func(p int32) bool { return !known(p) })) {
-		return nil, fmt.Errorf("offsets of %s: %w", name, err)
+		return nil, fmt.Errorf("offsets of %s: %w", name, brokerError(err, ""))
 	}
 	out := offsets{}
 	for p, o := range list[name] {

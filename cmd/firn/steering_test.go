@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -59,11 +60,11 @@ func TestClusterStatusFindsWhatIsWrong(t *testing.T) {
 	v.count()
 	s := statusOf(&v)
 	addr := strings.TrimPrefix(srv.URL, "http://")
-	if err := s.askConsole(t.Context(), addr); err != nil {
+	if err := s.askConsole(t.Context(), addr, &sync.Mutex{}); err != nil {
 		t.Error(err)
 	}
 	lease = "gone"
-	if err := s.askConsole(t.Context(), addr); err == nil || err.Error() != "gone" {
+	if err := s.askConsole(t.Context(), addr, &sync.Mutex{}); err == nil || err.Error() != "gone" {
 		t.Error(err)
 	}
 	s.Etcd[1] = "gone"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -29,7 +30,8 @@ archiving is behind, as its leader tells. With --json every replica is listed, t
 lead with the leader -1.
 
 Brokers tell it over HTTP: each one of the cluster is asked for its http.listen and then there, or
-only the one that --http names.`,
+only the one that --http names. If one does not tell, the exit code is 1, and what the others tell is
+shown.`,
 		Example: "  firn tier status\n  firn tier status logs --json\n  firn tier status --http 127.0.0.1:9744",
 		Args:    argCount(0, 1, "at most one TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -39,12 +41,15 @@ only the one that --http names.`,
 			}
 			list, err := c.tierStatus(cmd.Context(), addr, name)
 			if err != nil {
-				return fmt.Errorf("tier status: %w", err)
+				err = fmt.Errorf("tier status: %w", err)
 			}
-			if asJSON {
-				return writeJSON(a.out, list)
+			switch {
+			case err != nil && len(list) == 0:
+				return err
+			case asJSON:
+				return errors.Join(err, writeJSON(a.out, list))
 			}
-			return printTier(a.out, list)
+			return errors.Join(err, printTier(a.out, list))
 		},
 	}
 	c = clientFlags(a, cmd)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,57 +23,88 @@ import (
 	"firn/broker/console"
 )
 
-// tierStatus asks the console at addr, or if that is empty those of all brokers.
+// tierStatus asks the console at addr, or if that is empty those of all brokers. With an error there is what the others told.
 func (c *client) tierStatus(ctx context.Context, addr, name string) ([]console.TierPartition, error) {
 	if addr != "" {
 		return fetchTier(ctx, addr, name)
 	}
-	addrs, err := c.consoles(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list := []console.TierPartition{}
-	for _, addr := range addrs {
-		part, err := fetchTier(ctx, addr, name)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, part...)
-	}
-	slices.SortStableFunc(list, func(a, b console.TierPartition) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	return list, nil
-}
-
-// consoleSetting is the broker setting that says where a console listens.
-const consoleSetting = "http.listen"
-
-// consoles asks the cluster where its brokers' consoles are.
-func (c *client) consoles(ctx context.Context) ([]string, error) {
 	adm, done, err := c.admin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
+	var mu sync.Mutex
+	list := []console.TierPartition{}
+	answers, err := adm.askConsoles(ctx, func(addr string) error {
+		part, err := fetchTier(ctx, addr, name)
+		mu.Lock()
+		defer mu.Unlock()
+		list = append(list, part...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(list, func(a, b console.TierPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Leader, b.Leader))
+	})
+	return list, joinAnswers(answers)
+}
+
+// joinAnswers is one error of what brokers answered. What each of them says, as that there is no such topic, it says once.
+func joinAnswers(answers map[int32]error) error {
+	var errs []error
+	texts := map[string]bool{}
+	for _, id := range slices.Sorted(maps.Keys(answers)) {
+		err := answers[id]
+		texts[fmt.Sprint(err)] = true
+		if err != nil {
+			errs = append(errs, fmt.Errorf("broker %d: %w", id, err))
+		}
+	}
+	if len(texts) == 1 && len(errs) > 0 {
+		return errors.Unwrap(errs[0])
+	}
+	return errors.Join(errs...)
+}
+
+// askConsoles asks the cluster where its brokers' consoles are, and ask about each, all at once: one that hangs takes its time.
+// What comes of it is by broker.
+func (adm cluster) askConsoles(ctx context.Context, ask func(addr string) error) (map[int32]error, error) {
 	brokers, err := adm.ListBrokers(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list brokers: %w", err)
 	}
-	var addrs []string
-	for _, b := range brokers {
-		configs, err := adm.DescribeBrokerConfigs(ctx, b.NodeID)
-		if err != nil {
-			return nil, fmt.Errorf("settings of broker %d: %w", b.NodeID, err)
-		}
-		addr, err := consoleOf(b, configs)
-		if err != nil {
-			return nil, fmt.Errorf("broker %d: %w", b.NodeID, err)
-		}
-		addrs = append(addrs, addr)
+	errs := make([]error, len(brokers))
+	var wg sync.WaitGroup
+	for i, b := range brokers {
+		wg.Go(func() {
+			addr, err := consoleAt(ctx, adm, b)
+			if err == nil {
+				err = ask(addr)
+			}
+			errs[i] = err
+		})
 	}
-	return addrs, nil
+	wg.Wait()
+	answers := map[int32]error{}
+	for i, b := range brokers {
+		answers[b.NodeID] = errs[i]
+	}
+	return answers, nil
 }
+
+// consoleAt asks a broker where its console is.
+func consoleAt(ctx context.Context, adm cluster, b kadm.BrokerDetail) (string, error) {
+	configs, err := adm.DescribeBrokerConfigs(ctx, b.NodeID)
+	if err != nil {
+		return "", fmt.Errorf("its settings: %w", brokerError(err, ""))
+	}
+	return consoleOf(b, configs)
+}
+
+// consoleSetting is the broker setting that says where a console listens.
+const consoleSetting = "http.listen"
 
 // consoleOf reads a broker's settings for where its console is, as seen from here.
 func consoleOf(b kadm.BrokerDetail, configs kadm.ResourceConfigs) (string, error) {

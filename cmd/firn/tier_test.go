@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"firn/broker/console"
@@ -80,6 +81,38 @@ plain  1          3      3      -       4    4    10 B        1         -       
 	listen = "none"
 	firn(t, kafka, "", "tier", "status").fails(t, exitError, "http.listen=none does not tell where its console is; give --http")
 	firn(t, "127.0.0.1:1", "", "tier", "status").fails(t, exitError, "no broker answers at 127.0.0.1:1")
+}
+
+// A broker that does not answer keeps nobody from what the others tell, but it is told of.
+func TestTierStatusBesideABrokerThatDoesNotAnswer(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode([]console.TierPartition{{Topic: "logs", End: 7}})
+	}))
+	t.Cleanup(func() { srv.Close(); http.DefaultClient.CloseIdleConnections() })
+	c, kafka := fakeCluster(t, kfake.NumBrokers(2))
+	c.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.DescribeConfigsRequest)
+		resp := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		res := kmsg.NewDescribeConfigsResponseResource()
+		res.ResourceType, res.ResourceName = r.Resources[0].ResourceType, r.Resources[0].ResourceName
+		cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
+		listen := strings.TrimPrefix(srv.URL, "http://")
+		if res.ResourceName == "0" {
+			listen = "127.0.0.1:1"
+		}
+		cfg.Name, cfg.Value = "http.listen", &listen
+		res.Configs = append(res.Configs, cfg)
+		resp.Resources = append(resp.Resources, res)
+		return resp, nil, true
+	})
+	for _, asJSON := range []string{"--json=false", "--json"} {
+		r := firn(t, kafka, "", "tier", "status", asJSON)
+		r.fails(t, exitError, "firn: tier status: broker 0: no console answers at 127.0.0.1:1: ")
+		if !strings.Contains(r.out, "logs") || strings.Contains(r.err, "broker 1") {
+			t.Errorf("got %q, and %q", r.out, r.err)
+		}
+	}
 }
 
 // Of the replicas of a partition the one that leads tells how it is archived: no row beside it says that nothing is behind.
