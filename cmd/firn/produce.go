@@ -118,15 +118,14 @@ func (a *app) produce(ctx context.Context, c *client, o produceOptions, opts []k
 	case <-ctx.Done(): // the read may hang for as long as nobody types
 		err = errInterrupted
 	}
-	flushCtx := context.WithoutCancel(ctx)
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		flushCtx, cancel = context.WithTimeout(flushCtx, reachTimeout)
-		defer cancel()
+	flushCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(reachTimeout, cancel) })() // interrupted, it does not wait for ever
+	if cl.Flush(flushCtx) != nil && err == nil {
+		err = errInterrupted
 	}
-	flushErr := cl.Flush(flushCtx)
 	s.bar.stop()
-	return errors.Join(err, flushErr, s.result())
+	return errors.Join(err, s.result())
 }
 
 // defaultBatchLimit is Kafka's default for the size of a batch less what surrounds it.

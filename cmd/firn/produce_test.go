@@ -143,6 +143,50 @@ func TestProduceInterrupted(t *testing.T) {
 	_ = feed.Close() // lets the read end
 }
 
+// ended reads nothing, and says when.
+type ended chan struct{}
+
+func (e ended) Read([]byte) (int, error) {
+	close(e)
+	return 0, io.EOF
+}
+
+// Records that nobody takes do not keep the command going when it is interrupted, also once all lines are read.
+func TestProduceInterruptedWhileItWaits(t *testing.T) {
+	t.Parallel()
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	tried := make(chan struct{})
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		select {
+		case tried <- struct{}{}:
+		default:
+		}
+		r := req.(*kmsg.ProduceRequest)
+		resp := r.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range r.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = t.Partitions[0].Partition, kerr.NotEnoughReplicas.Code
+			rt.Partitions = append(rt.Partitions, rp)
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	read := make(ended)
+	errOut := newSyncBuffer()
+	stop := background(t, testApp(addr, io.MultiReader(strings.NewReader("a\n"), read), newSyncBuffer(), errOut), "produce", "t")
+	<-read
+	for range 2 {
+		<-tried
+	}
+	if code := stop(); code != exitError || !strings.Contains(errOut.String(), "firn: interrupted\n") ||
+		!strings.Contains(errOut.String(), "1 of 1 records were not delivered") {
+		t.Errorf("exit code %d, %q", code, errOut)
+	}
+}
+
 func TestReadLine(t *testing.T) {
 	long := strings.Repeat("l", 3*slabBytes)
 	in := bufio.NewReaderSize(strings.NewReader("a\n\n"+long+"\nb\n"+strings.Repeat("c", slabBytes-1)+"\nend"), slabBytes)
