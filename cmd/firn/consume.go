@@ -138,11 +138,14 @@ func (a *app) consume(ctx context.Context, c *client, o consumeOptions) error {
 	if o.group != "" {
 		opts = append(opts, r.groupOpts()...)
 	}
-	cl, err := c.dial(ctx, opts...)
+	clientCtx, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	cl, err := c.dial(ctx, append(opts, kgo.WithContext(clientCtx))...)
 	if err != nil {
 		return quietly(ctx, err)
 	}
 	defer cl.Close()
+	r.abort = abort
 	r.cl, r.adm = cl, kadm.NewClient(cl)
 	planned, cancel := context.WithCancel(ctx) // what plan leaves running ends with the command
 	defer cancel()
@@ -274,7 +277,8 @@ func (r *reader) finish(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reachTimeout)
 	defer cancel()
-	err := r.commit(ctx) // having flushed
+	defer context.AfterFunc(ctx, r.abort)() // or a coordinator that is away would be looked for until the client gives up
+	err := r.commit(ctx)                    // having flushed
 	r.cl.AllowRebalance()
 	r.cl.LeaveGroup()
 	return err

@@ -25,6 +25,8 @@ type reader struct {
 	out  *bufio.Writer
 	line []byte // memory for one formatted record
 	bar  *progress
+	// abort ends all that cl does.
+	abort func()
 
 	waiting *waiting
 	// refusals are the fetches refused since the last record, or since a while without any. Only run uses it.

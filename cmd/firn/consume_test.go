@@ -421,3 +421,38 @@ func TestGroupOutputFull(t *testing.T) {
 type fullWriter struct{}
 
 func (fullWriter) Write([]byte) (int, error) { return 0, errors.New("no space") }
+
+// A coordinator that is away keeps nobody who has had enough.
+func TestConsumeGroupInterruptedWithoutACoordinator(t *testing.T) {
+	t.Parallel()
+	c, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	asked := make(chan struct{})
+	c.ControlKey(int16(kmsg.FindCoordinator), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		r := req.(*kmsg.FindCoordinatorRequest)
+		resp := r.ResponseKind().(*kmsg.FindCoordinatorResponse)
+		resp.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		for _, key := range r.CoordinatorKeys {
+			rc := kmsg.NewFindCoordinatorResponseCoordinator()
+			rc.Key, rc.ErrorCode = key, kerr.CoordinatorNotAvailable.Code
+			resp.Coordinators = append(resp.Coordinators, rc)
+		}
+		return resp, nil, true
+	})
+	errOut := newSyncBuffer()
+	stop := background(t, testApp(addr, nil, newSyncBuffer(), errOut), "consume", "t", "--group", "g")
+	for range 3 {
+		<-asked
+	}
+	began := time.Now()
+	if code := stop(); code != exitOK {
+		t.Errorf("exit code %d, %q", code, errOut)
+	}
+	if took := time.Since(began); took > 3*reachTimeout {
+		t.Errorf("that took %s", took)
+	}
+}
