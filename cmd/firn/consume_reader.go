@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -35,6 +34,7 @@ type reader struct {
 	// What plan has found out; fixed once consuming begins.
 	from   offsets // where partitions begin, for a group those without a commit
 	starts offsets // log starts
+	later  []int32 // partitions that are in neither, because nobody leads them yet
 
 	// io is held while records are written and flushed, so that a commit covers only what is out. It goes
 	// before mu.
@@ -52,136 +52,6 @@ type part struct {
 	next      int64 // offset after the last one taken
 	committed int64
 	begin     int64
-}
-
-// plan finds out where to begin and to stop, and begins. What it leaves running ends with ctx.
-func (r *reader) plan(ctx context.Context) error {
-	o := &r.opts
-	var err error
-	if r.starts, err = resolve(ctx, r.adm, o.topic, o.partitions, position{kind: atEarliest}); err != nil {
-		return err
-	}
-	if err := checkPartitions(o.topic, r.starts, o.partitions); err != nil {
-		return err
-	}
-	if len(o.partitions) > 0 {
-		maps.DeleteFunc(r.starts, func(p int32, _ int64) bool { return !slices.Contains(o.partitions, p) })
-	}
-	ends, err := resolve(ctx, r.adm, o.topic, o.partitions, position{kind: atLatest})
-	if err != nil {
-		return err
-	}
-	if r.from, err = resolve(ctx, r.adm, o.topic, o.partitions, o.from); err != nil {
-		return err
-	}
-	r.bound(r.from, ends, o.from.kind == atOffset)
-	if err := r.planUntil(ctx, ends); err != nil {
-		return err
-	}
-	if o.group != "" {
-		r.cl.AddConsumeTopics(o.topic)
-		return nil
-	}
-	r.begin(r.from)
-	if o.partitions == nil && !o.bounded {
-		go r.follow(ctx)
-	}
-	return nil
-}
-
-// bound moves offsets into what the partitions hold, and says so if a person named them.
-func (r *reader) bound(list, ends offsets, say bool) {
-	for _, p := range slices.Sorted(maps.Keys(r.starts)) {
-		at, in := list[p], min(max(list[p], r.starts[p]), ends[p])
-		if at != in && say {
-			r.app.warn("partition %d holds offsets %d to %d, so it is read from %d", p, r.starts[p], ends[p], in)
-		}
-		list[p] = in
-	}
-}
-
-// planUntil finds out where to stop, at once or when the time has come.
-func (r *reader) planUntil(ctx context.Context, ends offsets) error {
-	o := &r.opts
-	if !o.bounded {
-		return nil
-	}
-	if wait := o.until.time.Sub(r.app.now()); o.until.kind == atTime && wait > 0 {
-		timer := time.NewTimer(wait)
-		go func() {
-			defer timer.Stop()
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
-				r.stopAt(ctx, o.until)
-			}
-		}()
-		return nil
-	}
-	if o.until.kind == atLatest {
-		r.until = ends
-		return nil
-	}
-	until, err := resolve(ctx, r.adm, o.topic, o.partitions, o.until)
-	r.until = until
-	return err
-}
-
-// stopAt sets where to stop once that can be known. If the cluster does not answer, the records of now
-// count as the last ones.
-func (r *reader) stopAt(ctx context.Context, pos position) {
-	until, err := resolve(ctx, r.adm, r.opts.topic, r.opts.partitions, pos)
-	r.mu.Lock()
-	if err != nil {
-		until = offsets{}
-		for p, part := range r.parts {
-			until[p] = part.next
-		}
-	}
-	r.until = until
-	r.mu.Unlock()
-	r.poke()
-}
-
-// begin adds partitions to what is read.
-func (r *reader) begin(at offsets) {
-	list := map[int32]kgo.Offset{}
-	r.mu.Lock()
-	for p, off := range at {
-		if _, known := r.parts[p]; known {
-			continue
-		}
-		if _, wanted := r.starts[p]; !wanted && r.opts.partitions != nil {
-			continue
-		}
-		r.parts[p] = &part{next: off, committed: -1, begin: off}
-		if !r.doneLocked(p) {
-			list[p] = kgo.NewOffset().At(off)
-		}
-	}
-	r.mu.Unlock()
-	if len(list) > 0 {
-		r.cl.AddConsumePartitions(map[string]map[int32]kgo.Offset{r.opts.topic: list})
-	}
-}
-
-// followEvery is how often a topic is looked at for new partitions, which is rare and may be late.
-const followEvery = 30 * time.Second
-
-// follow adds partitions that the topic gets while it is read, from their first record on.
-func (r *reader) follow(ctx context.Context) {
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if starts, err := resolve(ctx, r.adm, r.opts.topic, nil, position{kind: atEarliest}); err == nil {
-				r.begin(starts)
-			}
-		}
-	}
 }
 
 // take decides about one record: want says to write it, full that no more is wanted at all.
@@ -275,17 +145,8 @@ func (r *reader) groupOpts() []kgo.Opt {
 }
 
 // assigned is told the committed offsets of the partitions that are now ours and returns where to begin.
-func (r *reader) assigned(ctx context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+func (r *reader) assigned(_ context.Context, at map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	list := at[r.opts.topic]
-	var starts offsets
-	for p := range list {
-		if _, known := r.starts[p]; !known && starts == nil { // a partition younger than this command
-			var err error
-			if starts, err = resolve(ctx, r.adm, r.opts.topic, nil, position{kind: atEarliest}); err != nil {
-				return nil, err
-			}
-		}
-	}
 	r.mu.Lock()
 	for p, o := range list {
 		committed := o.EpochOffset().Offset
@@ -294,14 +155,17 @@ func (r *reader) assigned(ctx context.Context, at map[string]map[int32]kgo.Offse
 		switch {
 		case committed < 0 && known:
 			begin = from
-		case committed < 0:
-			begin = starts[p]
+			list[p] = kgo.NewOffset().At(begin)
+		case committed < 0 && slices.Contains(r.later, p):
+			begin = 0
+			list[p] = r.opts.from.later()
+		case committed < 0: // a partition younger than this command
+			begin = 0
+			list[p] = kgo.NewOffset().AtStart()
 		case committed < r.starts[p]:
 			begin = r.starts[p]
-			r.app.warn("records %d to %d of partition %d are gone, which group %s has not read", committed, begin-1, p, r.opts.group)
-		}
-		if begin != committed {
 			list[p] = kgo.NewOffset().At(begin)
+			r.app.warn("records %d to %d of partition %d are gone, which group %s has not read", committed, begin-1, p, r.opts.group)
 		}
 		r.parts[p] = &part{next: begin, committed: max(committed, -1), begin: begin}
 	}

@@ -125,6 +125,49 @@ func TestConsumePartitionsBesideOneWithoutALeader(t *testing.T) {
 	firn(t, addr, "", "group", "reset-offsets", "g", "--to", "3", "--topic", "t:1").ok(t)
 }
 
+// Nor from a whole topic: its partition without a leader is read once it has one. Only who wants all there is has to fail.
+func TestConsumeAroundAPartitionWithoutALeader(t *testing.T) {
+	for name, args := range map[string][]string{
+		"alone": nil, "in a group": {"--group", "g"}, "from a time": {"--from", "-2h"}, "both by name": {"--partition", "0,1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, addr := fakeCluster(t, kfake.SeedTopics(2, "t"))
+			seed(t, addr, "t", 2, 4, time.Now())
+			found := loseLeader(t, c, addr, "t", 0)
+			out, errOut := newSyncBuffer(), newSyncBuffer()
+			stop := background(t, testApp(addr, nil, out, errOut), append([]string{"consume", "t", "--format", "%p.%o "}, args...)...)
+			errOut.waitFor(t, "(LEADER_NOT_AVAILABLE); partition 0 of t is read once somebody leads it\n")
+			out.waitFor(t, "1.0 1.1 ")
+			found()
+			out.waitFor(t, "0.0 0.1 ")
+			if code := stop(); code != exitOK {
+				t.Errorf("exit code %d, %q", code, errOut)
+			}
+		})
+	}
+	t.Run("nothing else", func(t *testing.T) {
+		t.Parallel()
+		c, addr := fakeCluster(t, kfake.SeedTopics(2, "t"))
+		seed(t, addr, "t", 2, 4, time.Now())
+		found := loseLeader(t, c, addr, "t", 0)
+		out, errOut := newSyncBuffer(), newSyncBuffer()
+		background(t, testApp(addr, nil, out, errOut), "consume", "t", "--partition", "0", "--format", "%p.%o ")
+		errOut.waitFor(t, "; partition 0 of t is read once somebody leads it\n")
+		found()
+		out.waitFor(t, "0.0 0.1 ")
+		if strings.Contains(errOut.String(), "partition  of") {
+			t.Errorf("warns %q", errOut)
+		}
+	})
+	t.Run("to the end", func(t *testing.T) {
+		t.Parallel()
+		c, addr := fakeCluster(t, kfake.SeedTopics(2, "t"))
+		loseLeader(t, c, addr, "t", 0)
+		firn(t, addr, "", "consume", "t", "-e").fails(t, exitError, "(LEADER_NOT_AVAILABLE)\n")
+	})
+}
+
 // Without a bound consume goes on until it is interrupted, writes what comes at once, and ends well.
 func TestConsumeFollows(t *testing.T) {
 	_, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))
@@ -146,6 +189,33 @@ func TestConsumeUntilLater(t *testing.T) {
 	until := "@" + time.Now().Add(300*time.Millisecond).UTC().Format(time.RFC3339Nano)
 	if out := firn(t, addr, "", "consume", "t", "--until", until, "--format", "%v;").ok(t); out != "0;1;" {
 		t.Errorf("got %q", out)
+	}
+}
+
+// Nor does it end before its time has come in all partitions, because one of them has no leader just then.
+func TestConsumeUntilLaterWithoutALeader(t *testing.T) {
+	t.Parallel()
+	c, addr := fakeCluster(t, kfake.SeedTopics(2, "t"))
+	seed(t, addr, "t", 2, 2, time.Now().Add(-time.Minute))
+	later := time.Now().Add(2 * time.Second)
+	out, errOut := newSyncBuffer(), newSyncBuffer()
+	a := testApp(addr, nil, out, errOut)
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), a, []string{"consume", "t", "--until", "@" + later.UTC().Format(time.RFC3339Nano), "--format", "%p.%o "})
+	}()
+	out.waitFor(t, "0.0 ")
+	out.waitFor(t, "1.0 ")
+	found := loseLeader(t, c, addr, "t", 0)
+	errOut.waitFor(t, "firn: find out where to stop: ")
+	select {
+	case got := <-code:
+		t.Fatalf("it ends with exit code %d", got)
+	default:
+	}
+	found()
+	if got := <-code; got != exitOK {
+		t.Errorf("exit code %d, %q", got, errOut)
 	}
 }
 

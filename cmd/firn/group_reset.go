@@ -159,7 +159,7 @@ func resetTargets(ctx context.Context, adm cluster, name string, parts []int32, 
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPartitions(name, to, parts); err != nil {
+	if err := checkPartitions(name, slices.Sorted(maps.Keys(to)), parts); err != nil {
 		return nil, err
 	}
 	for p, at := range to {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // positionForms is what parsePosition reads, for help texts.
@@ -86,16 +87,30 @@ func parseSpan(s string) (time.Duration, error) {
 	return d, err
 }
 
+// later is pos for the client to find out.
+func (p position) later() kgo.Offset {
+	switch p.kind {
+	case atLatest:
+		return kgo.NewOffset().AtEnd()
+	case atOffset:
+		return kgo.NewOffset().At(p.offset)
+	case atTime:
+		return kgo.NewOffset().AfterMilli(max(p.time.UnixMilli(), 0))
+	}
+	return kgo.NewOffset().AtStart()
+}
+
 // offsets are the offsets of one topic's partitions.
 type offsets map[int32]int64
 
 // listOffsets turns what kadm lists of a topic into offsets; the error of any partition, or if wanted names some, of
-// one of those, is one. Partitions that are not wanted may be missing.
+// one of those, is one. Partitions that are not wanted may be missing. With an error there is what is known all the same.
 func listOffsets(name string, wanted []int32, list kadm.ListedOffsets, err error) (offsets, error) {
 	unwanted := func(p int32) bool { return len(wanted) > 0 && !slices.Contains(wanted, p) }
 	known := func(p int32) bool { _, ok := list.Lookup(name, p); return ok }
+	var failed error
 	if err != nil && (!ofSome(err) || len(wanted) == 0 || slices.ContainsFunc(wanted, func(p int32) bool { return !known(p) })) {
-		return nil, fmt.Errorf("offsets of %s: %w", name, brokerError(err, ""))
+		failed = fmt.Errorf("offsets of %s: %w", name, brokerError(err, ""))
 	}
 	out := offsets{}
 	for p, o := range list[name] {
@@ -104,12 +119,12 @@ func listOffsets(name string, wanted []int32, list kadm.ListedOffsets, err error
 			out[p] = o.Offset
 		case p < 0:
 			return nil, fmt.Errorf("offsets of %s: %w", name, missingTopic(o.Err))
-		case unwanted(p):
+		case unwanted(p) || failed != nil:
 		default:
-			return nil, fmt.Errorf("offsets of %s-%d: %w", name, p, brokerError(o.Err, ""))
+			failed = fmt.Errorf("offsets of %s-%d: %w", name, p, brokerError(o.Err, ""))
 		}
 	}
-	return out, nil
+	return out, failed
 }
 
 // resolve returns the offset that pos means in each partition of a topic, not bounded by where the
@@ -120,7 +135,7 @@ func resolve(ctx context.Context, adm *kadm.Client, name string, wanted []int32,
 	deadline := time.Now().Add(reachTimeout)
 	for {
 		out, err := resolveOnce(ctx, adm, name, wanted, pos)
-		if !slices.ContainsFunc(leaderless, func(e *kerr.Error) bool { return errors.Is(err, e) }) || time.Now().After(deadline) {
+		if !isLeaderless(err) || time.Now().After(deadline) {
 			return out, err
 		}
 		select {
@@ -133,6 +148,10 @@ func resolve(ctx context.Context, adm *kadm.Client, name string, wanted []int32,
 
 // leaderless are the errors of partitions whose leaders are about to change, or have just.
 var leaderless = []*kerr.Error{kerr.OffsetNotAvailable, kerr.LeaderNotAvailable, kerr.NotLeaderForPartition}
+
+func isLeaderless(err error) bool {
+	return slices.ContainsFunc(leaderless, func(e *kerr.Error) bool { return errors.Is(err, e) })
+}
 
 // askAgain is how long a leader that needs a moment is given.
 const askAgain = 100 * time.Millisecond

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -100,9 +101,10 @@ func TestTopicDescribeWithoutALeader(t *testing.T) {
 	}
 }
 
-// loseLeader has the cluster say of one of a topic's two partitions that nobody leads it.
-func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int32) {
+// loseLeader has the cluster say of one of a topic's two partitions that nobody leads it, until found is called.
+func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int32) (found func()) {
 	t.Helper()
+	var led atomic.Bool
 	host, text, err := net.SplitHostPort(addr)
 	port, errPort := strconv.Atoi(text)
 	if err := errors.Join(err, errPort); err != nil {
@@ -110,6 +112,9 @@ func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int
 	}
 	c.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
+		if led.Load() {
+			return nil, nil, false
+		}
 		resp := req.ResponseKind().(*kmsg.MetadataResponse)
 		b := kmsg.NewMetadataResponseBroker()
 		b.Host, b.Port = host, int32(port)
@@ -127,6 +132,7 @@ func loseLeader(t *testing.T, c *kfake.Cluster, addr, name string, partition int
 		resp.Topics = append(resp.Topics, rt)
 		return resp, nil, true
 	})
+	return func() { led.Store(true) }
 }
 
 // A list of brokers is a list for programs, too, where there is none on it.
