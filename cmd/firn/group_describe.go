@@ -55,21 +55,19 @@ func newGroupDescribe(a *app, c *client) *cobra.Command {
 			}
 			defer done()
 			list, err := describeGroups(cmd.Context(), adm, args)
-			if err != nil {
+			if err != nil && len(list) == 0 {
 				return err
 			}
 			if asJSON {
-				return writeJSON(a.out, list)
+				return errors.Join(err, writeJSON(a.out, list))
 			}
 			for i, g := range list {
 				if i > 0 {
 					a.printf("\n")
 				}
-				if err := printGroup(a.out, g); err != nil {
-					return err
-				}
+				err = errors.Join(err, printGroup(a.out, g))
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")

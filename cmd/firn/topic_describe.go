@@ -56,21 +56,19 @@ default; with --all every setting.`,
 			}
 			defer done()
 			list, err := describeTopics(cmd.Context(), adm, args, all)
-			if err != nil {
+			if err != nil && len(list) == 0 {
 				return err
 			}
 			if asJSON {
-				return writeJSON(a.out, list)
+				return errors.Join(err, writeJSON(a.out, list))
 			}
 			for i, t := range list {
 				if i > 0 {
 					a.printf("\n")
 				}
-				if err := printTopic(a.out, t); err != nil {
-					return err
-				}
+				err = errors.Join(err, printTopic(a.out, t))
 			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")

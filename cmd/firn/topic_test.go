@@ -89,6 +89,25 @@ func TestTopicDescribeJSON(t *testing.T) {
 	}
 }
 
+// What is asked for beside something that is not there is shown, and that is an error all the same.
+func TestDescribeBesideWhatIsNotThere(t *testing.T) {
+	_, addr := fakeCluster(t, kfake.SeedTopics(1, "logs"))
+	firn(t, addr, "a\n", "produce", "logs").ok(t)
+	firn(t, addr, "", "consume", "logs", "--group", "readers", "-e").ok(t)
+	for _, asJSON := range []string{"--json=false", "--json"} {
+		r := firn(t, addr, "", "topic", "describe", "nosuch", "logs", asJSON)
+		r.fails(t, exitError, "describe topic nosuch: there is no such topic")
+		if !strings.Contains(r.out, "logs") {
+			t.Errorf("got %q", r.out)
+		}
+		r = firn(t, addr, "", "group", "describe", "nobody", "readers", asJSON)
+		r.fails(t, exitError, "describe group nobody: there is no such group")
+		if !strings.Contains(r.out, "readers") {
+			t.Errorf("got %q", r.out)
+		}
+	}
+}
+
 // A partition that nobody leads shows as such, beside those that somebody leads.
 func TestTopicDescribeWithoutALeader(t *testing.T) {
 	c, addr := fakeCluster(t, kfake.SeedTopics(2, "logs"))
