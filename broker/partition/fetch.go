@@ -196,12 +196,6 @@ func (f *Fetch) wake() {
 	}
 }
 
-// again is run for a fetch that waited.
-func (f *Fetch) again() {
-	f.leave()
-	f.run()
-}
-
 // enter puts f into the lists of all partitions that may have more soon, and takes into account what has happened since
 // they were read.
 func (f *Fetch) enter() {

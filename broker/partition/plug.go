@@ -68,3 +68,9 @@ func (g *plug) hold(f *Fetch) bool {
 	}
 	return f.state.Load() == fetchHeld
 }
+
+// again is run for a fetch that waited.
+func (f *Fetch) again() {
+	f.leave()
+	f.run()
+}

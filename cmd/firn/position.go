@@ -96,6 +96,7 @@ func (p position) later() kgo.Offset {
 		return kgo.NewOffset().At(p.offset)
 	case atTime:
 		return kgo.NewOffset().AfterMilli(max(p.time.UnixMilli(), 0))
+	case atEarliest:
 	}
 	return kgo.NewOffset().AtStart()
 }
