@@ -156,44 +156,9 @@ func (f *Fetch) run() {
 	}
 }
 
-// Hurry has f answered with what there is. It does not block; f must not be done and used again by then.
-func (f *Fetch) Hurry() {
-	f.hurried.Store(true)
-	f.wake()
-}
-
 // over reports whether f may not wait any longer.
 func (f *Fetch) over() bool {
 	return f.hurried.Load() || f.set.draining.Load() || f.ctx.Err() != nil || !time.Now().Before(f.deadline)
-}
-
-// Grown tells f that n more bytes can be read in one of its partitions, or in one that Join would add. It reports whether f
-// goes on waiting. It does not block; f must not be done and used again by then.
-func (f *Fetch) Grown(n int64) (waits bool) {
-	if f.state.Load() == fetchWaiting && f.remaining.Add(-n) > 0 {
-		return true
-	}
-	if !f.set.plug.hold(f) {
-		f.wake()
-	}
-	return false
-}
-
-// Wake has f look again, also at what Join would add. It does not block; f must not be done and used again by then.
-func (f *Fetch) Wake() { f.wake() }
-
-// wake has f look again, once. It does not block and may be called with any lock held, for a fetch that is already
-// done too.
-func (f *Fetch) wake() {
-	for {
-		if f.state.CompareAndSwap(fetchWaiting, fetchBusy) || f.state.CompareAndSwap(fetchHeld, fetchBusy) {
-			go f.again()
-			return
-		}
-		if f.state.CompareAndSwap(fetchBusy, fetchNudged) || f.state.Load() == fetchNudged {
-			return
-		}
-	}
 }
 
 // enter puts f into the lists of all partitions that may have more soon, and takes into account what has happened since

@@ -52,7 +52,7 @@ func (g *plug) releaseLocked() {
 	}
 }
 
-// hold reports whether f, which has something to bring, is held back. It may be called with any lock held.
+// hold reports whether f, which waited and has something to bring, is held back. It may be called with any lock held.
 func (g *plug) hold(f *Fetch) bool {
 	if g.in.Load() == 0 {
 		return false
@@ -67,10 +67,4 @@ func (g *plug) hold(f *Fetch) bool {
 		return true
 	}
 	return f.state.Load() == fetchHeld
-}
-
-// again is run for a fetch that waited.
-func (f *Fetch) again() {
-	f.leave()
-	f.run()
 }

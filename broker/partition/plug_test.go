@@ -78,3 +78,18 @@ func TestFollowerIsAnsweredOncePerRequest(t *testing.T) {
 		})
 	}
 }
+
+// Partitions of a session may grow before the fetch that is to wait for them has begun.
+func TestFetchHearsOfGrowthBeforeItBegins(t *testing.T) {
+	g := newRig(t, vfs.NewMem())
+	r := g.lead(relaxedConfig())
+	appendOK(t, r, records(t, 1, "v"))
+	f := &waitingFetch{done: make(chan struct{})}
+	if f.Grown(1) {
+		t.Error("it waits")
+	}
+	f.MinBytes, f.MaxBytes, f.MaxWait, f.Parts = 1, 1<<20, time.Hour, []FetchPart{part(r, 0)}
+	f.Done = func(*Fetch) { close(f.done) }
+	g.set.Fetch(context.Background(), &f.Fetch)
+	f.wait(t)
+}
