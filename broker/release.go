@@ -112,10 +112,11 @@ func (a *applier) wentBack(ctx context.Context, ps *metadata.PartitionState, r *
 }
 
 // moved reports whether a partition's record, which does not name this broker, is younger than the one that its replica follows:
-// whoever stops being a replica does so under a new leader epoch.
+// whoever stops being a replica does so under a new leader epoch. One that is far beyond may be an old one that another replica,
+// which need not know of the newest epochs, has raised.
 func moved(r *partition.Replica, ps *metadata.PartitionState) bool {
 	epoch, _, _ := r.LeaderEpoch()
-	return ps.LeaderEpoch > epoch
+	return ps.LeaderEpoch > epoch && ps.LeaderEpoch-epoch < epochGap/2
 }
 
 // reportStrays names the partitions on disk that the metadata knows nothing of, or has given to other brokers while this one was

@@ -121,7 +121,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // An etcd that was restored from a backup lacks what was made since. The broker stops to serve that, and keeps it: should the
 // record come back it has all that it had.
 func TestWhatTheMetadataLacksIsKept(t *testing.T) {
-	for _, lost := range []string{"the topic", "a partition", "a replica"} {
+	for _, lost := range []string{"the topic", "a partition", "a replica", "a replica, as others tell first"} {
 		t.Run(lost, func(t *testing.T) {
 			h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
 			defer h.stop()
@@ -143,6 +143,8 @@ func TestWhatTheMetadataLacksIsKept(t *testing.T) {
 				gone = append(gone, metadata.Delete(keys.TopicName("t")), metadata.Delete(keys.Topic(tp.ID)))
 			case "a replica":
 				gone = []metadata.Op{elsewhere(3)}
+			case "a replica, as others tell first": // one of them, which has not heard of the newest epoch, has raised it
+				gone = []metadata.Op{elsewhere(2 + epochGap)}
 			}
 			h.write(record...)
 			leads := func() bool {
