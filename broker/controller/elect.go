@@ -131,14 +131,14 @@ func Next(img *metadata.Image, defaults topic.Defaults, p *metadata.PartitionSta
 //
 //  1. Replicas whose disk may lack records leave the ISR and the ELR. The last one to leave stays as last
 //     known leader, as long as it is the same disk.
-//  2. Dead replicas leave the ISR, as long as a live one stays. While the ISR is smaller than
-//     min.insync.replicas the high watermark stands still, so they still have all that is committed, and go
-//     to the ELR.
+//  2. Dead replicas leave the ISR, as long as a live one stays that can serve: with one of which that is not known yet
+//     they may be back first. While the ISR is smaller than min.insync.replicas the high watermark stands still, so
+//     they still have all that is committed, and go to the ELR.
 //  3. A reassignment ends whose added replicas are all in the ISR: the others leave, under a new leader epoch.
 //  4. If the leader is not leading under its present epoch, the first of the replicas that is alive and in
 //     the ISR leads, or else in the ELR, or else the last known leader, or else, only if the topic allows unclean
-//     elections, anyone who is alive, or else nobody. A leader that is about to leave makes way as soon as
-//     another of the ISR can lead. One that has yielded is not elected before it registers anew.
+//     elections, anyone who is alive, or else nobody. A leader that is about to leave, or cannot serve yet, makes way
+//     as soon as another of the ISR can lead. One that has yielded is not elected before it registers anew.
 func (e *elector) next(p *metadata.PartitionState) (metadata.PartitionState, bool) {
 	return e.decide(p, true)
 }
@@ -156,8 +156,8 @@ func (e *elector) decide(p *metadata.PartitionState, unclean bool) (metadata.Par
 	switch {
 	case n.Leader < 0 || !slices.Contains(n.ISR, n.Leader) || e.epoch(n.Leader) != n.LeaderBrokerEpoch:
 		e.elect(&n, unclean)
-	case e.leaving(n.Leader):
-		if id := e.pick(&n, n.Replicas, n.ISR); id != n.Leader && !e.leaving(id) {
+	case e.leaving(n.Leader) || !ready(e.img, n.Leader):
+		if id := e.pick(&n, n.Replicas, n.ISR); id != n.Leader && !e.leaving(id) && ready(e.img, id) {
 			e.crown(&n, id)
 		}
 	}
@@ -198,7 +198,7 @@ func (e *elector) strip(n *metadata.PartitionState) {
 func (e *elector) bury(n *metadata.PartitionState) {
 	dead := func(id int32) bool { return !e.alive(id) }
 	living := without(n.ISR, dead)
-	if len(living) == len(n.ISR) || len(living) == 0 {
+	if len(living) == len(n.ISR) || !slices.ContainsFunc(living, func(id int32) bool { return ready(e.img, id) }) {
 		return
 	}
 	if len(living) < e.facts(n.Partition.ID).minInsync {

@@ -153,7 +153,10 @@ func TestElections(t *testing.T) {
 		{name: "one about to leave is better than none", alive: "2", leaving: 2, before: "1/12/-/-", want: "2+/2/-/-"},
 		{name: "one that cannot serve yet is passed over", alive: "23", coming: 1, before: "1'/123/-/-", want: "2+/123/-/-"},
 		{name: "one about to leave is better than one that cannot serve yet", alive: "2", leaving: 2, coming: 1, before: "-/12/-/-", want: "2+/12/-/-"},
-		{name: "one that cannot serve yet is better than none", coming: 1, before: "-/123/-/-", want: "1+/1/-/-"},
+		{name: "one that cannot serve yet is better than none, but strikes nobody off", coming: 1, before: "-/123/-/-", want: "1+/123/-/-"},
+		{name: "nor to the eligible", min: "2", coming: 1, before: "1/12/3/-"},
+		{name: "one that cannot serve yet makes way", alive: "2", coming: 1, before: "1/12/-/-", want: "2+/12/-/-"},
+		{name: "but not to one about to leave", alive: "2", leaving: 2, coming: 1, before: "1/12/-/-"},
 
 		{name: "a power cut, durable", alive: "123", loss: map[int32]metadata.Loss{1: relaxed}, before: "1'/123/-/-", want: "1+/123/-/-"},
 		{name: "a power cut, relaxed", alive: "123", relaxed: true, loss: map[int32]metadata.Loss{1: relaxed}, before: "1'/123/-/-", want: "2+/23/-/-"},

@@ -185,14 +185,14 @@ func (e *elector) drop(n *metadata.PartitionState, dropped []int32) bool {
 }
 
 // endReassignment is step 3 of next. It waits for every added replica, and for as many replicas in sync among those that
-// stay as an acknowledgement with acks=all was worth. It reports whether the reassignment has ended.
+// stay as an acknowledgement with acks=all was worth, of which one can serve. It reports whether the reassignment has ended.
 func (e *elector) endReassignment(n *metadata.PartitionState) bool {
 	if len(n.Adding)+len(n.Removing) == 0 {
 		return false
 	}
 	stay, isr := without(n.Replicas, in(n.Removing)), without(n.ISR, in(n.Removing))
 	enough := min(max(e.facts(n.Partition.ID).minInsync, 1), len(stay))
-	if len(without(n.Adding, in(isr))) > 0 || len(isr) < enough || e.pick(n, stay, isr) < 0 {
+	if len(without(n.Adding, in(isr))) > 0 || len(isr) < enough || !ready(e.img, e.pick(n, stay, isr)) {
 		return false
 	}
 	n.Replicas, n.ISR, n.ELR = stay, isr, without(n.ELR, in(n.Removing))

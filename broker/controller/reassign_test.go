@@ -79,6 +79,16 @@ func TestReassign(t *testing.T) {
 	}
 }
 
+// While none of those that a reassignment is to end with can serve yet, who leads goes on.
+func TestReassignmentEndsWithOneThatCanServe(t *testing.T) {
+	tp := topic.Partition{ID: topic.NewID()}
+	img := newWorld(t).alive(1).incomplete(2).image()
+	p := moving(img, tp, ids{2, 1}, nil, ids{1}, ids{1, 2})
+	if n, changed := newElector(img, topic.Defaults{}).next(p); changed {
+		t.Error(show(&n))
+	}
+}
+
 // A replica that is being added and is the only one that could lead is not taken away.
 func TestTheOnlyEligibleOneIsKept(t *testing.T) {
 	tp := topic.Partition{ID: topic.NewID()}

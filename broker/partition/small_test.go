@@ -679,19 +679,20 @@ func (c *smallController) image(w *smallWorld) (*metadata.Image, string) {
 	if !w.durable {
 		values["flush.messages"] = "100"
 	}
-	ops := []metadata.Op{keys.PutSettings(keys.TopicSettings(testTP.ID), metadata.Settings{Values: values})}
+	// What a broker epoch is does not matter, but that it is none of the past, and that the disks have it.
+	res, err := kv.Txn(context.Background(), metadata.Txn{Then: []metadata.Op{keys.PutSettings(keys.TopicSettings(testTP.ID), metadata.Settings{Values: values})}})
+	if err != nil {
+		panic(err)
+	}
+	var ops []metadata.Op
 	for i := range w.sites {
 		s, id := &w.sites[i], int32(i+1)
-		ops = append(ops, keys.PutNode(&metadata.Node{ID: id, State: metadata.NodeLive, Loss: s.loss}))
+		ops = append(ops, keys.PutNode(&metadata.Node{ID: id, State: metadata.NodeLive, Loss: s.loss, LastEpoch: res.Rev + 1}))
 		if s.registered { // a record of version 1 with an incarnation
 			ops = append(ops, metadata.Put(keys.Broker(id), append([]byte{8, 1, 18, 16}, make([]byte, 16)...)))
 		}
 	}
-	// What a broker epoch is does not matter, but that it is none of the past.
-	if _, err := kv.Txn(context.Background(), metadata.Txn{Then: ops[:1]}); err != nil {
-		panic(err)
-	}
-	if _, err := kv.Txn(context.Background(), metadata.Txn{Then: ops[1:]}); err != nil {
+	if _, err := kv.Txn(context.Background(), metadata.Txn{Then: ops}); err != nil {
 		panic(err)
 	}
 	store, err := metadata.Open(context.Background(), kv, metadata.Options{})
