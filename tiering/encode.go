@@ -88,8 +88,9 @@ func (o *object) Close() {
 // encoder turns the batches of one segment into blocks.
 type encoder struct {
 	o        *object
-	from     int64 // is in the first batch
-	end      int64 // of the segment
+	from     int64        // is in the first batch
+	end      int64        // of the segment
+	epochs   []EpochStart // from the one on that the last batch is of
 	began    bool
 	full     bool // the spool took no more: nothing is compressed from here on
 	spoolEnd int64
@@ -129,7 +130,7 @@ func encode(s SealedSegment, from int64, meta Footer, spools *spool, pace func(n
 			o.Close()
 		}
 	}()
-	e := &encoder{o: o, from: max(from, s.Base()), end: s.End(), pace: pace, buf: encodePool.Get().(*encodeBuffers)}
+	e := &encoder{o: o, from: max(from, s.Base()), end: s.End(), epochs: meta.Epochs, pace: pace, buf: encodePool.Get().(*encodeBuffers)}
 	e.buf.raw = e.buf.raw[:0]
 	defer encodePool.Put(e.buf)
 	if err := e.run(newBatchReader(s, start, s.Size())); err != nil {
@@ -177,11 +178,18 @@ func (e *encoder) add(b batch.Batch) error {
 	if !e.began {
 		f.Base, f.MinTime, f.MaxTime, f.MaxTimeBase = b.BaseOffset(), b.BaseTimestamp(), b.MaxTimestamp(), b.BaseOffset()
 	}
-	// A batch's own checksum does not cover its offset and its epoch.
+	// A batch's own checksum does not cover its offset and its epoch, but the log knows its epochs.
+	for len(e.epochs) > 1 && e.epochs[1].Start <= b.BaseOffset() {
+		e.epochs = e.epochs[1:]
+	}
+	known := b.LeaderEpoch()
+	if len(e.epochs) > 0 && e.epochs[0].Start <= b.BaseOffset() {
+		known = e.epochs[0].Epoch
+	}
 	fits := e.began && b.BaseOffset() > f.End || !e.began && b.BaseOffset() <= e.from && e.from <= b.LastOffset()
-	if !fits || b.LastOffset() >= e.end || b.LeaderEpoch() < f.LastEpoch {
-		return fmt.Errorf("%w: offset %d of epoch %d stands behind offset %d of epoch %d in [%d, %d)",
-			errDisorder, b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch, e.from, e.end)
+	if !fits || b.LastOffset() >= e.end || b.LeaderEpoch() < f.LastEpoch || b.LeaderEpoch() != known {
+		return fmt.Errorf("%w: offset %d of epoch %d stands behind offset %d of epoch %d in [%d, %d), where the log's is %d",
+			errDisorder, b.BaseOffset(), b.LeaderEpoch(), f.End, f.LastEpoch, e.from, e.end, known)
 	}
 	if b.LeaderEpoch() > f.LeaderEpoch { // or another leadership has begun meanwhile
 		return fmt.Errorf("batch at offset %d is of epoch %d, leader epoch is %d", b.BaseOffset(), b.LeaderEpoch(), f.LeaderEpoch)

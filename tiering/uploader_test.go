@@ -3,12 +3,14 @@ package tiering_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"firn/metadata/topic"
+	"firn/segment/batch"
 	"firn/tiering"
 	"firn/tiering/manifest"
 	"firn/tiering/objstore"
@@ -655,6 +657,35 @@ func TestDamagedLocalSegmentIsNotUploaded(t *testing.T) {
 			t.Errorf("whoever could put it right is not told of %v", p.Status().Err)
 		}
 	})
+}
+
+// No checksum covers a batch's epoch, but the log knows it. In the tier another one would have the next leader take its own log for one
+// that parts from the tier, and throw away what is in it alone.
+func TestRottenEpochIsNotUploaded(t *testing.T) {
+	for _, rotten := range []int32{2, 5, 3 + 1<<30} { // of the log's 1, 3 and 5, or none of them
+		t.Run(fmt.Sprint(rotten), func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				log := tiertest.NewLog(1, 0)
+				log.Epoch(1)
+				log.AppendSegment(2000, 5, 100)
+				good := log.Next()
+				log.Epoch(3)
+				log.Change = func(b batch.Batch) { b.SetLeaderEpoch(rotten) }
+				log.Append(1, 5, 100)
+				log.Commit()
+				_ = log.Roll()
+				log.Change = nil
+				log.Epoch(5)
+				p := w.uploader().Register(partition(0), 5, log, tiering.Limits{})
+				defer p.Close()
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if h := w.head(partition(0)); h.TierEnd != good || log.Rotten.Load() != good+1 {
+					t.Errorf("the tier ends at %d, want %d; called damaged: %d, %v", h.TierEnd, good, log.Rotten.Load()-1, p.Status().Err)
+				}
+			})
+		})
+	}
 }
 
 // An election without quorum: the deposed leader A has data that the new leader C never saw. Whatever A had
