@@ -339,6 +339,27 @@ func TestScrubBesideACommit(t *testing.T) {
 	}
 }
 
+// What is archived and leaves the disk while the manifest is read is no gap.
+func TestScrubBesideAnUpload(t *testing.T) {
+	w := newTier(t, tp, 3)
+	keys := tiering.Keys{Cluster: cluster}
+	seg := manifest.Segment{Base: 30, End: 39, LeaderEpoch: 1, LastEpoch: 1, BrokerEpoch: 3, Attempt: 5, Size: 500, FooterLen: 100, MaxTimeBase: 30}
+	orphan := seg
+	orphan.Attempt = 6
+	w.put(keys.Segment(tp, seg))
+	w.put(keys.Segment(tp, orphan))
+	target := gc.Target{Archive: w.archive, LocalStart: func() int64 {
+		if err := w.archive.Commit(t.Context(), seg); err != nil {
+			t.Error(err)
+		}
+		return seg.End + 1
+	}}
+	s := gc.NewScrubber(gc.ScrubberOptions{Bucket: w.bucket, Cluster: cluster})
+	if n, err := s.Scrub(t.Context(), target, time.Now().Add(48*time.Hour)); n != 1 || err != nil || !w.keys("")[keys.Segment(tp, seg)] {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+}
+
 // Orphans do not stay for ever where a broker is restarted more often than it is to scrub.
 func TestScrubberRunsThoughBrokersAreRestarted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -165,13 +165,17 @@ func (s *Scrubber) sweep(ctx context.Context, t Target, old []string) (int, erro
 	if err := a.Touch(ctx); err != nil {
 		return 0, err
 	}
+	local := int64(0)
+	if t.LocalStart != nil {
+		local = t.LocalStart() // before the head is read: both rise together, the head first
+	}
 	unnamed, head, err := a.Unnamed(ctx, unnamed)
 	if err != nil {
 		return 0, err
 	}
-	if head.TierEnd > head.LogStart && t.LocalStart != nil && t.LocalStart() > head.TierEnd {
+	if head.TierEnd > head.LogStart && local > head.TierEnd {
 		return 0, fmt.Errorf("%d objects that the manifest does not name are kept: %w: they may hold what lies between %d and %d",
-			len(unnamed), tiering.ErrGap, head.TierEnd, t.LocalStart())
+			len(unnamed), tiering.ErrGap, head.TierEnd, local)
 	}
 	var orphans []string
 	for _, key := range unnamed {
