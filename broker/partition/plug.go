@@ -9,27 +9,49 @@ import (
 // answer to a follower has.
 const plugBytes = 4 << 20
 
+// plugTime is how long anybody is held back, about: a request's disk may hang, and those who wait may have nothing to do with it.
+const plugTime = wheelTick
+
 // plug holds fetches back that have something to bring while a request appends to partition after partition, so that one
 // answer brings what the request brought, and not one answer for each partition. A fetch is held back until any request has
-// appended all that it has, and no longer than it would wait anyhow.
+// appended all that it has. A request that takes long holds nobody back any more.
 type plug struct {
-	in atomic.Int32 // requests that append; it is raised under mu
+	wheel *wheel
+	alarm alarm
+	in    atomic.Int32 // requests of this round that append; it is changed under mu
 
-	mu   sync.Mutex
-	held []*Fetch
+	mu    sync.Mutex
+	round int // of one that is over no request counts
+	armed bool
+	held  []*Fetch
 }
 
-// begin holds back who is woken until end.
-func (g *plug) begin() {
+func (g *plug) init(w *wheel) { g.wheel, g.alarm.ring = w, g.expire }
+
+// begin holds back who is woken until the end of the round that it returns.
+func (g *plug) begin() (round int) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.in.Add(1)
-	g.mu.Unlock()
+	return g.round
 }
 
 // end undoes one begin and answers all who were held back.
-func (g *plug) end() {
+func (g *plug) end(round int) {
 	g.mu.Lock()
-	g.in.Add(-1)
+	if round == g.round {
+		g.in.Add(-1)
+	}
+	g.releaseLocked()
+}
+
+// expire ends the round if anybody is held back. The wheel calls it.
+func (g *plug) expire() {
+	g.mu.Lock()
+	if g.armed = false; len(g.held) > 0 {
+		g.round++
+		g.in.Store(0)
+	}
 	g.releaseLocked()
 }
 
@@ -64,6 +86,10 @@ func (g *plug) hold(f *Fetch) bool {
 	}
 	if f.state.CompareAndSwap(fetchWaiting, fetchHeld) {
 		g.held = append(g.held, f)
+		if !g.armed { // it is left to ring, which costs less than to stop it each time
+			g.armed = true
+			g.wheel.set(&g.alarm, plugTime)
+		}
 		return true
 	}
 	return f.state.Load() == fetchHeld

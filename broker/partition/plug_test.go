@@ -24,6 +24,7 @@ func TestFollowerIsAnsweredOncePerRequest(t *testing.T) {
 		"small":                       {size: 1000, second: true},
 		"as large as an answer":       {size: 3 << 20, early: true},
 		"the second one's disk hangs": {size: 1000, hangs: 2 * wait, early: true},
+		"the second one takes longer": {size: 1000, hangs: 100 * time.Millisecond, early: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

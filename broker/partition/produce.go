@@ -51,8 +51,7 @@ func (s *Set) Produce(p *Produce) {
 func (s *Set) appendAll(p *Produce) {
 	plugged := 0
 	if len(p.Parts) > 1 {
-		s.plug.begin()
-		defer s.plug.end()
+		defer s.plug.end(s.plug.begin())
 	}
 	for i := range p.Parts {
 		part := &p.Parts[i]

@@ -47,6 +47,7 @@ func NewSet(o Options) (*Set, error) {
 		return nil, err
 	}
 	s := &Set{opts: o, wheel: newWheel(), places: map[topic.Partition]*segment.Disk{}}
+	s.plug.init(s.wheel)
 	s.serving, s.stop = context.WithCancel(context.Background())
 	for i := range s.shards {
 		s.shards[i].replicas = map[topic.Partition]*Replica{}
