@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,10 +12,10 @@ import (
 // which go on for as long as it fails.
 func TestWhatFailsIsTriedAgainOnceAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tries := 0
+		var tries atomic.Int32
 		var r *reconciler[int]
 		r = newReconciler(1, func(_ context.Context, k int) {
-			tries++
+			tries.Add(1)
 			r.markAfter(k, time.Second)
 		})
 		defer r.stop()
@@ -23,11 +24,11 @@ func TestWhatFailsIsTriedAgainOnceAWhile(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Millisecond)
 		}
-		tries = 0
+		tries.Store(0)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if tries < 9 || tries > 11 {
-			t.Errorf("%d tries in 10 s", tries)
+		if n := tries.Load(); n < 9 || n > 11 {
+			t.Errorf("%d tries in 10 s", n)
 		}
 	})
 }
