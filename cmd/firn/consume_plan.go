@@ -23,37 +23,15 @@ func (r *reader) plan(ctx context.Context) error {
 		}
 		wanted = o.partitions
 	}
-	// Without a bound somebody waits for records, so what cannot be found out yet is left for later, with its partition.
-	find := func(pos position) (offsets, error) {
-		if len(wanted) == 0 {
-			return offsets{}, nil
-		}
-		list, err := resolve(ctx, r.adm, o.topic, wanted, pos)
-		if err != nil && (o.bounded || !isLeaderless(err)) {
-			return nil, err
-		}
-		if err != nil {
-			unled := slices.DeleteFunc(slices.Clone(wanted), func(p int32) bool { _, ok := list[p]; return ok })
-			r.app.warn("%v; partition %s of %s is read once somebody leads it", err, joinInts(unled), o.topic)
-			r.later, wanted = append(r.later, unled...), without(wanted, unled)
-		}
-		return list, nil
-	}
-	if r.starts, err = find(position{kind: atEarliest}); err != nil {
+	at, unled, err := r.find(ctx, wanted, resolve)
+	if err != nil && (o.bounded || !isLeaderless(err)) {
 		return err
 	}
-	ends, err := find(position{kind: atLatest})
-	if err != nil {
-		return err
+	if err != nil { // without a bound somebody waits for records
+		r.app.warn("%v; partition %s of %s is read once somebody leads it", err, joinInts(unled), o.topic)
 	}
-	if r.from, err = find(o.from); err != nil {
-		return err
-	}
-	for _, list := range []offsets{r.starts, r.from} {
-		maps.DeleteFunc(list, func(p int32, _ int64) bool { return !slices.Contains(wanted, p) })
-	}
-	r.bound(r.from, ends, o.from.kind == atOffset)
-	if err := r.planUntil(ctx, ends); err != nil {
+	r.starts, r.from, r.later = at.starts, at.from, unled
+	if err := r.planUntil(ctx, at.ends); err != nil {
 		return err
 	}
 	if o.group != "" {
@@ -61,11 +39,40 @@ func (r *reader) plan(ctx context.Context) error {
 		return nil
 	}
 	r.begin(r.from)
-	r.beginLater(r.later, o.from)
+	go r.beginOnceLed(ctx, unled)
 	if o.partitions == nil && !o.bounded {
 		go r.follow(ctx)
 	}
 	return nil
+}
+
+// places are what partitions hold, and where in it they are to be read from.
+type places struct{ starts, ends, from offsets }
+
+// find finds out about partitions by look, and which of them nobody leads, with the error that says so.
+func (r *reader) find(ctx context.Context, wanted []int32, look lookup) (at places, unled []int32, err error) {
+	for _, part := range []struct {
+		of  *offsets
+		pos position
+	}{{&at.starts, position{kind: atEarliest}}, {&at.ends, position{kind: atLatest}}, {&at.from, r.opts.from}} {
+		if len(wanted) == 0 { // which would mean all
+			continue
+		}
+		list, failed := look(ctx, r.adm, r.opts.topic, wanted, part.pos)
+		if *part.of = list; failed == nil {
+			continue
+		}
+		if err = failed; !isLeaderless(err) {
+			return places{}, nil, err
+		}
+		gone := slices.DeleteFunc(slices.Clone(wanted), func(p int32) bool { _, ok := list[p]; return ok })
+		unled, wanted = append(unled, gone...), without(wanted, gone)
+	}
+	for _, list := range []offsets{at.starts, at.ends, at.from} {
+		maps.DeleteFunc(list, func(p int32, _ int64) bool { return !slices.Contains(wanted, p) })
+	}
+	r.bound(at)
+	return at, unled, err
 }
 
 // partitions are those that the topic has.
@@ -80,14 +87,14 @@ func (r *reader) partitions(ctx context.Context) ([]int32, error) {
 	return slices.Sorted(maps.Keys(details[r.opts.topic].Partitions)), nil
 }
 
-// bound moves offsets into what the partitions hold, and says so if a person named them.
-func (r *reader) bound(list, ends offsets, say bool) {
-	for _, p := range slices.Sorted(maps.Keys(r.starts)) {
-		at, in := list[p], min(max(list[p], r.starts[p]), ends[p])
-		if at != in && say {
-			r.app.warn("partition %d holds offsets %d to %d, so it is read from %d", p, r.starts[p], ends[p], in)
+// bound moves where partitions are to be read from into what they hold, and says so if a person named an offset.
+func (r *reader) bound(at places) {
+	for _, p := range slices.Sorted(maps.Keys(at.starts)) {
+		want, in := at.from[p], min(max(at.from[p], at.starts[p]), at.ends[p])
+		if want != in && r.opts.from.kind == atOffset {
+			r.app.warn("partition %d holds offsets %d to %d, so it is read from %d", p, at.starts[p], at.ends[p], in)
 		}
-		list[p] = in
+		at.from[p] = in
 	}
 }
 
@@ -155,14 +162,29 @@ func (r *reader) begin(at offsets) {
 	}
 }
 
-// beginLater adds partitions from pos on, which the client finds out once it can.
-func (r *reader) beginLater(partitions []int32, pos position) {
+// beginOnceLed adds partitions that nobody leads yet, each when somebody does.
+func (r *reader) beginOnceLed(ctx context.Context, partitions []int32) {
+	for len(partitions) > 0 && pause(ctx, time.Second) == nil {
+		at, unled, err := r.find(ctx, partitions, resolveOnce)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil, isLeaderless(err):
+			r.begin(at.from)
+			partitions = unled
+		default:
+			r.waiting.tell("partition "+joinInts(partitions), err)
+		}
+	}
+}
+
+// beginNew adds partitions from their first record on, which the client finds.
+func (r *reader) beginNew(partitions []int32) {
 	list := map[int32]kgo.Offset{}
 	r.mu.Lock()
 	for _, p := range partitions {
 		if r.parts[p] == nil {
 			r.parts[p] = &part{committed: -1}
-			list[p] = pos.later()
+			list[p] = kgo.NewOffset().AtStart()
 		}
 	}
 	r.mu.Unlock()
@@ -184,7 +206,7 @@ func (r *reader) follow(ctx context.Context) {
 			return
 		case <-tick.C:
 			if all, err := r.partitions(ctx); err == nil {
-				r.beginLater(all, position{kind: atEarliest})
+				r.beginNew(without(all, r.later))
 			}
 		}
 	}

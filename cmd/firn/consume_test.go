@@ -168,6 +168,27 @@ func TestConsumeAroundAPartitionWithoutALeader(t *testing.T) {
 	})
 }
 
+// An offset that it no longer holds is no reason to end once such a partition is led, as it is none at the beginning.
+func TestConsumeFromAnOffsetThatIsGoneWithoutALeader(t *testing.T) {
+	t.Parallel()
+	c, addr := fakeCluster(t, kfake.SeedTopics(2, "t"))
+	seed(t, addr, "t", 2, 6, time.Now())
+	adm := kadm.NewClient(plain(t, addr))
+	if _, err := adm.DeleteRecords(t.Context(), kadm.Offsets{"t": {0: {Topic: "t", At: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	found := loseLeader(t, c, addr, "t", 0)
+	out, errOut := newSyncBuffer(), newSyncBuffer()
+	stop := background(t, testApp(addr, nil, out, errOut), "consume", "t", "--from", "0", "--format", "%p.%o ")
+	out.waitFor(t, "1.0 1.1 1.2 ")
+	found()
+	out.waitFor(t, "0.1 0.2 ")
+	errOut.waitFor(t, "partition 0 holds offsets 1 to 3, so it is read from 1\n")
+	if code := stop(); code != exitOK {
+		t.Errorf("exit code %d, %q", code, errOut)
+	}
+}
+
 // Without a bound consume goes on until it is interrupted, writes what comes at once, and ends well.
 func TestConsumeFollows(t *testing.T) {
 	_, addr := fakeCluster(t, kfake.SeedTopics(1, "t"))

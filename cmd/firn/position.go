@@ -128,6 +128,9 @@ func listOffsets(name string, wanted []int32, list kadm.ListedOffsets, err error
 	return out, failed
 }
 
+// lookup is resolve or resolveOnce.
+type lookup func(ctx context.Context, adm *kadm.Client, name string, wanted []int32, pos position) (offsets, error)
+
 // resolve returns the offset that pos means in each partition of a topic, not bounded by where the
 // partitions begin and end; if wanted names some, those are there, and others as far as they are known. A time is the first
 // record of that time or later, or the end. For a moment after a cluster has started a partition may have no leader, and a
