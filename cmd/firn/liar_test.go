@@ -88,7 +88,8 @@ func TestDuplicatedRecordsAreNoticed(t *testing.T) {
 	if err := first.Err(); err != nil {
 		t.Fatal(err)
 	}
-	again := &kgo.Record{Topic: "kill", Partition: 2, Value: first.Records()[0].Value}
+	sent := first.Records()[0]
+	again := &kgo.Record{Topic: "kill", Partition: 2, Key: sent.Key, Value: sent.Value, Headers: sent.Headers, Timestamp: sent.Timestamp}
 	if err := cl.ProduceSync(ctx, again).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
