@@ -213,6 +213,7 @@ func TestTheOnlyOneInSyncLeavesWhileItIsAdded(t *testing.T) {
 	c := newCluster(t)
 	a, _, _ := c.three()
 	d := c.start(4)
+	a.await("broker 4", func(img *metadata.Image) bool { return len(img.Brokers()) == 4 })
 	tp := a.place("t", 4)
 	if err := a.ctl.Reassign(c.ctx, []Reassignment{{Topic: "t", Replicas: ids{2, 3}}})[0]; err != nil {
 		t.Fatal(err)

@@ -222,7 +222,7 @@ func (s *sim) clientOpts() []kgo.Opt {
 		kgo.Dialer(func(ctx context.Context, _, address string) (net.Conn, error) {
 			return s.net.dial(ctx, client, address)
 		}),
-		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerBatchCompression(), // none
 	}
 }
 
