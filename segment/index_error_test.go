@@ -79,3 +79,26 @@ func TestTruncationWithAnUnreadableIndex(t *testing.T) {
 		}
 	}
 }
+
+// What of the log's end is missing from the index costs a lookup the headers of few batches, and an append of large ones seldom
+// a write of the index.
+func TestIndexFollowsTheLogsEnd(t *testing.T) {
+	for name, c := range map[string]struct{ size, batches, writes int }{
+		"batches of a client that fills them": {size: 256 << 10, batches: 64, writes: 4}, // one for 16 entries
+		"small batches":                       {size: 1 << 10, batches: 600, writes: 2},  // one for 256 KiB
+	} {
+		t.Run(name, func(t *testing.T) {
+			var inject faultfs.Injector
+			l := openLog(t, openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject)), Options{Settings: Settings{SegmentBytes: 64 << 20, IndexInterval: 512}})
+			writes := inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: "*" + idxSuffix, Times: -1})
+			fill(t, l, int64(c.batches), 1, c.size)
+			if writes.Hits() != c.writes {
+				t.Errorf("the index was written %d times, want %d", writes.Hits(), c.writes)
+			}
+			mustCheck(t, readAll(t, l, 0, l.Next(), 3*c.size), 0, l.Next())
+			if f, ok, err := l.FindTime(timeOf(l.Next()-2), 0, l.Next()); err != nil || !ok || f.Offset != l.Next()-2 {
+				t.Errorf("found %+v %v %v", f, ok, err)
+			}
+		})
+	}
+}

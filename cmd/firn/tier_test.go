@@ -62,18 +62,7 @@ plain  1          3      3      -       4    4    10 B        1         -       
 	// Without --http the brokers say where their consoles are.
 	c, kafka := fakeCluster(t)
 	listen := addr
-	c.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
-		c.KeepControl()
-		r := req.(*kmsg.DescribeConfigsRequest)
-		resp := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
-		res := kmsg.NewDescribeConfigsResponseResource()
-		res.ResourceType, res.ResourceName = r.Resources[0].ResourceType, r.Resources[0].ResourceName
-		cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
-		cfg.Name, cfg.Value = "http.listen", &listen
-		res.Configs = append(res.Configs, cfg)
-		resp.Resources = append(resp.Resources, res)
-		return resp, nil, true
-	})
+	tellConsoles(c, func(string) string { return listen })
 	if out := firn(t, kafka, "", "tier", "status").ok(t); out != want {
 		t.Errorf("by the cluster: got:\n%s\nwant:\n%s", out, want)
 	}
@@ -83,13 +72,8 @@ plain  1          3      3      -       4    4    10 B        1         -       
 	firn(t, "127.0.0.1:1", "", "tier", "status").fails(t, exitError, "no broker answers at 127.0.0.1:1")
 }
 
-// A broker that does not answer keeps nobody from what the others tell, but it is told of.
-func TestTierStatusBesideABrokerThatDoesNotAnswer(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode([]console.TierPartition{{Topic: "logs", End: 7}})
-	}))
-	t.Cleanup(func() { srv.Close(); http.DefaultClient.CloseIdleConnections() })
-	c, kafka := fakeCluster(t, kfake.NumBrokers(2))
+// tellConsoles has brokers say where their consoles are.
+func tellConsoles(c *kfake.Cluster, at func(broker string) string) {
 	c.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		r := req.(*kmsg.DescribeConfigsRequest)
@@ -97,14 +81,25 @@ func TestTierStatusBesideABrokerThatDoesNotAnswer(t *testing.T) {
 		res := kmsg.NewDescribeConfigsResponseResource()
 		res.ResourceType, res.ResourceName = r.Resources[0].ResourceType, r.Resources[0].ResourceName
 		cfg := kmsg.NewDescribeConfigsResponseResourceConfig()
-		listen := strings.TrimPrefix(srv.URL, "http://")
-		if res.ResourceName == "0" {
-			listen = "127.0.0.1:1"
-		}
-		cfg.Name, cfg.Value = "http.listen", &listen
+		cfg.Name, cfg.Value = "http.listen", kmsg.StringPtr(at(res.ResourceName))
 		res.Configs = append(res.Configs, cfg)
 		resp.Resources = append(resp.Resources, res)
 		return resp, nil, true
+	})
+}
+
+// A broker that does not answer keeps nobody from what the others tell, but it is told of.
+func TestTierStatusBesideABrokerThatDoesNotAnswer(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode([]console.TierPartition{{Topic: "logs", End: 7}})
+	}))
+	t.Cleanup(func() { srv.Close(); http.DefaultClient.CloseIdleConnections() })
+	c, kafka := fakeCluster(t, kfake.NumBrokers(2))
+	tellConsoles(c, func(broker string) string {
+		if broker == "0" {
+			return "127.0.0.1:1"
+		}
+		return strings.TrimPrefix(srv.URL, "http://")
 	})
 	for _, asJSON := range []string{"--json=false", "--json"} {
 		r := firn(t, kafka, "", "tier", "status", asJSON)
