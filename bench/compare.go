@@ -116,7 +116,12 @@ func takeTurns(ctx context.Context, s *Section, rounds int, settleDir string, si
 			if err := settle(settleDir); err != nil {
 				return err
 			}
-			if err := d.measured(ctx, s, round); err != nil {
+			warm, err := holdWarm()
+			if err != nil {
+				return err
+			}
+			err = errors.Join(d.measured(ctx, s, round), warm.release())
+			if err != nil {
 				return err
 			}
 		}
