@@ -10,7 +10,7 @@ import (
 // replication measures what three replicas cost: the same records go to topics with one replica and with three, all led by
 // the same broker, and to a probe, which syncs what it writes where a broker has to. What one replica and a probe cost is measured
 // alone, and with two others of their kind that do the same at the same time: that is how a leader and its followers work, who share
-// processors, their caches and a disk.
+// processors, their caches and a disk. All take turns, as what a machine can do changes from minute to minute.
 func (s *Suite) replication(ctx context.Context) error {
 	values, err := s.values(Random)
 	if err != nil {
@@ -46,7 +46,7 @@ func (r *replication) run(ctx context.Context) error {
 		Setting: fmt.Sprintf("flush: %s; %d B %s records in batches of %d KiB, %d partitions led by one broker, acks=all, %d MiB a round",
 			r.level, r.values.Size, r.values.Kind, DefaultBatch>>10, producePartitions, r.bytes/mib),
 	}
-	for round := range r.suite.Rounds {
+	for round := range r.suite.Rounds + 1 { // and what is read
 		for which := range trioSize + 1 {
 			alone := make([][]int32, producePartitions)
 			for p := range alone {
@@ -56,14 +56,14 @@ func (r *replication) run(ctx context.Context) error {
 				return err
 			}
 		}
+		if round == r.suite.Rounds {
+			break
+		}
 		if err := r.trio.createPlaced(ctx, r.triple(round), ledBy(1, producePartitions), r.level, untiered); err != nil {
 			return err
 		}
 	}
-	if err := r.produces(ctx); err != nil {
-		return err
-	}
-	if err := r.fetches(ctx); err != nil {
+	if err := r.loads(ctx); err != nil {
 		return err
 	}
 	for _, how := range []string{"", besideOthers} {
@@ -88,8 +88,8 @@ func (r *replication) single(which, round int) string {
 // triple is the topic of a round that all brokers have.
 func (r *replication) triple(round int) string { return topicName("rf3-"+r.level, round) }
 
-// produces sends records to a topic with one replica, to one with three, and to probes.
-func (r *replication) produces(ctx context.Context) error {
+// loads sends records to a topic with one replica, to one with three, and to probes, and reads some that were sent before.
+func (r *replication) loads(ctx context.Context) error {
 	load := func(ctx context.Context, cl Cluster, topic string) (Moved, error) {
 		return (&Produce{Cluster: cl, Topic: topic, Values: r.values, Bytes: r.bytes}).Run(ctx)
 	}
@@ -100,6 +100,11 @@ func (r *replication) produces(ctx context.Context) error {
 	rf3 := side{"RF 3, leader", leader, func(ctx context.Context, round int) (Moved, error) {
 		return withFollowers(r.trio, r.sec, func() (Moved, error) { return load(ctx, r.trio.cluster, r.triple(round)) })
 	}}
+	for which := range trioSize + 1 {
+		if _, err := rf1(ctx, which, r.suite.Rounds); err != nil {
+			return err
+		}
+	}
 	return r.withProbes(ctx, nil, func(probes []*probeProcess) error {
 		toProbe := func(ctx context.Context, which, round int) (Moved, error) {
 			return load(ctx, Cluster{probes[max(which, 1)-1].Addr}, topicName(fmt.Sprintf("sink-%d", which), round))
@@ -109,6 +114,7 @@ func (r *replication) produces(ctx context.Context) error {
 			d.run = probes[0].serves(d.run)
 			sides = append(sides, d)
 		}
+		sides = append(sides, aloneAndBeside("fetch", leader, r.fetch)...)
 		return takeTurns(ctx, r.sec, r.suite.Rounds, r.suite.Dir, sides...)
 	})
 }
@@ -123,21 +129,18 @@ func (r *replication) withProbes(ctx context.Context, have []*probeProcess, fn f
 	})
 }
 
-// fetches reads what topics with one replica have.
-func (r *replication) fetches(ctx context.Context) error {
-	fetch := func(ctx context.Context, which, round int) (Moved, error) {
-		cl, topic := r.trio.cluster, r.single(which, round)
-		from, err := cl.offsets(ctx, topic, earliestOffset)
-		if err != nil {
-			return Moved{}, err
-		}
-		to, err := cl.offsets(ctx, topic, latestOffset)
-		if err != nil {
-			return Moved{}, err
-		}
-		return (&Consume{Cluster: cl, Topic: topic, From: from, To: to}).runTimes(ctx, fetchPasses)
+// fetch reads what was sent before the rounds.
+func (r *replication) fetch(ctx context.Context, which, _ int) (Moved, error) {
+	cl, topic := r.trio.cluster, r.single(which, r.suite.Rounds)
+	from, err := cl.offsets(ctx, topic, earliestOffset)
+	if err != nil {
+		return Moved{}, err
 	}
-	return takeTurns(ctx, r.sec, r.suite.Rounds, r.suite.Dir, aloneAndBeside("fetch", r.trio.brokers[0].pid(), fetch)...)
+	to, err := cl.offsets(ctx, topic, latestOffset)
+	if err != nil {
+		return Moved{}, err
+	}
+	return (&Consume{Cluster: cl, Topic: topic, From: from, To: to}).runTimes(ctx, fetchPasses)
 }
 
 // aloneAndBeside are two sides of what a process does under a load: alone, and with two others under theirs. The load is for the
