@@ -105,8 +105,8 @@ func (d side) measured(ctx context.Context, s *Section, round int) error {
 }
 
 // takeTurns runs all sides round by round; those that have nothing to run are left out. The order turns
-// with each round, for who comes later may find caches warm or a disk busy.
-func takeTurns(ctx context.Context, s *Section, rounds int, settleDir string, sides ...side) error {
+// with each round, for who comes later may find caches warm or a disk busy. Of warm memory there is as much as a side writes to files.
+func takeTurns(ctx context.Context, s *Section, rounds int, settleDir string, writes int64, sides ...side) error {
 	for round := range rounds {
 		for i := range sides {
 			d := sides[(i+round)%len(sides)]
@@ -116,7 +116,7 @@ func takeTurns(ctx context.Context, s *Section, rounds int, settleDir string, si
 			if err := settle(settleDir); err != nil {
 				return err
 			}
-			warm, err := holdWarm()
+			warm, err := holdWarm(writes)
 			if err != nil {
 				return err
 			}

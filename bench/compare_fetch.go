@@ -65,7 +65,7 @@ func (c *CompareFetch) Run(ctx context.Context) (*Section, error) {
 		}
 	}
 	err = c.Probes.with(ctx, probeSource, &source{Files: files}, func(probe *probeProcess) error {
-		return takeTurns(ctx, s, c.Rounds, c.Dir,
+		return takeTurns(ctx, s, c.Rounds, c.Dir, 0,
 			side{"broker", c.Server.Pid, read(cl)},
 			side{"probe", probe.pid(), probe.serves(read(Cluster{probe.Addr}))})
 	})

@@ -34,7 +34,7 @@ func (c *CompareLatency) Run(ctx context.Context) (*Section, error) {
 	}
 	defer drop()
 	err = c.Probes.with(ctx, probeSink, &sink{Dir: c.Dir, Partitions: int32(c.Partitions), Sync: c.Level != Relaxed}, func(probe *probeProcess) error {
-		return takeTurns(ctx, s, c.Rounds, c.Dir,
+		return takeTurns(ctx, s, c.Rounds, c.Dir, 0,
 			side{"broker", c.Server.Pid, func(ctx context.Context, round int) (Moved, error) { return c.broker(ctx, s, round) }},
 			side{"probe", probe.pid(), probe.serves(func(ctx context.Context, round int) (Moved, error) {
 				r, err := c.load(Cluster{probe.Addr}, topicName("sink", round), false).Run(ctx)

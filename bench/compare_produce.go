@@ -61,7 +61,7 @@ func (c *CompareProduce) Run(ctx context.Context) (*Section, error) {
 		return s, c.beside(ctx, s, broker)
 	}
 	err = c.Probes.with(ctx, probeSink, &sink{Dir: c.Dir, Partitions: int32(c.Partitions)}, func(probe *probeProcess) error {
-		return takeTurns(ctx, s, c.Rounds, c.Dir, broker, side{"probe", probe.pid(), probe.serves(func(ctx context.Context, round int) (Moved, error) {
+		return takeTurns(ctx, s, c.Rounds, c.Dir, c.Bytes, broker, side{"probe", probe.pid(), probe.serves(func(ctx context.Context, round int) (Moved, error) {
 			return c.load(Cluster{probe.Addr}, topicName("sink", round)).Run(ctx)
 		})})
 	})
@@ -82,7 +82,7 @@ func (c *CompareProduce) beside(ctx context.Context, s *Section, broker side) er
 	if c.Probes.None() {
 		raw.run = nil
 	}
-	if err := takeTurns(ctx, s, c.Rounds, c.Dir, broker, raw); err != nil {
+	if err := takeTurns(ctx, s, c.Rounds, c.Dir, c.Bytes, broker, raw); err != nil {
 		return err
 	}
 	s.compare("throughput, broker / raw", "broker throughput", "raw append and sync throughput", limitDurableRate, false)

@@ -66,7 +66,7 @@ func (c *CompareReplay) Run(ctx context.Context) (*Section, error) {
 			r, err := probes.once(ctx, probeGet, cfg, c.Env...)
 			return Moved{Bytes: r.Bytes, Elapsed: seconds(r.Seconds)}, err
 		})}
-		return takeTurns(ctx, s, c.Rounds, c.Dir, append(sides, pass, get)...)
+		return takeTurns(ctx, s, c.Rounds, c.Dir, 0, append(sides, pass, get)...)
 	}, c.Env...)
 	if err != nil {
 		return nil, err

@@ -115,7 +115,7 @@ func (r *replication) loads(ctx context.Context) error {
 			sides = append(sides, d)
 		}
 		sides = append(sides, aloneAndBeside("fetch", leader, r.fetch)...)
-		return takeTurns(ctx, r.sec, r.suite.Rounds, r.suite.Dir, sides...)
+		return takeTurns(ctx, r.sec, r.suite.Rounds, r.suite.Dir, trioSize*r.bytes, sides...)
 	})
 }
 

@@ -15,29 +15,29 @@ import (
 // and then whoever uses a page next pays for it anew, 2 seconds for each GiB, which is more than most of what is measured here. So
 // as much is freed as others take, while they take it.
 type warmMemory struct {
-	mem  []byte // what is still held
-	free int64  // bytes that the system had free when all was held
+	mem  []byte
+	held int   // how much of mem is not freed yet
+	free int64 // bytes that the system had free when all was held
 	stop chan struct{}
 	done sync.WaitGroup
 }
 
 const (
-	// warmBytes is more than all servers of one side write to the page cache.
-	warmBytes = 3 << 30
 	// warmPiece is freed at a time: two huge pages, so that neighbours become free together.
 	warmPiece = 4 << 20
 	// warmEvery is how often is looked: the fastest writers take some ten pieces in that time.
 	warmEvery = 10 * time.Millisecond
 )
 
-// holdWarm takes warm memory, at most an eighth of what there is, and frees it as others take memory, until release is called.
-func holdWarm() (*warmMemory, error) {
+// holdWarm takes warm memory for others to write so many bytes to files, at most an eighth of what there is, and frees it as they take
+// memory, until release is called.
+func holdWarm(writes int64) (*warmMemory, error) {
+	w := &warmMemory{stop: make(chan struct{})}
 	free, available, err := freeMemory()
 	if err != nil {
 		return nil, err
 	}
-	n := min(warmBytes, available/8, free/2) / warmPiece * warmPiece
-	w := &warmMemory{stop: make(chan struct{})}
+	n := min(writes+writes/8, available/8, free/2) / warmPiece * warmPiece
 	if n == 0 {
 		return w, nil
 	}
@@ -51,6 +51,7 @@ func holdWarm() (*warmMemory, error) {
 	if w.free, _, err = freeMemory(); err != nil {
 		return nil, err
 	}
+	w.held = len(w.mem)
 	w.done.Go(w.follow)
 	return w, nil
 }
@@ -59,17 +60,23 @@ func holdWarm() (*warmMemory, error) {
 func (w *warmMemory) follow() {
 	tick := time.NewTicker(warmEvery)
 	defer tick.Stop()
-	for held := len(w.mem); held > 0; {
+	for w.held > 0 {
 		select {
 		case <-w.stop:
 			return
 		case <-tick.C:
 		}
-		free, _, err := freeMemory()
-		for ; err == nil && held > 0 && free < w.free; free += warmPiece {
-			held -= warmPiece
-			_ = unix.Madvise(w.mem[held:held+warmPiece], unix.MADV_DONTNEED)
+		if free, _, err := freeMemory(); err == nil {
+			w.give(w.free - free)
 		}
+	}
+}
+
+// give frees what others have taken, so many bytes.
+func (w *warmMemory) give(taken int64) {
+	for ; taken > 0 && w.held > 0; taken -= warmPiece {
+		w.held -= warmPiece
+		_ = unix.Madvise(w.mem[w.held:w.held+warmPiece], unix.MADV_DONTNEED)
 	}
 }
 
