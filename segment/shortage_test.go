@@ -23,12 +23,14 @@ func TestTruncationOfUnknownOutcome(t *testing.T) {
 			var inject faultfs.Injector
 			mem := vfs.NewMem()
 			d := openDisk(t, faultfs.Wrap(mem, &inject))
-			l := openLog(t, d, Options{Producers: newCounter()})
+			l := openLog(t, d, Options{Producers: newCounter(), Settings: Settings{SegmentBytes: 1 << 10}})
 			fill(t, l, 30, 5, 50)
 			fault := inject.Add(faultfs.Rule{Op: faultfs.SyncDir, Nth: nth, Err: syscall.EMFILE})
 			err := act(l)
 			if fault.Hits() == 0 { // it has no more steps
-				_ = d.Close(false)
+				if _ = d.Close(false); nth == 1 {
+					t.Errorf("%s replaces no state file", name)
+				}
 				break
 			}
 			_, aerr := l.Append(batches(makeBatch(t, l.Next(), 5, 50, 0)))

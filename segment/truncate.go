@@ -31,7 +31,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	return err
 }
 
-// truncate is TruncateTo with mu held. Once it has begun, the state file says so.
+// truncate is TruncateTo with mu held. Once it has begun the log is as it was no more.
 func (l *Log) truncate(offset int64) (begun bool, err error) {
 	if err := l.writable(); err != nil {
 		return false, err
@@ -54,7 +54,9 @@ func (l *Log) truncate(offset int64) (begun bool, err error) {
 	st.sealed, st.active = st.sealed[:i], s.base
 	st.epochs = epochList(st.epochs).below(base)
 	st.start = min(st.start, base)
-	st.pending, st.pendingAt = pendingTruncate, base
+	if i < len(v.sealed) || l.mu.mustRoll || st.start < l.st.start {
+		st.pending, st.pendingAt = pendingTruncate, base // it takes several steps
+	}
 	if begun, err := l.carryOutTruncate(v, i, kept, st); err != nil {
 		return begun, fmt.Errorf("truncate to %d: %w", offset, err)
 	}
@@ -123,6 +125,10 @@ func (l *Log) carryOutTruncate(v *view, i int, kept index.Entry, st *state) (beg
 	if _, err := l.loadProducers(snaps, base); err != nil {
 		return true, err
 	}
+	if l.st.pending == pendingNone {
+		l.disk.armCheckpoint()
+		return true, nil
+	}
 	// 5. Once the checkpoint no longer vouches for what was cut, the state can forget it.
 	if err := l.disk.writeCheckpoint(); err != nil {
 		return true, err
@@ -137,7 +143,7 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry, st *state) (begun bool
 	pos, base := kept.Pos, kept.LastOffset+1
 	old := v.at(i)
 	old.mu.Lock() // who opens it now would take the index that is about to be cut for a damaged one
-	h, begun, err := l.beginCut(old, i == len(v.sealed), pos, st)
+	h, begun, err := l.beginCut(old, i == len(v.sealed), position{base: old.base, size: pos, next: base}, st)
 	if err != nil {
 		old.mu.Unlock()
 		return begun, err
@@ -179,9 +185,9 @@ func (l *Log) cutActive(v *view, i int, kept index.Entry, st *state) (begun bool
 	return true, nil
 }
 
-// beginCut is steps 1 and 2. It returns the files of a segment for appending to it again at pos, where its index ends then,
+// beginCut is steps 1 and 2. It returns the files of a segment for appending to it again at end, where its index ends then,
 // with a reference for the caller.
-func (l *Log) beginCut(s *segment, active bool, pos int64, st *state) (h *handle, begun bool, err error) {
+func (l *Log) beginCut(s *segment, active bool, end position, st *state) (h *handle, begun bool, err error) {
 	// 1. The files are opened: where there are no more descriptors, nothing has begun.
 	if active && !l.mu.mustRoll { // else its index is sealed already, perhaps
 		h = s.open.Load()
@@ -189,23 +195,54 @@ func (l *Log) beginCut(s *segment, active bool, pos int64, st *state) (h *handle
 	} else if h, err = l.reopen(s); err != nil {
 		return nil, false, err
 	}
-	// 2. The state says what is to be done. From here on it will be, now or by recovery.
-	if err := l.writeState(st); err != nil {
+	// 2. The state says what is to be done, and it will be, now or by recovery; or, within the active segment, nothing speaks of
+	// what is to be cut any more, so that recovery finds out whether it was.
+	if st.pending == pendingNone {
+		err = l.disavow(end, st)
+	} else {
+		err = l.writeState(st)
+	}
+	if err != nil {
 		h.unref()
 		return nil, false, err
 	}
-	if h.idx.Truncate(pos) == nil {
+	if h.idx.Truncate(end.size) == nil {
 		return h, true, nil
 	}
 	h.unref()
 	if h, err = l.reopen(s); err != nil {
 		return nil, true, err
 	}
-	if err := h.idx.Truncate(pos); err != nil {
+	if err := h.idx.Truncate(end.size); err != nil {
 		h.unref()
 		return nil, true, err
 	}
 	return h, true, nil
+}
+
+// disavow has the checkpoint vouch for nothing of the active segment behind end, and the state file know no epoch that begins
+// there: a follower that cuts many logs at a time shares the checkpoint, and seldom has such an epoch. mu and syncMu are held.
+func (l *Log) disavow(end position, st *state) error {
+	behind := func(p position) bool { return p.base == end.base && p.size > end.size }
+	l.pos.Lock()
+	if behind(l.pos.synced) {
+		l.pos.synced, l.pos.indexed = end, 0
+		l.durable.Store(end.next)
+	}
+	if l.pos.held && behind(l.pos.heldAt) {
+		l.pos.heldAt, l.pos.heldIndexed = end, 0
+	}
+	l.pos.Unlock()
+	err := l.disk.writeCheckpoint()
+	if err == nil && len(l.mu.saved.below(end.next)) < len(l.mu.saved) {
+		err = l.writeState(st)
+	}
+	if err != nil {
+		l.restartReports() // of what is durable all the same
+		return err
+	}
+	l.applyState(st)
+	return nil
 }
 
 // reopen opens the files of a segment for appending to it again.
@@ -273,107 +310,4 @@ func (r *recovery) truncate(s *segment, size int64) (int64, error) {
 		return 0, err
 	}
 	return f.pos, nil
-}
-
-// Reset throws the log away and starts anew at offset at, with the epochs and the producer snapshot
-// that belong to what lies below. It is durable on return; a crash leaves the old log or the new.
-func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.writable(); err != nil {
-		return err
-	}
-	st := &state{start: at, active: at, epochs: epochs, pending: pendingReset, pendingAt: at, producers: producers}
-	st = st.clone()
-	if err := st.validate(); err != nil {
-		return fmt.Errorf("reset to %d: %w", at, err)
-	}
-	if len(epochs) > 0 && epochs[len(epochs)-1].Start > at {
-		return fmt.Errorf("reset to %d: %w: an epoch starts at %d", at, ErrSequence, epochs[len(epochs)-1].Start)
-	}
-	if err := l.tryProducers(producers); err != nil {
-		return fmt.Errorf("reset to %d: %w", at, err)
-	}
-	if err := l.writeState(st); err != nil {
-		return fmt.Errorf("reset to %d: %w", at, errors.Join(err, l.reloadProducers()))
-	}
-	err := func() error {
-		l.markMu.Lock()
-		defer l.markMu.Unlock()
-		f, err := l.listFiles()
-		if err == nil {
-			err = l.carryOutReset(f)
-		}
-		if err == nil {
-			err = l.disk.writeCheckpoint()
-		}
-		if err == nil {
-			err = l.finishPending()
-		}
-		return err
-	}()
-	if err != nil {
-		return l.disk.fail(fmt.Errorf("reset to %d: %w", at, err))
-	}
-	l.restartReports()
-	l.logger.Info("log is reset", "to", at)
-	return nil
-}
-
-// tryProducers finds out whether the snapshot can be loaded; if not, the state is put back.
-func (l *Log) tryProducers(snapshot []byte) error {
-	if l.producers == nil || snapshot == nil {
-		return nil
-	}
-	if err := l.producers.Load(snapshot); err != nil {
-		return errors.Join(fmt.Errorf("load producers: %w", err), l.reloadProducers())
-	}
-	return nil
-}
-
-// reloadProducers puts the producers' state to the log's end.
-func (l *Log) reloadProducers() error {
-	f, err := l.listFiles()
-	if err != nil {
-		return err
-	}
-	_, err = l.loadProducers(f.snaps, l.Next())
-	return err
-}
-
-// carryOutReset does what the state says is pending: no old files, a new empty segment.
-func (l *Log) carryOutReset(f files) error {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	l.resets++
-	// Nobody opens a file any more before the first one goes, which would pass for damage.
-	at := l.st.pendingAt
-	empty := newSegment(l.disk, l.dir, at)
-	empty.publish(at, 0)
-	empty.drop() // or the files that are made next would be opened, and the index taken for a damaged one
-	if old := l.view.Swap(&view{active: empty}); old != nil {
-		for i := range old.len() {
-			old.at(i).drop()
-		}
-	}
-	none := func(int64) bool { return false }
-	if _, err := l.tidy(f, none, none); err != nil {
-		return err
-	}
-	s, err := l.createSegment(at)
-	if err != nil {
-		return err
-	}
-	l.view.Store(&view{active: s})
-	l.setActive(position{base: at, next: at}, 0, time.Time{})
-	l.mu.mustRoll = false
-	if l.producers == nil {
-		return nil
-	}
-	if l.producers.Reset(); l.st.producers != nil {
-		if err := l.producers.Load(l.st.producers); err != nil {
-			return fmt.Errorf("load producers: %w", err)
-		}
-	}
-	return l.writeSnapshot(at)
 }

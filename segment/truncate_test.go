@@ -2,6 +2,9 @@ package segment
 
 import (
 	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,6 +51,71 @@ func TestTimesAfterATruncation(t *testing.T) {
 			}
 			l = openLog(t, openDisk(t, mem), Options{})
 			check("opened again")
+		})
+	}
+}
+
+// A follower that comes back from a failover cuts many logs, each within its active segment. What that waits for is the checkpoint,
+// which all of them share, and a sync of the log.
+func TestCutWaitsForTwoSyncs(t *testing.T) {
+	var inject faultfs.Injector
+	d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	l := openLog(t, d, Options{Producers: newCounter()})
+	fill(t, l, 100, 5, 50)
+	if err := l.sync(); err != nil {
+		t.Fatal(err)
+	}
+	var waits []string
+	for _, op := range []faultfs.Op{faultfs.Sync, faultfs.SyncDir, faultfs.Rename} {
+		inject.Add(faultfs.Rule{Op: op, Times: -1, Do: func(_ faultfs.Op, name string) { waits = append(waits, filepath.Base(name)) }})
+	}
+	if err := l.TruncateTo(50); err != nil {
+		t.Fatal(err)
+	}
+	if len(waits) != 2 || !strings.HasPrefix(waits[0], "ckpt-") || !strings.HasSuffix(waits[1], logSuffix) {
+		t.Errorf("it waits for %v", waits)
+	}
+}
+
+// Where there is no room to say that a log is to be cut, nothing is cut, and what is durable is told of once more.
+func TestCutOnAFullDisk(t *testing.T) {
+	for _, full := range []string{"ckpt-*", stateName + tmpSuffix} {
+		t.Run(full, func(t *testing.T) {
+			var inject faultfs.Injector
+			d := openDisk(t, faultfs.Wrap(vfs.NewMem(), &inject))
+			told := make(chan int64, 10)
+			l := openLog(t, d, Options{OnDurable: func(end int64) { told <- end }})
+			fill(t, l, 50, 5, 50)
+			mustAppend(t, l, makeBatch(t, 50, 5, 50, 2))
+			if err := l.stateEpochs(); err != nil {
+				t.Fatal(err)
+			}
+			next := func() int64 {
+				select {
+				case end := <-told:
+					return end
+				case <-time.After(10 * time.Second):
+					t.Fatal("nothing is told to be durable")
+					return 0
+				}
+			}
+			l.Commit()
+			for next() != 55 {
+			}
+			fault := inject.Add(faultfs.Rule{Op: faultfs.WriteAt, Glob: full, Times: -1, Err: syscall.ENOSPC})
+			if err := l.TruncateTo(40); !ranOut(err) {
+				t.Fatalf("cut on a full disk: %v", err)
+			}
+			if end := next(); end != 55 || l.Next() != 55 || l.LastEpoch() != 2 {
+				t.Errorf("durable to %d, the log ends at %d in epoch %d", end, l.Next(), l.LastEpoch())
+			}
+			fault.Remove()
+			if err := l.TruncateTo(40); err != nil {
+				t.Fatal(err)
+			}
+			if end := next(); end != 40 || l.LastEpoch() != 0 {
+				t.Errorf("once there is room: durable to %d, in epoch %d", end, l.LastEpoch())
+			}
 		})
 	}
 }

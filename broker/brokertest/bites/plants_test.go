@@ -310,8 +310,8 @@ var plants = []plant{
 		breaks: "a retry of a batch that was cut is taken for a duplicate, and the batch is lost",
 		edits: []edit{{
 			"segment/truncate.go",
-			"\tif _, err := l.loadProducers(snaps, base); err != nil {\n\t\treturn true, err\n\t}\n\t// 5.",
-			"\t_ = snaps\n\t// 5.",
+			"\tif _, err := l.loadProducers(snaps, base); err != nil {\n\t\treturn true, err\n\t}\n\tif l.st",
+			"\t_ = snaps\n\tif l.st",
 		}},
 		by:    []judge{tested("./broker/partition", "TestFollowerCutsWhatTheLeaderLacks")},
 		blind: "not in the first tens of seeds: who was cut has to lead again before the batch that it lost is sent to anybody else",
