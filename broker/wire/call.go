@@ -53,7 +53,7 @@ func ReadAnswer(r io.Reader) (frame *Buffer, correlation int32, err error) {
 		return nil, 0, fmt.Errorf("%w: frame of %d bytes", ErrAnswer, n)
 	}
 	buf := NewBuffer(n - 4)
-	if _, err := io.ReadFull(r, buf.B); err != nil {
+	if _, err := readFull(r, buf.B); err != nil {
 		buf.Release()
 		return nil, 0, err
 	}
