@@ -280,7 +280,7 @@ var plants = []plant{
 			"\tsent := l.opts.Clock()\n\tttl, err := l.opts.KV.KeepAlive(ctx, r.lease)\n",
 			"\tttl, err := l.opts.KV.KeepAlive(ctx, r.lease)\n\tsent := l.opts.Clock()\n",
 		}},
-		by:    []judge{tested("./metadata", "TestLeaseIsNeverBelievedTooLong")},
+		by:    []judge{tested("./metadata", "TestLeaseCountsFromSendTime")},
 		blind: "a renewal is given up after a quarter of the lease, so what is believed too long is a quarter of a second",
 	},
 	{
