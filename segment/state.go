@@ -6,8 +6,8 @@ import (
 )
 
 // state is what a partition's state file says: which segments there are and what cannot be read from
-// them at a glance. It is replaced atomically at each roll, drop, new epoch, truncation and reset, and
-// so it is the commit point of those.
+// them at a glance. It is replaced atomically at each roll, drop, new epoch, reset and truncation below the
+// active segment, and so it is the commit point of those.
 type state struct {
 	start  int64 // first offset served
 	active int64 // base of the segment appended to

@@ -24,12 +24,10 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 		return 0, err
 	}
 	least := 1
-	wait := func(sock uintptr, bytes int) error {
-		if bytes == least {
-			return nil
+	wake := func(sock uintptr, bytes int) {
+		if bytes != least && unix.SetsockoptInt(int(sock), unix.SOL_SOCKET, unix.SO_RCVLOWAT, bytes) == nil {
+			least = bytes // where a system has no such thing, the reader is woken more often
 		}
-		least = bytes
-		return unix.SetsockoptInt(int(sock), unix.SOL_SOCKET, unix.SO_RCVLOWAT, bytes)
 	}
 	var readErr error
 	err = raw.Read(func(sock uintptr) bool {
@@ -41,9 +39,8 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 			case err == nil:
 				readErr = io.ErrUnexpectedEOF
 			case errors.Is(err, unix.EAGAIN):
-				if readErr = wait(sock, min(len(p)-n, wakeBytes)); readErr == nil {
-					return false
-				}
+				wake(sock, min(len(p)-n, wakeBytes))
+				return false
 			case !errors.Is(err, unix.EINTR):
 				readErr = err
 			}
@@ -54,8 +51,7 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 		err = readErr
 	}
 	if err == nil && least > 1 {
-		err = raw.Control(func(sock uintptr) { readErr = wait(sock, 1) })
-		err = errors.Join(err, readErr)
+		err = raw.Control(func(sock uintptr) { wake(sock, 1) })
 	}
 	return n, err
 }
