@@ -138,7 +138,7 @@ var plants = []plant{
 			{"broker/controller/depart.go", "\tmoves, busy := e.depart(leaving)\n", "\tmoves, _ := e.depart(leaving)\n"},
 		},
 		by:    []judge{tested("./broker/controller", "TestBrokersLeaveForGood")},
-		seeds: 41,
+		seeds: 299,
 	},
 	{
 		name: "what waits to be synced waits for ever", hazard: "H3",
