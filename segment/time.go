@@ -155,8 +155,9 @@ func (s *segment) findRecord(h *handle, pos, size, ts, from, limit int64) (f Fou
 
 // maxTimeIn is the largest timestamp of the segment's batches that end above start and at or below limit.
 func (s *segment) maxTimeIn(start, limit int64) (int64, error) {
+	sealed := s.tail.Load() == nil // else maxTime may be that of a batch that is not in the bounds
 	next, end := s.bounds()
-	if s.base >= start && next <= limit {
+	if sealed && s.base >= start && next <= limit {
 		return s.maxTime.Load(), nil
 	}
 	h, err := s.acquire()

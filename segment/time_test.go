@@ -124,3 +124,30 @@ func TestFindTimeGarbage(t *testing.T) {
 		t.Errorf("found %+v %v %v", f, ok, err)
 	}
 }
+
+// While a batch is being appended the latest record is the last one before it, or that batch's.
+func TestMaxTimeDuringAppends(t *testing.T) {
+	l := openLog(t, openDisk(t, vfs.NewMem()), Options{Settings: Settings{SegmentBytes: 100 << 10}})
+	fill(t, l, 5, 5, 50)
+	l.view.Load().active.maxTime.Store(timeOf(9)) // as the next append does, a moment before its batch can be seen
+	if f, ok, err := l.MaxTime(5); f.Offset != 4 || !ok || err != nil {
+		t.Errorf("before the batch can be seen the latest of 5 records is %+v %v %v", f, ok, err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fill(t, l, 20_000, 5, 50)
+	}()
+	for appending := true; appending; {
+		select {
+		case <-done:
+			appending = false
+		default:
+		}
+		end := l.Next()
+		f, ok, err := l.MaxTime(end)
+		if want := (Found{Offset: end - 1, Timestamp: timeOf(end - 1)}); f != want || !ok || err != nil {
+			t.Fatalf("the latest of %d records is %+v %v %v, want %+v", end, f, ok, err, want)
+		}
+	}
+}
