@@ -28,7 +28,7 @@ func parted(last int32, offset int64, found int32, end int64) bool {
 
 // stillFollowing is how lately the others must have asked for a leader to be sure that it leads, registered or not: another
 // may have been elected that it has not heard of.
-const stillFollowing = time.Second
+const stillFollowing = 2 * time.Second
 
 // beyondEnd is what to say of an offset beyond the log's end: it is out of range, unless another could be leading by now
 // and have it, or a consumer that has not heard of that would begin anew.

@@ -12,13 +12,27 @@ type Follower struct {
 	ID          int32
 	BrokerEpoch int64 // -1 if it does not say; then it never joins an in-sync set
 
-	asked atomic.Int64 // when it last asked, since began
+	// When it last asked, and the two times before, since began; 0 is never. It has two requests on their way at most, so that it
+	// sent the last one after it had the answer to the one before the last but one, however long the network kept that.
+	asked, before, proven atomic.Int64
 }
 
 // began is what times of asking count from.
 var began = time.Now()
 
-func (w *Follower) ask() { w.asked.Store(int64(time.Since(began))) }
+func (w *Follower) ask() {
+	w.proven.Store(w.before.Load())
+	w.before.Store(w.asked.Load())
+	w.asked.Store(int64(time.Since(began)))
+}
+
+// followedAt is a time at or after which it sent its last request, zero if none is known.
+func (w *Follower) followedAt() time.Time {
+	if at := w.proven.Load(); at != 0 {
+		return began.Add(time.Duration(at))
+	}
+	return time.Time{}
+}
 
 func (w *Follower) askedAt() time.Time { return began.Add(time.Duration(w.asked.Load())) }
 
@@ -88,6 +102,7 @@ func (r *Replica) noteFollower(ro *role, p *FetchPart, leaderEnd int64) (serves 
 	w, who := &r.waiters, p.fetch.Follower
 	w.Lock()
 	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, p.Offset, leaderEnd, r.hw.Load(), who.askedAt())
+	ro.quorum.follows(who.ID, who.BrokerEpoch, who.followedAt())
 	serves = ro.quorum.starts(who.ID, p.Start)
 	w.Unlock()
 	if moved {

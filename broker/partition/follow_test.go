@@ -72,12 +72,27 @@ func elect(t *testing.T, all []*member, st State) {
 // ask fetches once for m from leader without waiting, and returns the answer and what it carries.
 func ask(t *testing.T, m, leader *member) (FetchPart, []byte) {
 	t.Helper()
+	return askAs(t, &Follower{ID: m.id, BrokerEpoch: int64(m.id) * 10}, m, leader)
+}
+
+// askOften has m ask as often as it takes the leader to know that it has asked lately, however late that was heard.
+func askOften(t *testing.T, m, leader *member) {
+	t.Helper()
+	who := &Follower{ID: m.id, BrokerEpoch: int64(m.id) * 10}
+	for range 3 {
+		askAs(t, who, m, leader)
+	}
+}
+
+// askAs is ask within a session.
+func askAs(t *testing.T, who *Follower, m, leader *member) (FetchPart, []byte) {
+	t.Helper()
 	at, ok := m.r.Place()
 	if !ok {
 		t.Fatalf("broker %d does not follow", m.id)
 	}
 	f := &waitingFetch{done: make(chan struct{})}
-	f.MaxBytes, f.Follower = 1<<20, &Follower{ID: m.id, BrokerEpoch: int64(m.id) * 10}
+	f.MaxBytes, f.Follower = 1<<20, who
 	f.Parts = []FetchPart{{Replica: leader.r, Offset: at.Offset, MaxBytes: 1 << 20, LeaderEpoch: at.Epoch, LastEpoch: at.LastEpoch}}
 	f.Done = func(*Fetch) { close(f.done) }
 	leader.set.Fetch(t.Context(), &f.Fetch)

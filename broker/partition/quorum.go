@@ -31,6 +31,7 @@ type follower struct {
 	start       int64     // start of its log
 	end         int64     // end of what it has, on durable topics on its disk; -1 is unknown
 	fetched     time.Time // when it last asked
+	followed    time.Time // it has asked at this time or later, and not only been heard then; zero is unknown
 	leaderEnd   int64     // where our log ended then
 	caughtUp    time.Time // the last time of which it is known to have had all that there was then
 	left        bool      // the in-sync set without asking since
@@ -116,6 +117,7 @@ func (f *follower) refresh() {
 	if f.by == nil {
 		return
 	}
+	f.followed = later(f.followed, f.by.followedAt())
 	at := f.by.askedAt()
 	if !at.After(f.fetched) {
 		return
@@ -150,6 +152,13 @@ func (q *quorum) fetched(id int32, brokerEpoch, end, leaderEnd, hw int64, now ti
 	}
 	f.end, f.leaderEnd, f.fetched, f.left = end, leaderEnd, now, false
 	return moved, f.barred || q.joins(f, hw)
+}
+
+// follows takes in that a follower has asked at this time or later.
+func (q *quorum) follows(id int32, brokerEpoch int64, at time.Time) {
+	if f := q.follower(id); f != nil && f.brokerEpoch == brokerEpoch {
+		f.followed = later(f.followed, at)
+	}
 }
 
 func later(a, b time.Time) time.Time {
@@ -284,7 +293,7 @@ func (q *quorum) held(now time.Time, within time.Duration) bool {
 		f := &q.followers[i]
 		f.refresh()
 		could := slices.Contains(q.isr, f.id) || slices.Contains(q.elr, f.id) || slices.Contains(q.proposed, f.id)
-		if could && (f.fetched.IsZero() || now.Sub(f.fetched) > within) {
+		if could && (f.followed.IsZero() || now.Sub(f.followed) > within) {
 			return false
 		}
 	}

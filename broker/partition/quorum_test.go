@@ -132,11 +132,19 @@ func TestLeaderIsHeldByThoseWhoCouldLead(t *testing.T) {
 	if q.held(testNow, time.Second) {
 		t.Fatal("nobody has asked yet")
 	}
-	q.fetched(2, 1, 0, 5, 0, testNow)
+	follows := func(id int32) {
+		q.fetched(id, 1, 0, 5, 0, testNow)
+		q.follows(id, 1, testNow)
+	}
+	follows(2)
 	if q.held(testNow, time.Second) {
 		t.Fatal("3 could lead")
 	}
 	q.fetched(3, 1, 0, 5, 0, testNow)
+	if q.held(testNow, time.Second) {
+		t.Fatal("3 may have asked long ago")
+	}
+	follows(3)
 	if !q.held(testNow.Add(time.Second), time.Second) || q.held(testNow.Add(2*time.Second), time.Second) {
 		t.Fatal("held for a second")
 	}
@@ -148,7 +156,10 @@ func TestFollowerStandsForWhatItDoesNotName(t *testing.T) {
 	any := func(Joiner) bool { return true }
 	q := newQuorum(1, st, 100, testNow)
 	by := &Follower{ID: 2, BrokerEpoch: 20}
-	asks := func(at time.Time) { by.asked.Store(int64(at.Sub(began))) }
+	asks := func(at time.Time) {
+		by.asked.Store(int64(at.Sub(began)))
+		by.proven.Store(by.asked.Load())
+	}
 	at := testNow
 	asks(at)
 	q.fetched(2, 20, 100, 100, 100, at)
