@@ -12,24 +12,6 @@ import (
 	"time"
 )
 
-// pipe is two ends of a TCP connection.
-func pipe(t *testing.T) (here, there net.Conn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if here, err = net.Dial("tcp", l.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if there, err = l.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _, _ = here.Close(), there.Close() })
-	return here, there
-}
-
 // appendAnswer appends a response's frame with a body of n random bytes.
 func appendAnswer(b []byte, rng *rand.Rand, correlation int32, n int) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(n+4))
@@ -45,7 +27,7 @@ func TestAnswersThroughTCP(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	here, there := pipe(t)
+	here, there := tcpPair(t)
 	if err := here.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +64,7 @@ func TestAnswerThatDoesNotGoOn(t *testing.T) {
 		"deadline": {func(here, _ net.Conn) error { return here.SetReadDeadline(time.Now()) }, os.ErrDeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
-			here, there := pipe(t)
+			here, there := tcpPair(t)
 			if err := here.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 				t.Fatal(err)
 			}
