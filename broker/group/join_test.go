@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"firn/broker/brokertest/growth"
 )
 
 // request is a good first JoinGroup of version 9.
@@ -492,62 +494,64 @@ func TestNamesOfMembersAreBounded(t *testing.T) {
 
 // TestManyProtocolsHoldNobodyUp lets a member name as many protocols as fit: all groups of a shard wait for its joins.
 func TestManyProtocolsHoldNobodyUp(t *testing.T) {
-	r := newRig(t)
-	req := request(func(r *kmsg.JoinGroupRequest) {
-		r.Version, r.Protocols = 3, nil
-		for i := range 20_000 {
-			r.Protocols = append(r.Protocols, kmsg.JoinGroupRequestProtocol{Name: strconv.FormatInt(int64(i), 36)})
+	growth.Subquadratic(t, 5000, func(protocols int) func() {
+		r := newRig(t)
+		req := request(func(r *kmsg.JoinGroupRequest) {
+			r.Version, r.Protocols = 3, nil
+			for i := range protocols {
+				r.Protocols = append(r.Protocols, kmsg.JoinGroupRequestProtocol{Name: strconv.FormatInt(int64(i), 36)})
+			}
+		})
+		return func() {
+			p := r.joinWith(req)
+			r.pass(10 * time.Second)
+			req.MemberID = p.get(t).MemberID
+			req.Protocols = append(req.Protocols[1:], req.Protocols[0])
+			p = r.joinWith(req)
+			want(t, "with others", p.get(t).ErrorCode, nil)
 		}
 	})
-	start := time.Now()
-	p := r.joinWith(req)
-	r.pass(10 * time.Second)
-	req.MemberID = p.get(t).MemberID
-	req.Protocols = append(req.Protocols[1:], req.Protocols[0])
-	p = r.joinWith(req)
-	want(t, "with others", p.get(t).ErrorCode, nil)
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("two joins took %v", took)
-	}
 }
 
 // TestLargeGroupThatFallsSilentHoldsNobodyUp loses all members of a group at once, as when their network fails: each of them
 // leads it by the time that it goes, and the groups of the shard wait.
 func TestLargeGroupThatFallsSilentHoldsNobodyUp(t *testing.T) {
-	r := newRig(t)
-	var first *pending[kmsg.JoinGroupResponse]
-	for range 8000 {
-		if j := r.join(joinOpts{version: 3}); first == nil {
-			first = j
+	growth.Subquadratic(t, 2000, func(members int) func() {
+		r := newRig(t)
+		var first *pending[kmsg.JoinGroupResponse]
+		for range members {
+			if j := r.join(joinOpts{version: 3}); first == nil {
+				first = j
+			}
 		}
-	}
-	r.pass(6 * time.Second)
-	leader := first.get(t)
-	_ = r.sync(leader.MemberID, leader.Generation, nil)
-	start := time.Now()
-	r.pass(time.Minute)
-	if took := time.Since(start); took > time.Second || r.state() == "Stable" {
-		t.Errorf("after %v it is %s", took, r.state())
-	}
+		r.pass(6 * time.Second)
+		leader := first.get(t)
+		_ = r.sync(leader.MemberID, leader.Generation, nil)
+		return func() {
+			if r.pass(time.Minute); r.state() == "Stable" {
+				t.Errorf("it is %s", r.state())
+			}
+		}
+	})
 }
 
 // TestClientThatNeverComesBackHoldsNobodyUp has a client ask for ids, as fast as it can, and use none: the groups of the shard
 // wait whenever one of them lapses, and others still find their way into the group.
 func TestClientThatNeverComesBackHoldsNobodyUp(t *testing.T) {
-	r := newRig(t)
-	start := time.Now()
-	for range 20_000 {
-		want(t, "an id", r.join(joinOpts{version: 4}).get(t).ErrorCode, kerr.MemberIDRequired)
-		r.now = r.now.Add(time.Millisecond)
-		r.apply(r.m.Tick(r.now))
-	}
-	if n := len(r.m.groups["g"].pending); n > maxPending {
-		t.Errorf("%d ids are remembered", n)
-	}
-	_, j := r.enterWith(joinOpts{version: 4})
-	r.pass(time.Minute)
-	want(t, "someone who comes back", j.get(t).ErrorCode, nil)
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	growth.Subquadratic(t, 5000, func(ids int) func() {
+		r := newRig(t)
+		return func() {
+			for range ids {
+				want(t, "an id", r.join(joinOpts{version: 4}).get(t).ErrorCode, kerr.MemberIDRequired)
+				r.now = r.now.Add(time.Millisecond)
+				r.apply(r.m.Tick(r.now))
+			}
+			if n := len(r.m.groups["g"].pending); n > maxPending {
+				t.Errorf("%d ids are remembered", n)
+			}
+			_, j := r.enterWith(joinOpts{version: 4})
+			r.pass(time.Minute)
+			want(t, "someone who comes back", j.get(t).ErrorCode, nil)
+		}
+	})
 }
