@@ -165,7 +165,7 @@ func TestShardsOfALostBrokerGoToBrokersThatCanServeThem(t *testing.T) {
 func TestPartitionsBeginOnBrokersThatCanServeThem(t *testing.T) {
 	for want, ready := range map[int32]ids{2: {2, 3}, 1: nil} {
 		img := newWorld(t).alive(ready...).incomplete(1).image()
-		got, err := newPartitions(img, topic.NewID(), 0, [][]int32{{1, 2, 3}})
+		got, err := newPartitions(img, topic.NewID(), 0, [][]int32{{1, 2, 3}}, 1)
 		if err != nil || got[0].Leader != want || len(got[0].ISR) != len(ready)+1 {
 			t.Errorf("ready %v: %+v, %v", ready, got, err)
 		}

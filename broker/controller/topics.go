@@ -52,7 +52,7 @@ func (c *Controller) planTopic(img *metadata.Image, taken map[string]string, t N
 		return topicPlan{}, err
 	}
 	plan.topic.Partitions, plan.topic.ReplicationFactor = int32(len(assignment)), int16(len(assignment[0]))
-	plan.partitions, err = newPartitions(img, plan.topic.ID, 0, assignment)
+	plan.partitions, err = newPartitions(img, plan.topic.ID, 0, assignment, c.minInsync(img, t.Settings))
 	return plan, err
 }
 
@@ -158,17 +158,30 @@ func checkAssignment(img *metadata.Image, list [][]int32, factor int) error {
 	return nil
 }
 
-// newPartitions returns the first records of partitions numbered from first on.
-func newPartitions(img *metadata.Image, id topic.ID, first int32, assignment [][]int32) ([]metadata.PartitionState, error) {
+// minInsync is the min.insync.replicas of a topic with these settings.
+func (c *Controller) minInsync(img *metadata.Image, settings map[string]string) int {
+	d := c.opts.Defaults
+	d.Cluster = img.ClusterOverrides()
+	conf, _ := topic.ParseConfig(settings, d) // as in elector.config
+	return int(conf.MinInsync)
+}
+
+// newPartitions returns the first records of partitions numbered from first on. All replicas that live are in sync. The others lack
+// nothing either: should there be too few in sync for anything to be committed, they are eligible as if they had left then (KIP-966).
+func newPartitions(img *metadata.Image, id topic.ID, first int32, assignment [][]int32, minInsync int) ([]metadata.PartitionState, error) {
+	away := func(id int32) bool { _, ok := img.Broker(id); return !ok }
 	out := make([]metadata.PartitionState, len(assignment))
 	for i, replicas := range assignment {
 		p := metadata.PartitionState{
 			Partition: topic.Partition{ID: id, Index: first + int32(i)}, Replicas: replicas,
-			ISR:    without(replicas, func(id int32) bool { _, ok := img.Broker(id); return !ok }),
+			ISR:    without(replicas, away),
 			Leader: -1, LastKnownLeader: -1,
 		}
 		if len(p.ISR) == 0 {
 			return nil, fmt.Errorf("%w: no replica of partition %d is alive", ErrAssignment, p.Partition.Index)
+		}
+		if len(p.ISR) < minInsync {
+			p.ELR = without(replicas, func(id int32) bool { return !away(id) })
 		}
 		at := max(slices.IndexFunc(p.ISR, func(id int32) bool { return ready(img, id) }), 0)
 		leader, _ := img.Broker(p.ISR[at])

@@ -153,7 +153,7 @@ func (c *Controller) planGrowth(img *metadata.Image, m MorePartitions) (metadata
 	if err != nil {
 		return metadata.Txn{}, err
 	}
-	states, err := newPartitions(img, t.ID, t.Partitions, assignment)
+	states, err := newPartitions(img, t.ID, t.Partitions, assignment, c.minInsync(img, img.TopicOverrides(t.ID)))
 	if err != nil {
 		return metadata.Txn{}, err
 	}

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"firn/broker/brokertest/growth"
+	"firn/broker/brokertest/growthtest"
 	"firn/metadata"
 	"firn/metadata/topic"
 )
@@ -397,6 +397,50 @@ func TestTopicsAreMadeWhileABrokerIsAway(t *testing.T) {
 	}
 }
 
+// Replicas that are away when a topic is made, or grows, may lead it later as long as they lack nothing: while fewer than
+// min.insync.replicas are in sync from the beginning, nothing is committed. Otherwise a partition that began with one replica
+// alone would have no leader ever again once the disk of that one is lost.
+func TestReplicasThatWereAwayFromTheBeginningMayLead(t *testing.T) {
+	c := newCluster(t)
+	a, b, d := c.three()
+	b.crash()
+	d.crash()
+	a.await("their end", func(img *metadata.Image) bool { return len(img.Brokers()) == 1 })
+	make := func(name, minInsync string) topic.ID {
+		t.Helper()
+		topics := []NewTopic{{Name: name, Partitions: 1, ReplicationFactor: 3, Settings: map[string]string{"min.insync.replicas": minInsync}}}
+		got := a.ctl.CreateTopics(c.ctx, topics, false)[0]
+		if got.Err != nil {
+			t.Fatal(got.Err)
+		}
+		if err := a.ctl.CreatePartitions(c.ctx, []MorePartitions{{Name: name, Total: 2}}, false)[0]; err != nil {
+			t.Fatal(err)
+		}
+		return got.Topic.ID
+	}
+	two, one := make("two", "2"), make("one", "1")
+	for i := range int32(2) {
+		if p := a.partition(topic.Partition{ID: two, Index: i}); p.Leader != 1 || !slices.Equal(p.ISR, ids{1}) || !slices.Equal(slices.Sorted(slices.Values(p.ELR)), ids{2, 3}) {
+			t.Errorf("where two have to be in sync: %s", show(p))
+		}
+		if p := a.partition(topic.Partition{ID: one, Index: i}); p.Leader != 1 || !slices.Equal(p.ISR, ids{1}) || len(p.ELR) > 0 {
+			t.Errorf("where one is enough, so that the others may lack something: %s", show(p))
+		}
+	}
+
+	a.crash()
+	b = c.start(2)
+	c.start(1, func(r *metadata.Registration, _ *Options) { r.Disks[0] = metadata.DiskFacts{ID: disk(9)} })
+	b.await("a leader", func(img *metadata.Image) bool {
+		p, ok := img.Partition(topic.Partition{ID: two, Index: 1})
+		return ok && p.Leader == 2 && slices.Equal(p.ISR, ids{2}) && slices.Equal(p.ELR, ids{3})
+	})
+	b.await("no leader", func(img *metadata.Image) bool {
+		p, ok := img.Partition(topic.Partition{ID: one})
+		return ok && p.Leader < 0 && len(p.ISR) == 0
+	})
+}
+
 // What is refused of each of many partitions does not say over and over what the request says once: a name as long as a
 // frame allows, times as many partitions, would not fit into any memory.
 func TestRefusalsOfManyPartitionsAreShort(t *testing.T) {
@@ -431,7 +475,7 @@ func TestRefusalsOfManyPartitionsAreShort(t *testing.T) {
 
 // A list takes time as it is long, not as its square: elections wait behind whoever adds to it.
 func TestLongListsAreEditedQuickly(t *testing.T) {
-	growth.Subquadratic(t, 25_000, func(n int) func() {
+	growthtest.Subquadratic(t, 25_000, func(n int) func() {
 		var items, half []string
 		for i := range n {
 			items = append(items, strconv.Itoa(i))

@@ -10,7 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"firn/broker/brokertest/growth"
+	"firn/broker/brokertest/growthtest"
 	"firn/broker/coordinator"
 	"firn/metadata"
 	"firn/metadata/memkv"
@@ -172,7 +172,7 @@ func TestIdleShardsAreSmall(t *testing.T) {
 
 // TestLongFilterOfAListHoldsNobodyUp lists the groups of shards, which wait for it, in as many states as a request can name.
 func TestLongFilterOfAListHoldsNobodyUp(t *testing.T) {
-	growth.Subquadratic(t, 500, func(groups int) func() {
+	growthtest.Subquadratic(t, 500, func(groups int) func() {
 		br := newBroker(t, memkv.NewServer(), 1, 4)
 		t.Cleanup(br.close)
 		br.ownAll(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"firn/broker/brokertest/growth"
+	"firn/broker/brokertest/growthtest"
 )
 
 // request is a good first JoinGroup of version 9.
@@ -494,7 +494,7 @@ func TestNamesOfMembersAreBounded(t *testing.T) {
 
 // TestManyProtocolsHoldNobodyUp lets a member name as many protocols as fit: all groups of a shard wait for its joins.
 func TestManyProtocolsHoldNobodyUp(t *testing.T) {
-	growth.Subquadratic(t, 5000, func(protocols int) func() {
+	growthtest.Subquadratic(t, 5000, func(protocols int) func() {
 		r := newRig(t)
 		req := request(func(r *kmsg.JoinGroupRequest) {
 			r.Version, r.Protocols = 3, nil
@@ -516,7 +516,7 @@ func TestManyProtocolsHoldNobodyUp(t *testing.T) {
 // TestLargeGroupThatFallsSilentHoldsNobodyUp loses all members of a group at once, as when their network fails: each of them
 // leads it by the time that it goes, and the groups of the shard wait.
 func TestLargeGroupThatFallsSilentHoldsNobodyUp(t *testing.T) {
-	growth.Subquadratic(t, 2000, func(members int) func() {
+	growthtest.Subquadratic(t, 2000, func(members int) func() {
 		r := newRig(t)
 		var first *pending[kmsg.JoinGroupResponse]
 		for range members {
@@ -538,7 +538,7 @@ func TestLargeGroupThatFallsSilentHoldsNobodyUp(t *testing.T) {
 // TestClientThatNeverComesBackHoldsNobodyUp has a client ask for ids, as fast as it can, and use none: the groups of the shard
 // wait whenever one of them lapses, and others still find their way into the group.
 func TestClientThatNeverComesBackHoldsNobodyUp(t *testing.T) {
-	growth.Subquadratic(t, 5000, func(ids int) func() {
+	growthtest.Subquadratic(t, 5000, func(ids int) func() {
 		r := newRig(t)
 		return func() {
 			for range ids {

@@ -52,7 +52,7 @@ broker, bench < cmd/firn
 
 // exams are packages for tests only; any test may import them and they may import what they examine.
 var exams = []string{
-	"segment/vfs/vfstest", "metadata/kvtest", "tiering/objstore/objtest", "broker/wire/wiretest", "broker/wire/randmsg", "broker/brokertest", "broker/brokertest/clustertest", "broker/brokertest/growth", "broker/brokertest/history", "broker/brokertest/history/drive", "tiering/tiertest",
+	"segment/vfs/vfstest", "metadata/kvtest", "tiering/objstore/objtest", "broker/wire/wiretest", "broker/wire/randmsg", "broker/brokertest", "broker/brokertest/clustertest", "broker/brokertest/growthtest", "broker/brokertest/history", "broker/brokertest/history/drive", "tiering/tiertest",
 	"deploy/tools/toolbox", "metadata/memkv", "metadata/etcd", "tiering/objstore/mem", "tiering/objstore/faulty",
 	"segment/vfs/faultfs",
 }

@@ -1,6 +1,6 @@
-// Package growth judges how the time that something takes grows with what it is given. How fast the machine is, and what else
+// Package growthtest judges how the time that something takes grows with what it is given. How fast the machine is, and what else
 // it does, is no part of that.
-package growth
+package growthtest
 
 import (
 	"math"
