@@ -162,11 +162,23 @@ func (a *applier) changed(old, im *metadata.Image) {
 			a.own(s.Shard)
 		}
 	}
+	if len(ch.Brokers) > 0 {
+		a.markDamaged()
+	}
 	if len(ch.Brokers)+len(ch.Nodes)+len(ch.Shards) > 0 {
 		a.b.giver.look()
 	}
 	if old == nil {
 		close(a.first)
+	}
+}
+
+// markDamaged looks again at what could not be set aside as long as nobody else was there.
+func (a *applier) markDamaged() {
+	for r := range a.b.set.All() {
+		if r.Damage() != nil {
+			a.rec.mark(r.Partition())
+		}
 	}
 }
 

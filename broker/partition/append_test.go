@@ -470,41 +470,6 @@ func TestAppendWithoutLeaseWhileOthersFollow(t *testing.T) {
 	}
 }
 
-// A leader that another may have replaced, and acknowledged more, does not tell consumers to begin anew.
-func TestOffsetBeyondTheEndOfALeaderOfThePast(t *testing.T) {
-	lease := &flag{}
-	lease.ok.Store(true)
-	all := newMembers(t, 3, durableConfig(), func(o *Options) { o.Lease, o.HoldOver = lease, time.Hour })
-	elect(t, all, three(1, 1))
-	beyond := func() error {
-		f := fetchWait(all[0].rig, 1, 0, part(all[0].r, 7))
-		f.wait(t)
-		return f.Parts[0].Err
-	}
-	for i, registered := range []bool{true, false} {
-		lease.ok.Store(registered)
-		elect(t, all, three(1, int32(i+1)))
-		if err := beyond(); !errors.Is(err, ErrNotLeader) {
-			t.Errorf("registered %v: %v, and others may follow another leader", registered, err)
-		}
-		others := map[*member]*Follower{all[1]: {ID: 2, BrokerEpoch: 20}, all[2]: {ID: 3, BrokerEpoch: 30}}
-		for range 2 { // both may have been on their way for long
-			for m, who := range others {
-				askAs(t, who, m, all[0])
-			}
-			if err := beyond(); !errors.Is(err, ErrNotLeader) {
-				t.Errorf("registered %v: %v, when others have asked who knows when", registered, err)
-			}
-		}
-		for m, who := range others {
-			askAs(t, who, m, all[0])
-		}
-		if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
-			t.Errorf("registered %v, while all others follow: %v", registered, err)
-		}
-	}
-}
-
 func TestWhoMayServe(t *testing.T) {
 	for _, c := range []struct {
 		lease   bool

@@ -26,20 +26,25 @@ func parted(last int32, offset int64, found int32, end int64) bool {
 	return found < last || end < offset
 }
 
-// stillFollowing is how lately the others must have asked for a leader to be sure that it leads, registered or not: another
-// may have been elected that it has not heard of.
-const stillFollowing = 2 * time.Second
+// Following is how lately a follower that goes on asking is known to have followed, where a leader keeps its fetches for wait if
+// there is nothing new: that shows in the fetch before the last but one.
+func Following(wait time.Duration) time.Duration { return 3*wait + time.Second }
 
-// beyondEnd is what to say of an offset beyond the log's end: it is out of range, unless another could be leading by now
-// and have it, or a consumer that has not heard of that would begin anew.
-func (r *Replica) beyondEnd(ro *role) error {
-	if !r.set.registered(ro) && r.config.Load().UncleanElection {
-		return ErrNotLeader
+// lacks is what to say of an offset or an epoch that a client has and our log has not: missing, unless another could be leading
+// by now and have it, or a consumer that has not heard of that would begin anew. Our lease may stand, and another lead that we
+// have not heard of: so the others have to follow us. Without a lease even they prove too little.
+func (r *Replica) lacks(ro *role, missing error) error {
+	within := Following(r.set.opts.FollowerWait)
+	if !r.set.registered(ro) {
+		if r.config.Load().UncleanElection {
+			return ErrNotLeader
+		}
+		within = -1
 	}
 	r.waiters.Lock()
 	defer r.waiters.Unlock()
-	if ro.leads && !ro.quorum.held(time.Now(), stillFollowing) {
+	if ro.leads && !ro.quorum.held(time.Now(), within) {
 		return ErrNotLeader
 	}
-	return ErrOffsetOutOfRange
+	return missing
 }

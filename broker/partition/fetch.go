@@ -306,6 +306,12 @@ func (p *FetchPart) readAsClient(ro *role, limit int, first bool) {
 	r := p.Replica
 	// Above its high watermark a follower's log proves nothing.
 	if p.LastEpoch >= 0 && (ro.leads || p.Offset <= r.hw.Load()) && r.diverges(p) {
+		if p.LastEpoch > ro.epoch || p.Offset > r.log.Next() {
+			p.Err = r.lacks(ro, p.Err)
+		}
+		if p.Err != nil {
+			p.Diverging = EpochEnd{Epoch: -1, End: -1}
+		}
 		return
 	}
 	for {
@@ -315,7 +321,7 @@ func (p *FetchPart) readAsClient(ro *role, limit int, first bool) {
 		case p.Offset < p.LogStart:
 			p.Err = ErrOffsetOutOfRange
 		case p.Offset > r.log.Next():
-			p.Err = r.beyondEnd(ro)
+			p.Err = r.lacks(ro, ErrOffsetOutOfRange)
 		case p.Offset < local:
 			r.readCold(p, limit, first)
 		case p.Offset >= hw:

@@ -10,7 +10,8 @@ import (
 // client does not get from one what the other is about to send. A follower that falls behind the others is not chosen
 // any more; one that has reason to believe that it is cut off sends its clients back to the leader, and so does one that
 // does not have the offset: whether that is out of range is the leader's to say, and clients who hear it from a follower
-// may ask the same one again without end.
+// may ask the same one again without end. A leader without a lease sends nobody away: while etcd is away followers have none
+// either, and would send them back.
 
 // nearLag is how long ago a follower may have been caught up to be sent clients.
 const nearLag = time.Second
@@ -19,7 +20,7 @@ const nearLag = time.Second
 func (p *FetchPart) refer(ro *role) bool {
 	r := p.Replica
 	switch {
-	case ro.leads && p.fetch.Near != nil && !p.fetch.Near(r.set.opts.BrokerID):
+	case ro.leads && p.fetch.Near != nil && !p.fetch.Near(r.set.opts.BrokerID) && r.set.registered(ro):
 		r.waiters.Lock()
 		p.Preferred = ro.quorum.nearest(p.Offset, time.Now(), p.fetch.Near)
 		r.waiters.Unlock()

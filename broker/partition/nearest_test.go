@@ -540,3 +540,21 @@ func TestFollowerForgetsNothingForALeaderOfThePast(t *testing.T) {
 	syncs.release()
 	until(t, "the high watermark is what the leader says", func() bool { return r.hw.Load() == 5 })
 }
+
+// While etcd is away nobody's lease stands, so that a follower sends its clients back: then the leader has to serve them itself.
+func TestLeaderServesTheFarWhileEtcdIsAway(t *testing.T) {
+	lease := &flag{}
+	lease.ok.Store(true)
+	all := followed(t, 3, func(o *Options) { o.Lease = lease })
+	f := anywhere(all[0], 1, 0, part(all[0].r, 0), 2)
+	if f.wait(t); f.Parts[0].Preferred != 2 {
+		t.Fatalf("before: %+v", f.Parts[0])
+	}
+	lease.ok.Store(false)
+	catchUp(t, all[1], all[0])
+	catchUp(t, all[2], all[0])
+	f = anywhere(all[0], 1, 0, part(all[0].r, 0), 2)
+	if f.wait(t); f.Parts[0].Preferred >= 0 || len(f.batches(t, 0)) != 3 {
+		t.Errorf("%+v", f.Parts[0])
+	}
+}

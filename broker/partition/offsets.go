@@ -166,9 +166,21 @@ func (r *Replica) EpochNeedsTier(epoch int32) bool {
 // EpochEnd finds the largest epoch that is at most epoch, and its end, in both tiers; -1 and -1 if there is none.
 // currentEpoch is the caller's leader epoch, -1 for none.
 func (r *Replica) EpochEnd(ctx context.Context, epoch, currentEpoch int32) (EpochEnd, error) {
-	if _, err := r.leading(currentEpoch); err != nil {
+	ro, err := r.leading(currentEpoch)
+	if err != nil {
 		return EpochEnd{-1, -1}, err
 	}
+	found, err := r.epochEnd(ctx, epoch)
+	if err == nil && epoch > ro.epoch {
+		err = r.lacks(ro, nil)
+	}
+	if err != nil {
+		return EpochEnd{-1, -1}, err
+	}
+	return found, nil
+}
+
+func (r *Replica) epochEnd(ctx context.Context, epoch int32) (EpochEnd, error) {
 	if epoch < 0 {
 		return EpochEnd{-1, -1}, nil
 	}

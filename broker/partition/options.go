@@ -38,8 +38,10 @@ type Options struct {
 	// ReplicaLag is how long a follower may go without having caught up before it leaves the in-sync set
 	// (replica.lag.time.max.ms); 30 s.
 	ReplicaLag time.Duration
-	// HoldOver is how long a leader whose lease has run out takes a follower's fetch for proof that nobody else leads;
-	// half the lease's time, 3 s. It must be less than what a follower that is cut off takes to follow another.
+	// FollowerWait is how long fetches of followers are kept while there is nothing new (replica.fetch.wait.max.ms); 500 ms.
+	FollowerWait time.Duration
+	// HoldOver is how long a leader whose lease has run out takes a follower's fetch for proof that nobody else leads, for
+	// acks=1; half the lease's time, 3 s, but at least Following(FollowerWait), or idle followers would prove nothing.
 	HoldOver time.Duration
 	// Throttle is what followers that are not in sync may be sent of throttled replicas
 	// (leader.replication.throttled.rate); nil is all they ask for.
@@ -76,6 +78,7 @@ func (o *Options) EnsureDefaults() {
 	orDefault(&o.ColdReads, 256)
 	orDefault(&o.ColdBytes, 16<<20)
 	orDefault(&o.ReplicaLag, 30*time.Second)
+	orDefault(&o.FollowerWait, 500*time.Millisecond)
 	orDefault(&o.HoldOver, 3*time.Second)
 	if o.Throttle == nil {
 		o.Throttle = &quota.Rate{}

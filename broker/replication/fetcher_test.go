@@ -2,9 +2,11 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"firn/broker/partition"
@@ -195,7 +197,7 @@ func TestPartitionsDoNotWaitForEachOthersDisks(t *testing.T) {
 // A leader may say in the answer to a fetch that waits what the next one, of a newer leader epoch, asks for. It says the high
 // watermark once: a follower that cannot tell, and passes over it, asks again.
 func TestHighWatermarkThatWasPassedOverIsAskedForAgain(t *testing.T) {
-	r := open(t, newSet(t, 2, vfs.NewMem()), 0)
+	r := open(t, newSet(t, 2, time.Hour, vfs.NewMem()), 0)
 	near, far := net.Pipe()
 	o := Options{
 		BrokerID: 2, BrokerEpoch: func() int64 { return 22 }, Fetchers: 1, MaxWait: time.Hour,
@@ -262,3 +264,28 @@ func (m memory) Len() int                                { return len(m) }
 func (m memory) File() (fd uintptr, pos int64, ok bool)  { return 0, 0, false }
 func (m memory) ReadAt(p []byte, off int64) (int, error) { return copy(p, m[off:]), nil }
 func (m memory) Release()                                {}
+
+// A follower that has nothing to fetch is known to follow all the same, however long its fetches wait: a leader that is not sure of
+// that tells no consumer that its offset is out of range.
+func TestIdleFollowerIsKnownToFollow(t *testing.T) {
+	for _, wait := range []time.Duration{500 * time.Millisecond, 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newRig(t, func(o *Options) { o.Fetchers, o.MaxWait = 1, wait })
+			ahead, _ := g.follow(0, 1)
+			await(t, produce(t, ahead, 1))
+			time.Sleep(time.Minute)
+			for i := range 600 {
+				time.Sleep(97 * time.Millisecond)
+				f := &partition.Fetch{MinBytes: 1, MaxBytes: 1 << 20}
+				f.Parts = []partition.FetchPart{{Replica: ahead, Offset: 7, MaxBytes: 1 << 20, LeaderEpoch: -1, LastEpoch: -1}}
+				done := make(chan struct{})
+				f.Done = func(*partition.Fetch) { close(done) }
+				g.ahead.Fetch(t.Context(), f)
+				<-done
+				if err := f.Parts[0].Err; !errors.Is(err, partition.ErrOffsetOutOfRange) {
+					t.Fatalf("fetches wait for %v: in round %d %v", wait, i, err)
+				}
+			}
+		})
+	}
+}

@@ -31,10 +31,10 @@ var testID = topic.ID{0xfd, 15: 1}
 
 func tpOf(i int32) topic.Partition { return topic.Partition{ID: testID, Index: i} }
 
-// newSet is a broker's replicas on disks in memory.
-func newSet(t *testing.T, id int32, disks ...vfs.FS) *partition.Set {
+// newSet is a broker's replicas on disks in memory, which keeps fetches of followers for wait.
+func newSet(t *testing.T, id int32, wait time.Duration, disks ...vfs.FS) *partition.Set {
 	t.Helper()
-	o := partition.Options{BrokerID: id}
+	o := partition.Options{BrokerID: id, FollowerWait: wait}
 	for _, fsys := range disks {
 		d, err := segment.OpenDisk(segment.DiskOptions{FS: fsys, Dir: "/data", BrokerID: id})
 		if err != nil {
@@ -183,6 +183,7 @@ func (l *leader) serve(conn net.Conn) {
 	})
 	defer writing.Wait()
 	defer close(replies)
+	var who *partition.Follower
 	var last *partition.Fetch
 	var answered chan struct{}
 	for {
@@ -213,9 +214,12 @@ func (l *leader) serve(conn net.Conn) {
 				delete(parts, topic.Partition{ID: f.TopicID, Index: i})
 			}
 		}
+		if who == nil {
+			who = &partition.Follower{ID: req.ReplicaState.ID, BrokerEpoch: req.ReplicaState.Epoch}
+		}
 		f := &partition.Fetch{
 			MinBytes: int(req.MinBytes), MaxBytes: int(req.MaxBytes), MaxWait: time.Duration(req.MaxWaitMillis) * time.Millisecond,
-			Follower: &partition.Follower{ID: req.ReplicaState.ID, BrokerEpoch: req.ReplicaState.Epoch},
+			Follower: who,
 		}
 		var keys []topic.Partition
 		for tp, p := range parts {
@@ -313,8 +317,7 @@ func newRig(t *testing.T, change ...func(*Options)) *rig {
 
 func newRigOn(t *testing.T, disks []vfs.FS, change ...func(*Options)) *rig {
 	t.Helper()
-	g := &rig{t: t, ahead: newSet(t, 1, vfs.NewMem()), behind: newSet(t, 2, disks...)}
-	g.leader = &leader{t: t, set: g.ahead}
+	g := &rig{t: t, leader: &leader{t: t}}
 	o := Options{
 		BrokerID: 2, BrokerEpoch: func() int64 { return 22 }, Dial: g.leader.dial, Fetchers: 2, Backoff: 50 * time.Millisecond,
 		MaxWait: time.Hour, Logger: slog.New(slog.DiscardHandler),
@@ -322,6 +325,8 @@ func newRigOn(t *testing.T, disks []vfs.FS, change ...func(*Options)) *rig {
 	for _, c := range change {
 		c(&o)
 	}
+	g.ahead, g.behind = newSet(t, 1, o.MaxWait, vfs.NewMem()), newSet(t, 2, o.MaxWait, disks...)
+	g.leader.set = g.ahead
 	var err error
 	if g.fetchers, err = New(o); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@
 package sim
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +15,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"firn/metadata/memkv"
 	"firn/segment/vfs"
@@ -100,6 +104,124 @@ func (s *sim) crashSettingAside(d death) (steps []string, err error) {
 		s.log("broker %d crashed before %s", m.id, before)
 		steps = append(steps, before)
 	}
+}
+
+// A leader that is alone in sync finds its log damaged while those that could take its part are away: it goes on with what is good of
+// it, and sets it aside once one of them is back, who has all that is committed.
+func TestDamagedLogIsSetAsideOnceAnEligibleReplicaIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSim(1, slog.LevelWarn)
+		s.brokers, s.workloads = copies, []workload{{name: durable.name, settings: []string{"remote.storage.enable=false", "local.retention.ms=-2", "segment.bytes=1048576"}}}
+		err := s.damageTheLast()
+		s.end()
+		if err != nil || len(s.violations) > 0 {
+			t.Errorf("%v %v\n%s%s", err, s.violations, s.schedule.String(), s.logBytes.b.Bytes())
+		}
+	})
+}
+
+func (s *sim) damageTheLast() error {
+	if err := errors.Join(s.build(), s.begin()); err != nil {
+		return err
+	}
+	m := s.machines[1]
+	if err := s.eventually("some records are committed", func() error {
+		ends, err := s.adm.ListEndOffsets(context.Background(), durable.name)
+		if end, _ := ends.Lookup(durable.name, asidePartition); err != nil || end.Offset < 10 {
+			return fmt.Errorf("%d, %w", end.Offset, err)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	var others []*machine
+	for _, o := range s.machines {
+		if o != m && o.goesDown() {
+			o.crash()
+			others = append(others, o)
+		}
+	}
+	var eligible []int32 // the last to die, or both
+	if err := s.eventually("it leads alone", func() error {
+		for p := range s.partitionsOf(durable.name) {
+			if p.Partition.Index != asidePartition {
+				continue
+			}
+			if eligible = p.ELR; p.Leader != m.id || len(p.ISR) > 1 || len(p.ELR) == 0 {
+				return fmt.Errorf("leader %d, in sync %v, eligible %v", p.Leader, p.ISR, p.ELR)
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	slices.SortFunc(others, func(a, b *machine) int { return slices.Index(eligible, b.id) - slices.Index(eligible, a.id) })
+	tail, err := s.client(kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	if err != nil {
+		return err
+	}
+	defer tail.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), alone)
+	defer cancel()
+	for range 20 {
+		if err := tail.ProduceSync(ctx, &kgo.Record{Topic: durable.name, Partition: asidePartition, Value: make([]byte, 100)}).FirstErr(); err != nil {
+			return err
+		}
+	}
+	if err := m.shutdown(); err != nil {
+		return err
+	}
+	// What is damaged are the last batch that the others have, too, which consumers find, and the first that came while they were
+	// dead: who asks for what they lack gets no further than that. The log's end is whole, so that it can be opened.
+	var theirs int
+	err = others[0].change(others[0].files(".log")[0], func(b []byte) { theirs = len(batches(b)) })
+	if err == nil {
+		err = m.change(m.files(".log")[0], func(b []byte) {
+			for _, batch := range batches(b)[theirs-1 : theirs+1] {
+				clear(batch)
+			}
+		})
+	}
+	if err != nil {
+		return err
+	}
+	if m.comesUp(); len(s.violations) > 0 {
+		return nil
+	}
+	cl, err := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{durable.name: {asidePartition: kgo.NewOffset().AtStart()}}))
+	if err != nil {
+		return err
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), alone)
+	defer cancel()
+	for ctx.Err() == nil {
+		cl.PollFetches(ctx) // gets as far as the damage
+	}
+	cl.Close()
+	if names := m.asides(); len(names) > 0 {
+		return fmt.Errorf("%v are set aside while nobody else is there", names)
+	}
+	for _, o := range others {
+		o.comesUp()
+		if err := s.eventually("the damaged log is set aside", func() error {
+			if names := m.asides(); len(names) != 1 {
+				return fmt.Errorf("%v are kept", names)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return s.awaitInSync()
+}
+
+// batches are those of a log file.
+func batches(b []byte) (all [][]byte) {
+	for len(b) > 0 {
+		n := 12 + binary.BigEndian.Uint32(b[8:])
+		all, b = append(all, b[:n]), b[n:]
+	}
+	return all
 }
 
 // logDirs are the directories of the partition on disks, by the end of their names.

@@ -71,8 +71,13 @@ func (s *sim) trim() {
 	s.checkTrimmed(name, start, asked, next)
 }
 
-// checkTrimmed reads what is left of a partition.
+// checkTrimmed reads what is left of a partition, once every broker knows how things stand: one that was a leader and has not heard
+// since says what it knows.
 func (s *sim) checkTrimmed(name string, start, asked, next int64) {
+	if err := s.eventually("every broker serves", s.allServe); err != nil {
+		s.violation("%v", err)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cl, err := s.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}), kgo.FetchMaxWait(500*time.Millisecond))
