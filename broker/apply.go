@@ -163,7 +163,7 @@ func (a *applier) changed(old, im *metadata.Image) {
 		}
 	}
 	if len(ch.Brokers) > 0 {
-		a.markDamaged()
+		a.markBroken()
 	}
 	if len(ch.Brokers)+len(ch.Nodes)+len(ch.Shards) > 0 {
 		a.b.giver.look()
@@ -173,10 +173,10 @@ func (a *applier) changed(old, im *metadata.Image) {
 	}
 }
 
-// markDamaged looks again at what could not be set aside as long as nobody else was there.
-func (a *applier) markDamaged() {
+// markBroken looks again at what could not be set aside, or left to others, as long as nobody else was there.
+func (a *applier) markBroken() {
 	for r := range a.b.set.All() {
-		if r.Damage() != nil {
+		if r.Damage() != nil || r.Err() != nil {
 			a.rec.mark(r.Partition())
 		}
 	}

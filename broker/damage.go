@@ -28,10 +28,7 @@ const disownTimeout = 10 * time.Second
 func (a *applier) setAside(ctx context.Context, im *metadata.Image, ps *metadata.PartitionState, r *partition.Replica, log *slog.Logger) bool {
 	tp, self := r.Partition(), a.b.cfg.NodeID
 	next, ok := ps.Disowned(self)
-	if !ok || r.Disk().Offline() != nil || !slices.ContainsFunc(slices.Concat(next.ISR, next.ELR), func(id int32) bool {
-		_, alive := im.Broker(id)
-		return alive
-	}) {
+	if !ok || r.Disk().Offline() != nil || !hasHeir(im, &next) {
 		return false
 	}
 	try, cancel := context.WithTimeout(ctx, disownTimeout)
@@ -57,4 +54,12 @@ func (a *applier) setAside(ctx context.Context, im *metadata.Image, ps *metadata
 	log.Error("a damaged log was set aside, and is fetched anew from others", "damage", r.Damage(), "dir", r.Disk().Dir())
 	a.rec.mark(tp)
 	return true
+}
+
+// hasHeir reports whether a broker that is alive could lead a partition cleanly.
+func hasHeir(im *metadata.Image, ps *metadata.PartitionState) bool {
+	return slices.ContainsFunc(slices.Concat(ps.ISR, ps.ELR), func(id int32) bool {
+		_, alive := im.Broker(id)
+		return alive
+	})
 }

@@ -468,15 +468,29 @@ func TestLeadOfAnEarlierLifeIsNotYielded(t *testing.T) {
 	}
 }
 
-// A leader whose disk has failed leaves the lead to others, unless it is the last that has all there is.
+// A leader whose disk has failed leaves the lead to others, unless it is the last one alive that has all there is.
 func TestReplicaOnAFailedDiskIsGivenUp(t *testing.T) {
-	for _, alone := range []bool{false, true} {
+	for _, other := range []string{"in sync", "eligible", "eligible but away", "neither"} {
 		g := newInSyncRig(t)
-		before := g.adopt()
-		if !alone {
+		switch other {
+		case "in sync":
 			g.fetch()
 			g.work()
-			before = g.adopt()
+		case "eligible but away":
+			if err := g.other.Deregister(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			fallthrough
+		case "eligible":
+			next := *g.adopt()
+			next.ELR = []int32{2}
+			if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{g.b.store.Keys().PutPartition(&next)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := g.adopt()
+		if other == "eligible" && len(before.ISR)+len(before.ELR) < 2 {
+			t.Fatalf("%+v", before)
 		}
 		g.faults.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Err: errors.New("i/o error")})
 		g.appendTo(partition.AcksAll)
@@ -491,11 +505,12 @@ func TestReplicaOnAFailedDiskIsGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		ps, _ := im.Partition(g.tp)
+		leaves := other == "in sync" || other == "eligible"
 		switch {
-		case alone && ps.Rev != before.Rev:
-			t.Errorf("the last one gave up: %+v", ps)
-		case !alone && (ps.Leader != -1 || !slices.Equal(ps.ISR, []int32{2}) || ps.LeaderEpoch != before.LeaderEpoch+1):
-			t.Errorf("%+v after %+v", ps, before)
+		case !leaves && ps.Rev != before.Rev:
+			t.Errorf("the other is %s: the last one gave up: %+v", other, ps)
+		case leaves && (ps.Leader != -1 || !slices.Equal(slices.Concat(ps.ISR, ps.ELR), []int32{2}) || ps.LeaderEpoch != before.LeaderEpoch+1):
+			t.Errorf("the other is %s: %+v after %+v", other, ps, before)
 		}
 	}
 }
