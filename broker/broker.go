@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -85,11 +86,12 @@ type Broker struct {
 	giver      *giver
 	server     *server.Server
 
-	began time.Time                   // to start
-	stack []func(ctx context.Context) // what to undo, in the order it was done
-	tasks *errgroup.Group
-	fatal chan error
-	once  sync.Once
+	began   time.Time                   // to start
+	leaving atomic.Bool                 // it gives its registration up itself
+	stack   []func(ctx context.Context) // what to undo, in the order it was done
+	tasks   *errgroup.Group
+	fatal   chan error
+	once    sync.Once
 }
 
 // stopTimeout bounds how long a clean stop waits for clients to take their last responses.

@@ -10,6 +10,7 @@ import (
 
 // deregister gives the registration up, so that nobody need wait for its lease to end. It may be done twice.
 func (b *Broker) deregister(ctx context.Context) {
+	b.leaving.Store(true)
 	// Without etcd this is not to be had: then the lease ends by itself.
 	ctx, cancel := context.WithTimeout(ctx, deregisterTimeout)
 	defer cancel()

@@ -84,7 +84,7 @@ func (s *standing) settle(over bool) {
 	if s.over.Swap(over) == over {
 		return
 	}
-	if over {
+	if over && !s.b.leaving.Load() {
 		s.b.log.Warn("the lease has lapsed and others do not know this broker any more; its groups are left to them")
 	}
 	s.b.applier.ownAll()

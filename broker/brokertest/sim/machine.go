@@ -241,13 +241,19 @@ func (m *machine) shutdown() error {
 	return l.err
 }
 
-// hasStopped says whether the process has ended in good order.
+// hasStopped says whether the process has ended in good order, and all that it had is on its disks under their marks: one that was
+// stopped before it was ready has not looked at what the one before has left.
 func (m *machine) hasStopped() bool {
 	if m.life == nil {
 		return false
 	}
 	select {
 	case <-m.life.done:
+	default:
+		return false
+	}
+	select {
+	case <-m.life.ready:
 		return m.life.err == nil
 	default:
 		return false
