@@ -120,7 +120,7 @@ func moved(r *partition.Replica, ps *metadata.PartitionState) bool {
 }
 
 // reportStrays names the partitions on disk that the metadata knows nothing of, or has given to other brokers while this one was
-// away. They are kept.
+// away. They are kept, but nobody relies on them.
 func (a *applier) reportStrays() {
 	im := a.b.store.Image()
 	for _, d := range a.b.disks {
@@ -139,7 +139,10 @@ func (a *applier) reportStrays() {
 			case placed && !slices.Contains(ps.Replicas, a.b.cfg.NodeID):
 				a.log.Warn("log directory holds a replica that was moved to other brokers; it is kept",
 					"dir", d.Dir(), "topic", t.Name, "topic_id", t.ID, "partition", ref.Index, "replicas", ps.Replicas)
+			default:
+				continue
 			}
+			d.Forgo(ref)
 		}
 	}
 }

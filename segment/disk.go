@@ -51,6 +51,7 @@ type Disk struct {
 		logs    map[Ref]*Log // nil while being opened
 		entries map[Ref]entry
 		aside   map[Ref]string // directories of damaged logs that are kept
+		unread  map[Ref]bool   // logs of a run that did not end in order which have not been recovered yet
 		epoch   int64
 	}
 }
@@ -105,6 +106,11 @@ func (d *Disk) load(o DiskOptions) error {
 		return err
 	}
 	d.touched.Store(!d.clean)
+	if !d.clean {
+		if err := d.listUnread(); err != nil {
+			return err
+		}
+	}
 	switch _, err := d.fs.Stat(d.file(failedName)); {
 	case err == nil:
 		d.failed = true
@@ -225,8 +231,32 @@ func (d *Disk) openLogs() []*Log {
 // closeParallel is how many logs are closed at a time: each costs a few syncs.
 const closeParallel = 16
 
+// listUnread notes which logs a run that did not end in order has left.
+func (d *Disk) listUnread() error {
+	names, err := d.fs.ReadDir(d.dir)
+	if err != nil {
+		return err
+	}
+	d.mu.unread = make(map[Ref]bool)
+	for _, n := range names {
+		if ref, ok := parseDirName(n.Name()); ok && n.IsDir() {
+			d.mu.unread[ref] = true
+		}
+	}
+	return nil
+}
+
+// Forgo says that nobody relies on a partition's log: a clean stop may vouch for the disk though the log has not been opened.
+func (d *Disk) Forgo(ref Ref) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.mu.unread, ref)
+}
+
 // Close closes all logs and releases the directory. With clean set it makes everything durable and
-// notes that, so that the next start verifies nothing; without, it leaves things as a kill would.
+// notes that, so that the next start verifies nothing; without, it leaves things as a kill would. After a run that did not end in
+// order nothing is noted before each log that it has left has been opened, removed or forgone: what nobody has recovered may be in
+// memory only.
 func (d *Disk) Close(clean bool) error {
 	d.mu.Lock()
 	if d.mu.closed {
@@ -255,12 +285,16 @@ func (d *Disk) Close(clean bool) error {
 	return errors.Join(err, d.checkpoint.close(), d.lock.Close())
 }
 
-// closeClean writes what tells the next start that all is durable.
+// closeClean writes what tells the next start that all is durable, if it is.
 func (d *Disk) closeClean() error {
 	if err := d.writeCheckpoint(); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if n := len(d.mu.unread); n > 0 {
+		d.logger.Warn("log directory was not recovered to the end; the next start goes on with that", "dir", d.dir, "logs", n)
+		return nil
+	}
 	return d.noteClean(d.mu.epoch)
 }

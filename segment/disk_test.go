@@ -422,3 +422,54 @@ func TestLogIsNotOpenedOnADiskThatFailsMeanwhile(t *testing.T) {
 	}
 	_ = d.Close(false)
 }
+
+// A run that is stopped before it has opened all logs that a killed one has left vouches for nothing: what those wrote last may be in
+// memory only, and a power cut after it would not be noticed.
+func TestStopBeforeAllLogsAreRecovered(t *testing.T) {
+	const logs = 3
+	for name, c := range map[string]struct {
+		recovered int
+		deal      func(d *Disk) error // with the last one
+		clean     bool
+	}{
+		"none is opened":                  {0, nil, false},
+		"not all are opened":              {logs - 1, nil, false},
+		"all are":                         {logs, nil, true},
+		"the last is taken away":          {logs - 1, func(d *Disk) error { return d.Remove(testID, logs-1) }, true},
+		"nobody relies on the last":       {logs - 1, func(d *Disk) error { d.Forgo(Ref{ID: testID, Index: logs - 1}); return nil }, true},
+		"the last was opened, and closed": {logs, func(d *Disk) error { return d.openLogs()[0].Close() }, true},
+	} {
+		mem := vfs.NewMem()
+		d := openDisk(t, mem)
+		if err := d.SetBrokerEpoch(1); err != nil {
+			t.Fatal(err)
+		}
+		open := func(n int) {
+			for i := range n {
+				l, err := d.Open(testID, int32(i), Options{Settings: Settings{FlushInterval: time.Hour}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				fill(t, l, l.Next()+10, 5, 10)
+			}
+		}
+		open(logs)
+		killed := mem.KillClone()
+		_ = d.Close(false)
+		d = openDisk(t, killed)
+		open(c.recovered)
+		if c.deal != nil {
+			if err := c.deal(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Close(true); err != nil {
+			t.Fatal(err)
+		}
+		d = openDisk(t, killed.CrashClone(1, 0))
+		if _, clean := d.LastBrokerEpoch(); clean != c.clean {
+			t.Errorf("%s: clean %v", name, clean)
+		}
+		_ = d.Close(false)
+	}
+}

@@ -49,6 +49,7 @@ func (d *Disk) Open(id [16]byte, p int32, o Options) (*Log, error) {
 		l.abandon()
 		return nil, fmt.Errorf("open log %s: %w", dirName(ref), err)
 	}
+	d.Forgo(ref) // it is recovered
 	d.metrics.recoveries.Observe(time.Since(began).Seconds())
 	return l, nil
 }

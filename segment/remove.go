@@ -94,6 +94,7 @@ func (d *Disk) takeAway(ref Ref, suffix string) (gone string, err error) {
 	d.mu.Lock()
 	_, known := d.mu.entries[ref]
 	delete(d.mu.entries, ref)
+	delete(d.mu.unread, ref)
 	d.mu.Unlock()
 	if known {
 		err = d.writeCheckpoint()
