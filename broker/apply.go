@@ -162,8 +162,8 @@ func (a *applier) changed(old, im *metadata.Image) {
 			a.own(s.Shard)
 		}
 	}
-	if len(ch.Brokers) > 0 {
-		a.markBroken()
+	if len(ch.Brokers)+len(ch.Nodes) > 0 {
+		a.markDamaged()
 	}
 	if len(ch.Brokers)+len(ch.Nodes)+len(ch.Shards) > 0 {
 		a.b.giver.look()
@@ -173,10 +173,10 @@ func (a *applier) changed(old, im *metadata.Image) {
 	}
 }
 
-// markBroken looks again at what could not be set aside, or left to others, as long as nobody else was there.
-func (a *applier) markBroken() {
+// markDamaged looks again at what could not be set aside as long as nobody else was there.
+func (a *applier) markDamaged() {
 	for r := range a.b.set.All() {
-		if r.Damage() != nil || r.Err() != nil {
+		if r.Damage() != nil {
 			a.rec.mark(r.Partition())
 		}
 	}

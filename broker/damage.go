@@ -56,10 +56,12 @@ func (a *applier) setAside(ctx context.Context, im *metadata.Image, ps *metadata
 	return true
 }
 
-// hasHeir reports whether a broker that is alive could lead a partition cleanly.
+// hasHeir reports whether a broker could lead a partition cleanly now: it is alive, its registration is complete, and there is nothing
+// that its disks may lack. What they lack it may have told in this life, and the controller not have acted on yet.
 func hasHeir(im *metadata.Image, ps *metadata.PartitionState) bool {
 	return slices.ContainsFunc(slices.Concat(ps.ISR, ps.ELR), func(id int32) bool {
-		_, alive := im.Broker(id)
-		return alive
+		b, alive := im.Broker(id)
+		n, known := im.Node(id)
+		return alive && known && n.LastEpoch == b.Epoch && n.Loss == metadata.LossNone
 	})
 }

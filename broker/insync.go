@@ -159,7 +159,7 @@ func (k *inSyncKeeper) commit(ctx context.Context, due []topic.Partition) {
 }
 
 // broken returns what is to become of tp if this broker has a part in it that it cannot play because of its disk. The last one
-// alive that could lead keeps its part, and the lead as long as nobody else may have it.
+// that could lead keeps its part, and the lead as long as nobody else may have it.
 func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition, epoch int64) (u metadata.PartitionUpdate, ok bool) {
 	r := k.b.set.Get(tp)
 	if r == nil || !errors.Is(r.Err(), partition.ErrStorage) {
@@ -168,7 +168,7 @@ func (k *inSyncKeeper) broken(im *metadata.Image, tp topic.Partition, epoch int6
 	if u.Known, ok = im.Partition(tp); !ok {
 		return u, false
 	}
-	if u.Next, ok = u.Known.Resigned(k.b.cfg.NodeID, epoch); ok && hasHeir(im, &u.Next) {
+	if u.Next, ok = u.Known.Resigned(k.b.cfg.NodeID, epoch); ok {
 		if u.Next.Leader < 0 && r.Reopens() {
 			u.Next.LeaderBrokerEpoch = 0 // it may serve in this life yet
 		}

@@ -468,29 +468,15 @@ func TestLeadOfAnEarlierLifeIsNotYielded(t *testing.T) {
 	}
 }
 
-// A leader whose disk has failed leaves the lead to others, unless it is the last one alive that has all there is.
+// A leader whose disk has failed leaves the lead to others, unless it is the last that has all there is.
 func TestReplicaOnAFailedDiskIsGivenUp(t *testing.T) {
-	for _, other := range []string{"in sync", "eligible", "eligible but away", "neither"} {
+	for _, alone := range []bool{false, true} {
 		g := newInSyncRig(t)
-		switch other {
-		case "in sync":
+		before := g.adopt()
+		if !alone {
 			g.fetch()
 			g.work()
-		case "eligible but away":
-			if err := g.other.Deregister(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			fallthrough
-		case "eligible":
-			next := *g.adopt()
-			next.ELR = []int32{2}
-			if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{g.b.store.Keys().PutPartition(&next)}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		before := g.adopt()
-		if other == "eligible" && len(before.ISR)+len(before.ELR) < 2 {
-			t.Fatalf("%+v", before)
+			before = g.adopt()
 		}
 		g.faults.Add(faultfs.Rule{Op: faultfs.Sync, Glob: "*.log", Times: -1, Err: errors.New("i/o error")})
 		g.appendTo(partition.AcksAll)
@@ -505,14 +491,45 @@ func TestReplicaOnAFailedDiskIsGivenUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		ps, _ := im.Partition(g.tp)
-		leaves := other == "in sync" || other == "eligible"
 		switch {
-		case !leaves && ps.Rev != before.Rev:
-			t.Errorf("the other is %s: the last one gave up: %+v", other, ps)
-		case leaves && (ps.Leader != -1 || !slices.Equal(slices.Concat(ps.ISR, ps.ELR), []int32{2}) || ps.LeaderEpoch != before.LeaderEpoch+1):
-			t.Errorf("the other is %s: %+v after %+v", other, ps, before)
+		case alone && ps.Rev != before.Rev:
+			t.Errorf("the last one gave up: %+v", ps)
+		case !alone && (ps.Leader != -1 || !slices.Equal(ps.ISR, []int32{2}) || ps.LeaderEpoch != before.LeaderEpoch+1):
+			t.Errorf("%+v after %+v", ps, before)
 		}
 	}
+}
+
+// Who is to take a damaged log's part has to be there with all that its disks had: not all that it has told of them may have been
+// acted on yet.
+func TestHeirOfADamagedLog(t *testing.T) {
+	g := newInSyncRig(t)
+	ps := &metadata.PartitionState{ISR: []int32{}, ELR: []int32{2}}
+	check := func(what string, want bool, ops ...metadata.Op) {
+		t.Helper()
+		if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: ops}); err != nil {
+			t.Fatal(err)
+		}
+		im, err := g.b.store.WaitRev(t.Context(), g.server.Rev())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hasHeir(im, ps); got != want {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
+	node := func(change func(*metadata.Node)) metadata.Op {
+		n, _ := g.b.store.Image().Node(2)
+		next := *n
+		change(&next)
+		return g.b.store.Keys().PutNode(&next)
+	}
+	epoch := g.other.Epoch()
+	check("it is there", true, node(func(n *metadata.Node) { n.LastEpoch, n.Loss = epoch, metadata.LossNone }))
+	check("with another disk", false, node(func(n *metadata.Node) { n.Loss = metadata.LossAll }))
+	check("after a power cut", false, node(func(n *metadata.Node) { n.Loss = metadata.LossRelaxed }))
+	check("its disks do not answer yet", false, node(func(n *metadata.Node) { n.LastEpoch, n.Loss = epoch-1, metadata.LossNone }))
+	check("it is away", false, node(func(n *metadata.Node) { n.LastEpoch = epoch }), metadata.Delete(g.b.store.Keys().Broker(2)))
 }
 
 // What was moved to other brokers while this one was away stays on its disks, and is reported.

@@ -68,7 +68,7 @@ func (b *Broker) startPartitions(ctx, background context.Context) error {
 	set, err := partition.NewSet(partition.Options{
 		BrokerID: b.cfg.NodeID, Disks: b.disks, Lease: b.lease, Tier: tier, TierEnd: b.tierEnd, NextEpoch: b.nextEpoch,
 		LogStarts: logStarts{b}, InSync: b.inSync, Throttle: &b.sending, ReplicaLag: b.cfg.Replication.MaxLag,
-		FollowerWait: b.cfg.Replication.MaxWait, HoldOver: max(b.cfg.SessionTTL/2, partition.Following(b.cfg.Replication.MaxWait)),
+		FollowerWait: b.cfg.Replication.MaxWait, HoldOver: max(b.cfg.SessionTTL/2, min(b.cfg.SessionTTL, partition.Following(b.cfg.Replication.MaxWait))),
 		OnDamage:   func(r *partition.Replica) { b.applier.rec.mark(r.Partition()) },
 		OnFullness: b.diskFullness, MaintenanceInterval: b.cfg.Log.CheckInterval,
 		ProducerExpiry: b.cfg.Log.ProducerIDExpiry, MaxProducers: int(b.cfg.Log.MaxProducerIDs),

@@ -30,6 +30,13 @@ func parted(last int32, offset int64, found int32, end int64) bool {
 // there is nothing new: that shows in the fetch before the last but one.
 func Following(wait time.Duration) time.Duration { return 3*wait + time.Second }
 
+// still reports whether we lead as we did, or follow: what a log was asked in between may be about another, as it is cut when the role
+// ends.
+func (r *Replica) still(ro *role) bool {
+	now := r.role.Load()
+	return now == ro || now.leads == ro.leads && now.epoch == ro.epoch
+}
+
 // lacks is what to say of an offset or an epoch that a client has and our log has not: missing, unless another could be leading
 // by now and have it, or a consumer that has not heard of that would begin anew. Our lease may stand, and another lead that we
 // have not heard of: so the others have to follow us. Without a lease even they prove too little.

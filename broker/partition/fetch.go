@@ -306,7 +306,10 @@ func (p *FetchPart) readAsClient(ro *role, limit int, first bool) {
 	r := p.Replica
 	// Above its high watermark a follower's log proves nothing.
 	if p.LastEpoch >= 0 && (ro.leads || p.Offset <= r.hw.Load()) && r.diverges(p) {
-		if p.LastEpoch > ro.epoch || p.Offset > r.log.Next() {
+		switch {
+		case !r.still(ro):
+			p.Err = ErrNotLeader
+		case p.LastEpoch > ro.epoch || p.Offset > r.log.Next():
 			p.Err = r.lacks(ro, p.Err)
 		}
 		if p.Err != nil {

@@ -171,7 +171,11 @@ func (r *Replica) EpochEnd(ctx context.Context, epoch, currentEpoch int32) (Epoc
 		return EpochEnd{-1, -1}, err
 	}
 	found, err := r.epochEnd(ctx, epoch)
-	if err == nil && epoch > ro.epoch {
+	switch {
+	case err != nil:
+	case !r.still(ro):
+		err = ErrNotLeader
+	case epoch > ro.epoch:
 		err = r.lacks(ro, nil)
 	}
 	if err != nil {

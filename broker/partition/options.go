@@ -41,7 +41,8 @@ type Options struct {
 	// FollowerWait is how long fetches of followers are kept while there is nothing new (replica.fetch.wait.max.ms); 500 ms.
 	FollowerWait time.Duration
 	// HoldOver is how long a leader whose lease has run out takes a follower's fetch for proof that nobody else leads, for
-	// acks=1; half the lease's time, 3 s, but at least Following(FollowerWait), or idle followers would prove nothing.
+	// acks=1: as long as another may lead meanwhile, what is acknowledged is lost. Half the lease's time, 3 s, but with a short lease up
+	// to all of it, or idle followers would prove nothing (Following).
 	HoldOver time.Duration
 	// Throttle is what followers that are not in sync may be sent of throttled replicas
 	// (leader.replication.throttled.rate); nil is all they ask for.
