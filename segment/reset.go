@@ -3,11 +3,13 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
 // Reset throws the log away and starts anew at offset at, with the epochs and the producer snapshot
-// that belong to what lies below. It is durable on return; a crash leaves the old log or the new.
+// that belong to what lies below. It is durable on return; a crash leaves the old log or the new. On a disk without room for it the
+// old one stays, and the error says ENOSPC.
 func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -18,6 +20,9 @@ func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
 	st = st.clone()
 	if err := st.validate(); err != nil {
 		return fmt.Errorf("reset to %d: %w", at, err)
+	}
+	if l.Size() < spareBytes && !l.disk.spare.have(l.disk) { // nor would what goes make room
+		return fmt.Errorf("reset to %d: no room is kept back: %w", at, syscall.ENOSPC)
 	}
 	if len(epochs) > 0 && epochs[len(epochs)-1].Start > at {
 		return fmt.Errorf("reset to %d: %w: an epoch starts at %d", at, ErrSequence, epochs[len(epochs)-1].Start)
@@ -91,7 +96,11 @@ func (l *Log) carryOutReset(f files) error {
 	if _, err := l.tidy(f, none, none); err != nil {
 		return err
 	}
-	s, err := l.createSegment(at)
+	var s *segment
+	err := l.disk.spare.spend(l.disk, func() (err error) {
+		s, err = l.createSegment(at)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -106,5 +115,5 @@ func (l *Log) carryOutReset(f files) error {
 			return fmt.Errorf("load producers: %w", err)
 		}
 	}
-	return l.writeSnapshot(at)
+	return l.disk.spare.spend(l.disk, func() error { return l.writeSnapshot(at) })
 }

@@ -364,3 +364,53 @@ func TestTruncationWithoutDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// A log starts anew on a disk that others have filled, but for a few blocks at most, if room is kept back. Otherwise it stays as it is:
+// that its disk goes offline is not for others to bring about.
+func TestResetOnAFullDisk(t *testing.T) {
+	refused, done := 0, 0
+	for left := int64(0); left < 40; left++ {
+		for _, spare := range []bool{true, false} {
+			mem := vfs.NewMem()
+			d := openDisk(t, mem)
+			l := openLog(t, d, Options{Producers: newCounter()})
+			fill(t, l, 10, 5, 50)
+			if err := l.sync(); err != nil {
+				t.Fatal(err)
+			}
+			if !spare { // others have taken that, too
+				if err := mem.Remove(d.file(spareName)); err != nil {
+					t.Fatal(err)
+				}
+				d.spare.there = false
+			}
+			u, err := mem.Usage(testDir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mem.SetCapacity(u.Total - u.Free + left<<9)
+			err = l.Reset(20, nil, nil)
+			switch {
+			case d.Offline() != nil:
+				t.Fatalf("spare %v, %d bytes left: %v", spare, left<<9, d.Offline())
+			case err == nil && (l.Start() != 20 || l.Next() != 20):
+				t.Errorf("spare %v: log [%d, %d)", spare, l.Start(), l.Next())
+			case err == nil:
+				done++
+			case spare || !errors.Is(err, syscall.ENOSPC):
+				t.Errorf("spare %v, %d bytes left: %v", spare, left<<9, err)
+			default:
+				refused++
+				mustCheck(t, readAll(t, l, 0, 10, 5000), 0, 10)
+			}
+			mem.SetCapacity(0)
+			if err := l.Reset(30, nil, nil); err != nil || l.Next() != 30 {
+				t.Errorf("with room: %v, it ends at %d", err, l.Next())
+			}
+			_ = d.Close(false)
+		}
+	}
+	if refused == 0 || done == 0 {
+		t.Errorf("%d refused, %d done", refused, done)
+	}
+}

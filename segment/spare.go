@@ -48,6 +48,14 @@ func (s *spare) keep(d *Disk) {
 	}
 }
 
+// have reports whether there is room kept back, for what must not stop halfway for want of it.
+func (s *spare) have(d *Disk) bool {
+	s.keep(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.there
+}
+
 // spend calls write, and if there is no room for it once more without the file, which is made anew of what that has
 // freed or left.
 func (s *spare) spend(d *Disk, write func() error) error {
