@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -241,8 +243,8 @@ func (m *machine) shutdown() error {
 	return l.err
 }
 
-// hasStopped says whether the process has ended in good order, and all that it had is on its disks under their marks: one that was
-// stopped before it was ready has not looked at what the one before has left.
+// hasStopped says whether the process has ended, and vouches for what it had on its disks: one that was stopped while it started has
+// not looked at all that the one before has left, and a disk may have failed.
 func (m *machine) hasStopped() bool {
 	if m.life == nil {
 		return false
@@ -252,12 +254,10 @@ func (m *machine) hasStopped() bool {
 	default:
 		return false
 	}
-	select {
-	case <-m.life.ready:
-		return m.life.err == nil
-	default:
-		return false
-	}
+	return !slices.ContainsFunc(m.dirs, func(dir string) bool {
+		_, err := m.fs.Stat(path.Join(dir, "CLEAN"))
+		return err != nil
+	})
 }
 
 // replaceDisk puts an empty disk in the place of one of a machine that is down.
