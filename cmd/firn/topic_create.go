@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func newTopicCreate(a *app, c *client) *cobra.Command {
@@ -39,6 +44,13 @@ func newTopicCreate(a *app, c *client) *cobra.Command {
 				return fmt.Errorf("create topics: %w", err)
 			}
 			var errs []error
+			var there []string
+			for _, r := range resps.Sorted() {
+				if r.Err == nil || errors.Is(r.Err, kerr.TopicAlreadyExists) {
+					there = append(there, r.Topic)
+				}
+			}
+			adm.awaitTopics(cmd.Context(), there)
 			for _, r := range resps.Sorted() {
 				switch {
 				case r.Err == nil:
@@ -61,6 +73,38 @@ func newTopicCreate(a *app, c *client) *cobra.Command {
 	f.StringArrayVar(&configs, "config", nil, "a topic setting as `KEY=VALUE`, any number of times; 'firn config --topic' lists them")
 	f.BoolVar(&ifNotExists, "if-not-exists", false, "let a topic be that exists already")
 	return cmd
+}
+
+// newsTime is how long a change is waited for that brokers hear of by themselves.
+const newsTime = 2 * time.Second
+
+// awaitTopics waits until all brokers that answer know topics, but not for long: the next command may ask any of them.
+func (adm cluster) awaitTopics(ctx context.Context, names []string) {
+	ctx, cancel := context.WithTimeout(ctx, newsTime)
+	defer cancel()
+	m, err := adm.BrokerMetadata(ctx)
+	if err != nil || len(names) == 0 {
+		return
+	}
+	unknown := func(t kmsg.MetadataResponseTopic) bool { return t.ErrorCode == kerr.UnknownTopicOrPartition.Code }
+	var all sync.WaitGroup
+	for _, b := range m.Brokers {
+		all.Go(func() {
+			req := kmsg.NewPtrMetadataRequest()
+			for _, name := range names {
+				t := kmsg.NewMetadataRequestTopic()
+				t.Topic = kmsg.StringPtr(name)
+				req.Topics = append(req.Topics, t)
+			}
+			for {
+				resp, err := req.RequestWith(ctx, adm.plain.Broker(int(b.NodeID)))
+				if err != nil || !slices.ContainsFunc(resp.Topics, unknown) || pause(ctx, 20*time.Millisecond) != nil {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 func partitionCount(n int32) string {
