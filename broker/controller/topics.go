@@ -160,10 +160,15 @@ func checkAssignment(img *metadata.Image, list [][]int32, factor int) error {
 
 // minInsync is the min.insync.replicas of a topic with these settings.
 func (c *Controller) minInsync(img *metadata.Image, settings map[string]string) int {
+	conf, _ := topic.ParseConfig(settings, c.topicDefaults(img)) // as in elector.config
+	return int(conf.MinInsync)
+}
+
+// topicDefaults is what topic settings fall back to where no broker has its own.
+func (c *Controller) topicDefaults(img *metadata.Image) topic.Defaults {
 	d := c.opts.Defaults
 	d.Cluster = img.ClusterOverrides()
-	conf, _ := topic.ParseConfig(settings, d) // as in elector.config
-	return int(conf.MinInsync)
+	return d
 }
 
 // newPartitions returns the first records of partitions numbered from first on. All replicas that live are in sync. The others lack
@@ -196,9 +201,7 @@ func (c *Controller) checkTopicSettings(img *metadata.Image, values map[string]s
 	if err := checkText(values); err != nil {
 		return err
 	}
-	d := c.opts.Defaults
-	d.Cluster = img.ClusterOverrides()
-	return topic.Validate(values, d)
+	return topic.Validate(values, c.topicDefaults(img))
 }
 
 // maxSettingLen is the longest value of a setting in bytes, as in Kafka. All settings of a topic are one value in etcd.
