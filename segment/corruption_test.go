@@ -633,7 +633,7 @@ func TestTruncationThatMeetsDamageUnderTheCallersLock(t *testing.T) {
 		if !errors.Is(err, ErrCorrupt) || d.Offline() != nil || len(l.Segments()) > 0 {
 			t.Fatalf("truncate: %v; disk: %v", err, d.Offline())
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the truncation waits for a callback that waits for its caller")
 	}
 	if err := d.SetAside(testID, 0); err != nil {

@@ -94,7 +94,7 @@ func TestCutOnAFullDisk(t *testing.T) {
 				select {
 				case end := <-told:
 					return end
-				case <-time.After(10 * time.Second):
+				case <-time.After(time.Minute):
 					t.Fatal("nothing is told to be durable")
 					return 0
 				}

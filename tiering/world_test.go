@@ -168,7 +168,7 @@ func replay(t *testing.T, r *tiering.Reader, tp topic.Partition, head *manifest.
 	t.Helper()
 	var out []byte
 	for offset := from; offset < to; {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		d, err := r.Read(ctx, tp, head, offset, maxBytes)
 		cancel()
 		if errors.Is(err, tiering.ErrNotReady) {

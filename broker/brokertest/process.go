@@ -50,7 +50,7 @@ type Options struct {
 }
 
 // patience is how long a process may take to start or to end on a busy machine.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Binary builds firn once, or takes what FIRN_BIN names.
 var Binary = sync.OnceValues(func() (string, error) {

@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds each wait for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // cluster is a memory key space with brokers on it.
 type cluster struct {

@@ -23,7 +23,7 @@ func TestOnEtcd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // thousands of writes that a disk has to take
 		kv, err1 := srv.Dial()
 		own, err2 := srv.Dial()
 		if err1 != nil || err2 != nil {

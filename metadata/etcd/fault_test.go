@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds each wait for something that must happen.
-const patience = 40 * time.Second
+const patience = 2 * time.Minute
 
 // quick lets etcd grant leases of less than two seconds and elect itself sooner.
 var quick = []string{"--heartbeat-interval=20", "--election-timeout=200"}

@@ -23,7 +23,7 @@ type Subject struct {
 }
 
 // patience bounds each wait for something that must happen; machines that run tests are busy.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Run examines the key space that open returns; each call must return an empty one.
 func Run(t *testing.T, open func(tb testing.TB) Subject) {

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // rig is a driver at work at a cluster in this process, which can be made to lie.
 type rig struct {
