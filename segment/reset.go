@@ -21,8 +21,8 @@ func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
 	if err := st.validate(); err != nil {
 		return fmt.Errorf("reset to %d: %w", at, err)
 	}
-	if l.Size() < spareBytes && !l.disk.spare.have(l.disk) { // nor would what goes make room
-		return fmt.Errorf("reset to %d: no room is kept back: %w", at, syscall.ENOSPC)
+	if err := l.roomForReset(len(producers)); err != nil {
+		return fmt.Errorf("reset to %d: %w", at, err)
 	}
 	if len(epochs) > 0 && epochs[len(epochs)-1].Start > at {
 		return fmt.Errorf("reset to %d: %w: an epoch starts at %d", at, ErrSequence, epochs[len(epochs)-1].Start)
@@ -53,6 +53,27 @@ func (l *Log) Reset(at int64, epochs []Epoch, producers []byte) error {
 	}
 	l.restartReports()
 	l.logger.Info("log is reset", "to", at)
+	return nil
+}
+
+// resetBytes is what a reset takes at most beside the producers: a state, a segment and an index, all but empty, and a checkpoint's frame.
+const resetBytes = 64 << 10
+
+// roomForReset reports, by an error, that a reset could stop halfway for want of room, which only a disk that is offline survives: what is
+// free, kept back and goes with the old log has to take the snapshot of the producers twice, in the state and in its own file.
+func (l *Log) roomForReset(producers int) error {
+	kept := l.disk.spare.have(l.disk)
+	u, err := l.disk.Usage()
+	if err != nil {
+		return err
+	}
+	room := u.Free + l.Size()
+	if kept {
+		room += spareBytes
+	}
+	if need := int64(resetBytes + 2*producers); room < need {
+		return fmt.Errorf("room for %d bytes, %d are needed: %w", room, need, syscall.ENOSPC)
+	}
 	return nil
 }
 

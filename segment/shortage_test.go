@@ -365,6 +365,47 @@ func TestTruncationWithoutDescriptors(t *testing.T) {
 	}
 }
 
+// The snapshot of many producers is written twice, which what is kept back may be too little for.
+func TestResetWithManyProducersOnAFullDisk(t *testing.T) {
+	many := newCounter()
+	for id := range int64(12000) {
+		many.counts[id] = 1
+	}
+	many.next = 20
+	snapshot := many.Snapshot()
+	if len(snapshot) > spareBytes || 2*len(snapshot) < spareBytes {
+		t.Fatalf("%d bytes", len(snapshot))
+	}
+	refused, done := 0, 0
+	for left := int64(0); left < 300<<10; left += 20 << 10 {
+		mem := vfs.NewMem()
+		d := openDisk(t, mem)
+		l := openLog(t, d, Options{Producers: newCounter()})
+		fill(t, l, 10, 5, 50)
+		u, err := mem.Usage(testDir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mem.SetCapacity(u.Total - u.Free + left)
+		err = l.Reset(20, nil, snapshot)
+		switch {
+		case d.Offline() != nil:
+			t.Fatalf("%d bytes left: %v", left, d.Offline())
+		case err == nil && l.Next() == 20:
+			done++
+		case errors.Is(err, syscall.ENOSPC):
+			refused++
+			mustCheck(t, readAll(t, l, 0, 10, 5000), 0, 10)
+		default:
+			t.Errorf("%d bytes left: %v, the log ends at %d", left, err, l.Next())
+		}
+		_ = d.Close(false)
+	}
+	if refused == 0 || done == 0 {
+		t.Errorf("%d refused, %d done", refused, done)
+	}
+}
+
 // A log starts anew on a disk that others have filled, but for a few blocks at most, if room is kept back. Otherwise it stays as it is:
 // that its disk goes offline is not for others to bring about.
 func TestResetOnAFullDisk(t *testing.T) {
