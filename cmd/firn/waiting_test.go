@@ -50,6 +50,32 @@ func TestConsumeSaysWhatItWaitsFor(t *testing.T) {
 	out.waitFor(t, "0\n1\n2\n")
 }
 
+// A topic is created once the brokers know it: whatever comes next may ask any of them.
+func TestTopicCreateWaitsForBrokersThatHaveNotHeard(t *testing.T) {
+	c, addr := fakeCluster(t, kfake.NumBrokers(3))
+	var unheard atomic.Int64 // answers that still say no
+	unheard.Store(5)
+	c.ControlKey(int16(kmsg.Metadata), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		r := req.(*kmsg.MetadataRequest)
+		if len(r.Topics) == 0 || unheard.Load() <= 0 {
+			return nil, nil, false
+		}
+		unheard.Add(-1)
+		resp := r.ResponseKind().(*kmsg.MetadataResponse)
+		for _, t := range r.Topics {
+			rt := kmsg.NewMetadataResponseTopic()
+			rt.Topic, rt.TopicID, rt.ErrorCode = t.Topic, t.TopicID, kerr.UnknownTopicOrPartition.Code
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	firn(t, addr, "", "topic", "create", "t").ok(t)
+	if n := unheard.Load(); n != 0 {
+		t.Errorf("it ended while %d brokers would have said that they do not know the topic", n)
+	}
+}
+
 // A broker that takes connections and never answers, as a frozen one, keeps nobody from those that are named beside it.
 func TestBootstrapBesideABrokerThatHangs(t *testing.T) {
 	hangs, err := net.Listen("tcp", "127.0.0.1:0")
