@@ -884,6 +884,48 @@ func TestEpochEndOfAForgottenEpoch(t *testing.T) {
 	}
 }
 
+// parting is a tier that is asked while something else goes on.
+type parting struct {
+	Tier
+	meanwhile func()
+}
+
+func (p parting) EpochEnd(ctx context.Context, tp topic.Partition, head *manifest.Head, epoch int32) (found int32, end int64, ok bool, err error) {
+	p.meanwhile()
+	return p.Tier.EpochEnd(ctx, tp, head, epoch)
+}
+
+// What is found while the role ends may be of a log that is being cut for the next leader: nobody is told of it.
+func TestEpochEndWhileTheLeadIsLost(t *testing.T) {
+	w := newTieredRig(t)
+	r := w.lead(tieredConfig())
+	appendOK(t, r, records(t, 10, "v"))
+	w.archive(r)
+	head := r.head.Load()
+	w.close(false)
+	after := newTieredRigOn(t, w.bucket, w.anchor)
+	var next func(State) error
+	state := alone(4)
+	after.set.opts.Tier = parting{forgetful{after.set.opts.Tier}, func() {
+		if err := next(state); err != nil {
+			t.Error(err)
+		}
+	}}
+	r = after.open(testTP, tieredConfig())
+	r.SetTierHead(head)
+	if err := r.BecomeLeader(state); err != nil {
+		t.Fatal(err)
+	}
+	next, state.Rev = r.BecomeLeader, state.Rev+1
+	if got, err := r.EpochEnd(t.Context(), 0, -1); err != nil || got.End != 0 {
+		t.Errorf("leading on in the same epoch: %+v, %v", got, err)
+	}
+	next, state.Leader, state.LeaderEpoch, state.Rev = r.BecomeFollower, 2, 5, state.Rev+1
+	if got, err := r.EpochEnd(t.Context(), 0, -1); !errors.Is(err, ErrNotLeader) || got != (EpochEnd{-1, -1}) {
+		t.Errorf("while another is elected: %+v, %v", got, err)
+	}
+}
+
 // H12: a replica that lost its disk starts at the end of the tier, knows its producers, and gives no offset twice.
 // A leader whose log goes on beyond the tier, but was written by another leader below its end, starts anew there.
 func TestLeaderStartsAtTheEndOfATierOfAnotherLine(t *testing.T) {
