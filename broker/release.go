@@ -139,6 +139,9 @@ func (a *applier) reportStrays() {
 			case placed && !slices.Contains(ps.Replicas, a.b.cfg.NodeID):
 				a.log.Warn("log directory holds a replica that was moved to other brokers; it is kept",
 					"dir", d.Dir(), "topic", t.Name, "topic_id", t.ID, "partition", ref.Index, "replicas", ps.Replicas)
+			case !placed && t.Live():
+				a.log.Warn("log directory holds a partition that its topic does not have; it is kept",
+					"dir", d.Dir(), "topic", t.Name, "topic_id", t.ID, "partition", ref.Index, "partitions", t.Partitions)
 			default:
 				continue
 			}
