@@ -28,7 +28,9 @@ const disownTimeout = 10 * time.Second
 func (a *applier) setAside(ctx context.Context, im *metadata.Image, ps *metadata.PartitionState, r *partition.Replica, log *slog.Logger) bool {
 	tp, self := r.Partition(), a.b.cfg.NodeID
 	next, ok := ps.Disowned(self)
-	if !ok || r.Disk().Offline() != nil || !hasHeir(im, &next) {
+	serves := r.Err() == nil && ps.Leader == self
+	heard := func(id int32, brokerEpoch int64) bool { return !serves || r.Heard(id, brokerEpoch) }
+	if !ok || r.Disk().Offline() != nil || !hasHeir(im, &next, heard) {
 		return false
 	}
 	try, cancel := context.WithTimeout(ctx, disownTimeout)
@@ -57,11 +59,12 @@ func (a *applier) setAside(ctx context.Context, im *metadata.Image, ps *metadata
 }
 
 // hasHeir reports whether a broker could lead a partition cleanly now: it is alive, its registration is complete, and there is nothing
-// that its disks may lack. What they lack it may have told in this life, and the controller not have acted on yet.
-func hasHeir(im *metadata.Image, ps *metadata.PartitionState) bool {
+// that its disks may lack. What they lack it may have told in this life, and the controller not have acted on yet. A leader that still
+// serves what is good goes on until it has heard the heir in that life: one that has just come may take long to open its log, or fail.
+func hasHeir(im *metadata.Image, ps *metadata.PartitionState, heard func(id int32, brokerEpoch int64) bool) bool {
 	return slices.ContainsFunc(slices.Concat(ps.ISR, ps.ELR), func(id int32) bool {
 		b, alive := im.Broker(id)
 		n, known := im.Node(id)
-		return alive && known && n.LastEpoch == b.Epoch && n.Loss == metadata.LossNone
+		return alive && known && n.LastEpoch == b.Epoch && n.Loss == metadata.LossNone && heard(id, b.Epoch)
 	})
 }

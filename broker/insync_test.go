@@ -514,7 +514,7 @@ func TestHeirOfADamagedLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := hasHeir(im, ps); got != want {
+		if got := hasHeir(im, ps, g.r.Heard); got != want {
 			t.Errorf("%s: %v", what, got)
 		}
 	}
@@ -525,7 +525,10 @@ func TestHeirOfADamagedLog(t *testing.T) {
 		return g.b.store.Keys().PutNode(&next)
 	}
 	epoch := g.other.Epoch()
-	check("it is there", true, node(func(n *metadata.Node) { n.LastEpoch, n.Loss = epoch, metadata.LossNone }))
+	g.adopt()
+	check("it is there and has not asked", false, node(func(n *metadata.Node) { n.LastEpoch, n.Loss = epoch, metadata.LossNone }))
+	g.fetch()
+	check("it follows", true, node(func(n *metadata.Node) { n.LastEpoch, n.Loss = epoch, metadata.LossNone }))
 	check("with another disk", false, node(func(n *metadata.Node) { n.Loss = metadata.LossAll }))
 	check("after a power cut", false, node(func(n *metadata.Node) { n.Loss = metadata.LossRelaxed }))
 	check("its disks do not answer yet", false, node(func(n *metadata.Node) { n.LastEpoch, n.Loss = epoch-1, metadata.LossNone }))

@@ -101,6 +101,7 @@ func (p *FetchPart) readAsFollower(ro *role, limit int, first bool) {
 func (r *Replica) noteFollower(ro *role, p *FetchPart, leaderEnd int64) (serves bool) {
 	w, who := &r.waiters, p.fetch.Follower
 	w.Lock()
+	back := !ro.quorum.heard(who.ID, who.BrokerEpoch)
 	moved, joins := ro.quorum.fetched(who.ID, who.BrokerEpoch, p.Offset, leaderEnd, r.hw.Load(), who.askedAt())
 	ro.quorum.follows(who.ID, who.BrokerEpoch, who.followedAt())
 	serves = ro.quorum.starts(who.ID, p.Start)
@@ -114,7 +115,21 @@ func (r *Replica) noteFollower(ro *role, p *FetchPart, leaderEnd int64) (serves 
 	if joins && r.set.opts.InSync != nil {
 		r.set.opts.InSync.Propose(r)
 	}
+	if back && r.Damage() != nil && r.set.opts.OnDamage != nil {
+		r.set.opts.OnDamage(r)
+	}
 	return serves
+}
+
+// Heard reports whether the replica leads and a follower has asked it for records in that life of it: the follower has its log open.
+func (r *Replica) Heard(id int32, brokerEpoch int64) bool {
+	ro := r.role.Load()
+	if !ro.leads {
+		return false
+	}
+	r.waiters.Lock()
+	defer r.waiters.Unlock()
+	return ro.quorum.heard(id, brokerEpoch)
 }
 
 // Propose returns the in-sync set that the replica, if it leads, wants to be committed; false if the present one is

@@ -47,8 +47,8 @@ type Options struct {
 	// Throttle is what followers that are not in sync may be sent of throttled replicas
 	// (leader.replication.throttled.rate); nil is all they ask for.
 	Throttle *quota.Rate
-	// OnDamage, if set, is called once when a hosted replica's log turns out to be damaged where the tier cannot help;
-	// Replica.Damage says where. It must not block.
+	// OnDamage, if set, is called once when a hosted replica's log turns out to be damaged where the tier cannot help, and again
+	// when it leads and a follower asks for the first time in a life of its own, or of the role; Replica.Damage says where. It must not block.
 	OnDamage func(r *Replica)
 	// OnFullness, if set, is called by Run when a disk's Fullness has changed.
 	OnFullness func(d *segment.Disk, f segment.Fullness)

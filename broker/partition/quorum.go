@@ -128,6 +128,12 @@ func (f *follower) refresh() {
 	}
 }
 
+// heard reports whether a follower has asked in that life of it.
+func (q *quorum) heard(id int32, brokerEpoch int64) bool {
+	f := q.follower(id)
+	return f != nil && f.brokerEpoch == brokerEpoch
+}
+
 // fetched takes in that a follower has asked for what comes after end, while our log ended at leaderEnd. It reports
 // whether that may raise the high watermark, and whether it may let the follower join the in-sync set: one that was barred may
 // not be any more, and is not waited for before that is seen. What an earlier life of a follower has sent is ignored.
