@@ -41,8 +41,8 @@ func (r *Replica) still(ro *role) bool {
 // by now and have it, or a consumer that has not heard of that would begin anew. Our lease may stand, and another lead that we
 // have not heard of: so the others have to follow us. Without a lease even they prove too little.
 func (r *Replica) lacks(ro *role, missing error) error {
-	within := Following(r.set.opts.FollowerWait)
-	if !r.set.registered(ro) {
+	within, registered := Following(r.set.opts.FollowerWait), r.set.registered(ro)
+	if !registered {
 		if r.config.Load().UncleanElection {
 			return ErrNotLeader
 		}
@@ -50,7 +50,7 @@ func (r *Replica) lacks(ro *role, missing error) error {
 	}
 	r.waiters.Lock()
 	defer r.waiters.Unlock()
-	if ro.leads && !ro.quorum.held(time.Now(), within) {
+	if ro.leads && !ro.quorum.held(time.Now(), within, registered) {
 		return ErrNotLeader
 	}
 	return missing

@@ -66,6 +66,13 @@ func TestOffsetBeyondTheEndOfALeaderOfThePast(t *testing.T) {
 	if err := beyond(); !errors.Is(err, ErrOffsetOutOfRange) {
 		t.Errorf("where no other could lead: %v", err)
 	}
+	for i, registered := range []bool{true, false} {
+		lease.ok.Store(registered)
+		elect(t, all, State{Leader: 1, LeaderEpoch: int32(4 + i), Rev: int64(400 + i), Replicas: []int32{1, 2, 3}, ISR: []int32{1}, ELR: []int32{2, 3}})
+		if err := beyond(); errors.Is(err, ErrNotLeader) == registered {
+			t.Errorf("registered %v, where others could lead if it were not: %v", registered, err)
+		}
+	}
 }
 
 // An epoch without records is no sign of another leader: where it would have ended a leader can say on its own, though the others

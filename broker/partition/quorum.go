@@ -293,12 +293,12 @@ func (q *quorum) lag(end int64) int64 {
 }
 
 // held reports whether every other replica that could be elected, also by a proposal under way, has fetched from us lately:
-// then it follows nobody else, so nobody else leads.
-func (q *quorum) held(now time.Time, within time.Duration) bool {
+// then it follows nobody else, so nobody else leads. While we are registered the eligible ones could not be: we are in sync.
+func (q *quorum) held(now time.Time, within time.Duration, registered bool) bool {
 	for i := range q.followers {
 		f := &q.followers[i]
 		f.refresh()
-		could := slices.Contains(q.isr, f.id) || slices.Contains(q.elr, f.id) || slices.Contains(q.proposed, f.id)
+		could := slices.Contains(q.isr, f.id) || slices.Contains(q.proposed, f.id) || !registered && slices.Contains(q.elr, f.id)
 		if could && (f.followed.IsZero() || now.Sub(f.followed) > within) {
 			return false
 		}

@@ -129,7 +129,7 @@ func TestBelowMinimumTheLeaversStayEligible(t *testing.T) {
 func TestLeaderIsHeldByThoseWhoCouldLead(t *testing.T) {
 	st := State{Leader: 1, LeaderEpoch: 4, Rev: 10, Replicas: []int32{1, 2, 3}, ISR: []int32{1, 2}, ELR: []int32{3}}
 	q := newQuorum(1, st, 0, testNow)
-	if q.held(testNow, time.Second) {
+	if q.held(testNow, time.Second, false) {
 		t.Fatal("nobody has asked yet")
 	}
 	follows := func(id int32) {
@@ -137,15 +137,18 @@ func TestLeaderIsHeldByThoseWhoCouldLead(t *testing.T) {
 		q.follows(id, 1, testNow)
 	}
 	follows(2)
-	if q.held(testNow, time.Second) {
+	if q.held(testNow, time.Second, false) {
 		t.Fatal("3 could lead")
 	}
+	if !q.held(testNow, time.Second, true) {
+		t.Fatal("3 could lead once our registration is over")
+	}
 	q.fetched(3, 1, 0, 5, 0, testNow)
-	if q.held(testNow, time.Second) {
+	if q.held(testNow, time.Second, false) {
 		t.Fatal("3 may have asked long ago")
 	}
 	follows(3)
-	if !q.held(testNow.Add(time.Second), time.Second) || q.held(testNow.Add(2*time.Second), time.Second) {
+	if !q.held(testNow.Add(time.Second), time.Second, false) || q.held(testNow.Add(2*time.Second), time.Second, false) {
 		t.Fatal("held for a second")
 	}
 }
@@ -168,13 +171,13 @@ func TestFollowerStandsForWhatItDoesNotName(t *testing.T) {
 	}
 	at = at.Add(10 * testLag)
 	asks(at)
-	if p, ok := q.propose(100, 101, 1, testLag, at, any); ok || !q.held(at, time.Second) {
+	if p, ok := q.propose(100, 101, 1, testLag, at, any); ok || !q.held(at, time.Second, false) {
 		t.Fatalf("it asks: %+v", p)
 	}
 	q.unstand(by)
 	later := at.Add(testLag + 1)
 	asks(later)
-	if q.held(later, time.Second) {
+	if q.held(later, time.Second, false) {
 		t.Fatal("it asks for other partitions alone")
 	}
 	p, ok := q.propose(100, 101, 1, testLag, later, any)

@@ -160,7 +160,9 @@ func (r *Replica) held(ro *role) bool {
 	return r.heldLocked(ro)
 }
 
-func (r *Replica) heldLocked(ro *role) bool { return ro.quorum.held(time.Now(), r.set.opts.HoldOver) }
+func (r *Replica) heldLocked(ro *role) bool {
+	return ro.quorum.held(time.Now(), r.set.opts.HoldOver, false)
+}
 
 // failWaiters completes every append that is not committed with err and has all fetches look again. With final set
 // nobody may wait here ever after.
