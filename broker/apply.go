@@ -354,12 +354,16 @@ func (a *applier) evict(im *metadata.Image, tp topic.Partition) {
 		// to delete. That nothing is known of a topic is not.
 		return
 	}
+	why := partition.ErrUnknownPartition
+	if placed && !deleted { // who waits is told where to go on
+		why = partition.ErrNotLeader
+	}
 	if r != nil && !deleted && (!placed || !moved(r, ps)) {
-		err := a.b.set.Release(tp)
+		err := a.b.set.Release(tp, why)
 		a.log.Error("the cluster does not know of a replica any more; it is kept", "dir", r.Disk().Dir(), "topic_id", tp.ID, "partition", tp.Index, "error", err)
 		return
 	}
-	if err := a.b.set.Remove(tp); err != nil {
+	if err := a.b.set.Remove(tp, why); err != nil {
 		a.log.Error("remove partition", "topic_id", tp.ID, "partition", tp.Index, "error", err)
 		if deleted {
 			a.releases.markAfter(tp.ID, releaseRetry) // which has it tried again

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -175,8 +176,17 @@ func TestWhatTheMetadataLacksIsKept(t *testing.T) {
 			if o := h.b.set.Get(tp).Offsets(); o.LogEnd != 2 {
 				t.Errorf("%+v", o)
 			}
+			waits := make(chan struct{})
+			f := &partition.Fetch{
+				MinBytes: 1, MaxBytes: 1 << 20, MaxWait: time.Hour, Done: func(*partition.Fetch) { close(waits) },
+				Parts: []partition.FetchPart{{Replica: h.b.set.Get(tp), Offset: 2, MaxBytes: 1 << 20, LeaderEpoch: -1, LastEpoch: -1}},
+			}
+			h.b.set.Fetch(t.Context(), f)
 			h.write(elsewhere(4))
 			eventually(t, "it is deleted where it was moved away", func() bool { return !stored() })
+			if <-waits; !errors.Is(f.Parts[0].Err, partition.ErrNotLeader) {
+				t.Errorf("a consumer that waits is told %v, not to look for the leader", f.Parts[0].Err)
+			}
 		})
 	}
 }

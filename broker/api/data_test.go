@@ -532,7 +532,7 @@ func TestRecreatedTopicIsAnotherTopic(t *testing.T) {
 	byID.SessionEpoch = 0
 	session := call[*kmsg.FetchResponse](t, d.api, byID).SessionID
 	stale := d.produceRequest(13, -1, oneBatch(t, 1, nil), "a", 0)
-	if err := d.set.Remove(topic.Partition{ID: old, Index: 0}); err != nil {
+	if err := d.set.Remove(topic.Partition{ID: old, Index: 0}, partition.ErrUnknownPartition); err != nil {
 		t.Fatal(err)
 	}
 	d.addTopic("a", 2, 1)

@@ -127,7 +127,7 @@ func TestFetchEndsItsWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	f = fetchWait(g, 1, time.Hour, part(r, 0))
-	if err := g.set.Remove(testTP); err != nil {
+	if err := g.set.Remove(testTP, ErrUnknownPartition); err != nil {
 		t.Fatal(err)
 	}
 	if f.wait(t); !errors.Is(f.Parts[0].Err, ErrUnknownPartition) {
@@ -443,7 +443,7 @@ func TestFetchNoticesWhatHappensBeforeItWaits(t *testing.T) {
 // throw away what it has, a consumer begin anew.
 func TestFetchOfWhatIsPutAwayMeanwhile(t *testing.T) {
 	for name, end := range map[string]func(s *Set) error{
-		"removed":   func(s *Set) error { return s.Remove(testTP) },
+		"removed":   func(s *Set) error { return s.Remove(testTP, ErrUnknownPartition) },
 		"set aside": func(s *Set) error { return s.SetAside(testTP) },
 	} {
 		for _, at := range []struct {

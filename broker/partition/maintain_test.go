@@ -435,7 +435,7 @@ func TestMaintenanceOfWhatIsRemoved(t *testing.T) {
 			}
 			r := g.lead(conf)
 			appendOK(t, r, aged(t, 1000, 100))
-			if err := g.set.Remove(r.Partition()); err != nil {
+			if err := g.set.Remove(r.Partition(), ErrUnknownPartition); err != nil {
 				t.Fatal(err)
 			}
 			now := time.Now()

@@ -218,9 +218,10 @@ func (s *Set) place(tp topic.Partition) (*segment.Disk, error) {
 	return best, nil
 }
 
-// Remove stops hosting tp and deletes its local data, hosted or not. Its waiters fail with ErrUnknownPartition.
-func (s *Set) Remove(tp topic.Partition) error {
-	s.unhost(tp, ErrUnknownPartition)
+// Remove stops hosting tp and deletes its local data, hosted or not. Its waiters fail with why: ErrUnknownPartition, or ErrNotLeader
+// where others have it.
+func (s *Set) Remove(tp topic.Partition, why error) error {
+	s.unhost(tp, why)
 	s.placing.Lock()
 	d := s.places[tp]
 	delete(s.places, tp)
@@ -237,13 +238,13 @@ func (s *Set) Remove(tp topic.Partition) error {
 	return nil
 }
 
-// Release stops hosting tp and keeps its local data for the next Open. Its waiters fail with ErrUnknownPartition.
-func (s *Set) Release(tp topic.Partition) error {
+// Release stops hosting tp and keeps its local data for the next Open. Its waiters fail with why, as those of Remove.
+func (s *Set) Release(tp topic.Partition, why error) error {
 	var err error
 	if r := s.Get(tp); r != nil {
-		err = r.close(ErrUnknownPartition)
+		err = r.close(why)
 	}
-	s.unhost(tp, ErrUnknownPartition)
+	s.unhost(tp, why)
 	if err != nil {
 		return fmt.Errorf("release %s: %w: %w", tp, ErrStorage, err)
 	}

@@ -105,7 +105,7 @@ func TestReleasedWhileItIsAppendedTo(t *testing.T) {
 	appended, released := make(chan *ack, 1), make(chan error, 1)
 	go func() { appended <- start(r, AcksLeader, batch()) }()
 	until(t, "it is written", func() bool { return r.log.Next() == 1 })
-	go func() { released <- g.set.Release(testTP) }()
+	go func() { released <- g.set.Release(testTP, ErrUnknownPartition) }()
 	until(t, "the log is closed, or waits for the append", func() bool {
 		select {
 		case <-snapshot:
