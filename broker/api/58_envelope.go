@@ -75,8 +75,7 @@ func (a *API) openEnvelope(req *wire.Request, body *kmsg.EnvelopeRequest) ([]byt
 		inner.Close(err)
 		return nil, err
 	}
-	e.serve(a, inner)
-	return sink.answer, sink.err
+	return a.serveInOffice(e, inner, &sink)
 }
 
 // checkController returns NOT_CONTROLLER if this broker is not, or no longer, the controller.

@@ -153,6 +153,7 @@ func brokerSettings(im *metadata.Image) []BrokerSetting {
 // fakeController keeps what it was asked.
 type fakeController struct {
 	current func() int32 // nil: broker 1
+	nobody  bool         // no broker is, that this one could ask
 	mu      sync.Mutex
 	err     error            // of everything
 	errs    map[string]error // by topic name
@@ -175,7 +176,10 @@ func newFakeController() *fakeController {
 }
 
 func (f *fakeController) Current(context.Context) (int32, error) {
-	if f.current != nil {
+	switch {
+	case f.nobody:
+		return -1, controller.ErrNotController
+	case f.current != nil:
 		return f.current(), nil
 	}
 	return 1, nil

@@ -23,7 +23,9 @@ import (
 //
 // A controller that is not found, or is none any more, is looked for again until forwardTimeout is over. Once it may have
 // begun with the request it is not asked again: the answer is then REQUEST_TIMED_OUT, and what was asked for may still
-// happen. So it is, too, once another controller is known and the one that was asked does not answer.
+// happen. So it is, too, once another controller is known and the one that was asked does not answer. A controller that is one no more
+// when it begins has not begun, and says so for the request as a whole: no client is told to look for another one by a broker that it
+// did not take for the controller.
 
 const (
 	// forwardTimeout bounds finding the controller and its answer. It gives up sooner itself.
@@ -39,7 +41,7 @@ const (
 func (a *API) serveByController(e entry, req *wire.Request) {
 	ctx, cancel := context.WithTimeout(context.Background(), forwardTimeout)
 	defer cancel()
-	body, err := a.forward(ctx, req)
+	body, err := a.forward(ctx, e, req)
 	if body != nil {
 		req.ReplyBody(body)
 		return
@@ -56,25 +58,25 @@ func (a *API) serveByController(e entry, req *wire.Request) {
 	e.serve(a, req)
 }
 
-// forward returns the controller's answer to a request that is not decoded yet. It returns nil and no error if this
-// broker is the controller, and an error if there is no answer to be had.
-func (a *API) forward(ctx context.Context, req *wire.Request) (*wire.Body, error) {
+// forward returns the controller's answer, ours if we are it, to a request that is not decoded yet and that nothing is wrong with. It
+// returns an error if there is no answer to be had.
+func (a *API) forward(ctx context.Context, e entry, req *wire.Request) (*wire.Body, error) {
 	for {
 		id, err := a.admin.Controller.Current(ctx)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
+		}
+		var body *wire.Body
+		switch {
 		case id == a.admin.BrokerID:
-			return nil, nil
+			body, err = a.forwardHere(e, req)
 		case a.admin.Forward == nil:
 			return nil, controller.ErrNotController
-		}
-		if id >= 0 {
-			var body *wire.Body
+		case id >= 0:
 			body, err = a.forwardTo(ctx, id, req)
-			if body != nil || !errors.Is(err, metadata.ErrUnavailable) && !errors.Is(err, kerr.NotController) {
-				return body, err
-			}
+		}
+		if body != nil || err != nil && !errors.Is(err, metadata.ErrUnavailable) && !errors.Is(err, kerr.NotController) {
+			return body, err
 		}
 		select {
 		case <-time.After(forwardPause):
@@ -82,6 +84,37 @@ func (a *API) forward(ctx context.Context, req *wire.Request) (*wire.Body, error
 			return nil, errors.Join(metadata.ErrUnavailable, err)
 		}
 	}
+}
+
+// forwardHere serves a request as the controller, as if it had come in an envelope.
+func (a *API) forwardHere(e entry, req *wire.Request) (*wire.Body, error) {
+	var sink kept
+	again, err := req.Again(&sink)
+	if err != nil {
+		return nil, err
+	}
+	if err := again.Decode(); err != nil {
+		again.Close(err)
+		return nil, err
+	}
+	answer, err := a.serveInOffice(e, again, &sink)
+	if err != nil {
+		return nil, err
+	}
+	return wire.RawBody(answer), nil
+}
+
+// serveInOffice serves a decoded request as the controller and returns the answer, which sink takes. It is NOT_CONTROLLER, and nothing has
+// happened, if another had become the controller before there was anything done.
+func (a *API) serveInOffice(e entry, req *wire.Request, sink *kept) ([]byte, error) {
+	t := tenure{Controller: a.admin.Controller}
+	serving := *a
+	serving.admin.Controller = &t
+	e.serve(&serving, req)
+	if t.over && !t.used {
+		return nil, kerr.NotController
+	}
+	return sink.answer, sink.err
 }
 
 func (a *API) forwardTo(ctx context.Context, id int32, req *wire.Request) (*wire.Body, error) {

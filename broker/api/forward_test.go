@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"firn/broker/controller"
 	"firn/broker/wire"
 	"firn/broker/wire/randmsg"
 	"firn/broker/wire/wiretest"
@@ -156,6 +157,49 @@ func TestTheControllerIsLookedForAgain(t *testing.T) {
 				t.Errorf("created %+v", o.ctl.create)
 			}
 		})
+	}
+}
+
+// resigning is a controller that is none any more for the first requests that it is to carry out.
+type resigning struct {
+	*fakeController
+	times, asked int
+	partly       bool // what is named first is carried out
+}
+
+func (r *resigning) CreateTopics(ctx context.Context, topics []controller.NewTopic, validateOnly bool) []controller.CreatedTopic {
+	created := r.fakeController.CreateTopics(ctx, topics, validateOnly)
+	if r.asked++; r.asked <= r.times {
+		for i := range created {
+			if i > 0 || !r.partly {
+				created[i] = controller.CreatedTopic{Err: fmt.Errorf("create: %w", controller.ErrNotController)}
+			}
+		}
+	}
+	return created
+}
+
+// Nor is a client told to look for the controller when that changes under its request: what has not happened is asked for again, and only
+// that.
+func TestTheControllerChangesMeanwhile(t *testing.T) {
+	for _, here := range []bool{true, false} {
+		for _, partly := range []bool{false, true} {
+			asked, o := newOffice(t)
+			if here {
+				asked = o.cluster
+			}
+			r := &resigning{fakeController: o.ctl, times: 2, partly: partly}
+			o.api.admin.Controller = r
+			resp := call[*kmsg.CreateTopicsResponse](t, asked.api, createRequest("a", "b"))
+			codes, want, times := []int16{resp.Topics[0].ErrorCode, resp.Topics[1].ErrorCode}, []*kerr.Error{nil, nil}, 3
+			if partly {
+				want[1], times = kerr.NotController, 1
+			}
+			wantCodes(t, codes, want...)
+			if r.asked != times {
+				t.Errorf("here %v, partly %v: asked %d times", here, partly, r.asked)
+			}
+		}
 	}
 }
 

@@ -103,7 +103,7 @@ func TestCreateTopicsErrors(t *testing.T) {
 
 func TestCreateTopicsElsewhere(t *testing.T) {
 	c := newCluster(t)
-	c.ctl.err = controller.ErrNotController
+	c.ctl.nobody = true
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Version = 2
 	req.Topics = append(req.Topics, newTopicReq("a", 1, 1))

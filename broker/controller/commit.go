@@ -64,6 +64,9 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 			errs[i] = refused(i, results[i])
 			if results[i].Else[0].CreateRev != t.If[0].Rev {
 				errs[i] = ErrNotController
+				if results[i].Lingers { // an earlier attempt may have got there before, and been overwritten since
+					errs[i] = metadata.ErrUnknown
+				}
 			}
 		} else if len(t.Then) > 0 {
 			rev = max(rev, results[i].Rev)

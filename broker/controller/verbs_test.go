@@ -12,6 +12,7 @@ import (
 
 	"firn/broker/brokertest/growthtest"
 	"firn/metadata"
+	"firn/metadata/memkv"
 	"firn/metadata/topic"
 )
 
@@ -494,4 +495,34 @@ func TestLongListsAreEditedQuickly(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A change whose answer was lost may have happened, whatever another controller has made of it before that was found out: nobody is told to
+// ask again.
+func TestChangeThatTheNextControllerMayHaveUndone(t *testing.T) {
+	c := newCluster(t)
+	m := c.start(1)
+	name := m.store.Keys().TopicName("t")
+	var writes int
+	m.kv.SetFaults(func(call memkv.Call) memkv.Fault {
+		if !call.Write || !slices.Contains(call.Keys, name) {
+			return memkv.Fault{}
+		}
+		if writes++; writes == 1 {
+			return memkv.Fault{LoseReply: true}
+		}
+		m.kv.SetFaults(nil)
+		other := c.server.Dial()
+		defer func() { _ = other.Close() }()
+		if e, _, err := other.Get(c.ctx, name); err != nil || len(e) != 1 {
+			t.Errorf("the change has not happened: %v, %v", e, err)
+		}
+		if _, err := other.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{metadata.Delete(name), metadata.Delete(m.store.Keys().Controller())}}); err != nil {
+			t.Error(err)
+		}
+		return memkv.Fault{}
+	})
+	if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; !errors.Is(got.Err, metadata.ErrUnknown) {
+		t.Errorf("%v", got.Err)
+	}
 }

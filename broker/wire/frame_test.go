@@ -7,9 +7,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func frameOptions(b *Budget) FrameOptions {
@@ -285,6 +289,50 @@ func TestFramesWaitForMemory(t *testing.T) {
 			t.Errorf("%d bytes left charged", budget.Used())
 		}
 	})
+}
+
+// A request may be served several times before it is answered, and is charged for one copy meanwhile.
+func TestAgain(t *testing.T) {
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Version = 7
+	for range 100 {
+		req.Topics = append(req.Topics, kmsg.CreateTopicsRequestTopic{Topic: strings.Repeat("t", 100), NumPartitions: 1, ReplicationFactor: 1})
+	}
+	frame := kmsg.NewRequestFormatter().AppendRequest(nil, req, 9)[4:]
+	budget := NewBudget(1 << 30)
+	lease := budget.Lease(nil)
+	buf := NewBuffer(len(frame))
+	if err := lease.Grow(buf.Size()); err != nil {
+		t.Fatal(err)
+	}
+	copy(buf.B, frame)
+	r, err := ParseRequest(&Conn{}, buf, lease, discard{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := budget.Used()
+	var charged int64
+	for i := range 3 {
+		again, err := r.Again(discard{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := again.Decode(); err != nil || !reflect.DeepEqual(again.Body, kmsg.Request(req)) || !bytes.Equal(r.Frame(), frame) {
+			t.Fatalf("%v: %+v", err, again.Body)
+		}
+		again.NoReply()
+		if used := budget.Used(); used <= before || i > 0 && used != charged {
+			t.Errorf("%d bytes charged, %d before, and %d for another", used, before, charged)
+		}
+		charged = budget.Used()
+	}
+	if err := r.Decode(); err != nil || !reflect.DeepEqual(r.Body, kmsg.Request(req)) {
+		t.Errorf("%v: %+v", err, r.Body)
+	}
+	r.NoReply()
+	if used := budget.Used(); used != 0 {
+		t.Errorf("%d bytes left charged", used)
+	}
 }
 
 func FuzzFrames(f *testing.F) {

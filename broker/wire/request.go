@@ -59,6 +59,7 @@ type Request struct {
 	frameRef atomic.Bool // the request still owns the frame
 	outcome  atomic.Int32
 	sink     Sink
+	copied   bool // it is charged for a copy
 }
 
 // headerLen is the fixed part of every request header: key, version, correlation id, and the length
@@ -128,6 +129,27 @@ func NewRequest(conn *Conn, frame []byte, lease *Lease, sink Sink) (*Request, er
 		buf.Release()
 	}
 	return r, err
+}
+
+// Again returns r, which is not decoded yet, once more: to be served by itself and answered to sink, while r can still be passed on
+// or served. The copy shares the frame, is charged to r, for one at a time, and must be finished before r is.
+func (r *Request) Again(sink Sink) (*Request, error) {
+	if r.lease != nil && !r.copied {
+		_, cost, err := r.message()
+		if err == nil {
+			err = r.lease.Grow(cost + len(r.payload))
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.copied = true
+	}
+	r.frame.Retain()
+	c, err := ParseRequest(r.Conn, r.frame, nil, sink)
+	if err != nil {
+		r.frame.Release()
+	}
+	return c, err
 }
 
 // Frame is the request as it came, header and all. It is valid until Decode or ReleaseFrame.
