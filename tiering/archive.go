@@ -177,6 +177,24 @@ func (a *Archive) take(h manifest.Head, raw []byte, rev int64) {
 	a.head.Store(&h)
 }
 
+// begin has the tier go on at start, where the local log begins. With nothing in the tier the log simply begins there: it was not tiered
+// before. Otherwise something is lost, and nobody but an operator can say what that means: ErrGap. But first the head is read: it
+// is by a newer one than is known here, which a write of another leader has made, that the local log may have been cut.
+func (a *Archive) begin(ctx context.Context, start int64) error {
+	if _, err := a.Refresh(ctx); err != nil {
+		return err
+	}
+	return a.edit(ctx, func(context.Context) (manifest.Edit, error) {
+		switch h := a.state.head; {
+		case h.TierEnd >= start:
+			return nil, nil
+		case h.TierEnd > h.LogStart:
+			return nil, fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d", ErrGap, a.tp, h.TierEnd, start)
+		}
+		return manifest.Start{Offset: start}, nil
+	})
+}
+
 // SetLogStart moves the log start forward, as DeleteRecords and retention do, and returns the head after
 // it. Beyond the end of the tier it moves that end, too. An offset at or below the log start changes
 // nothing.

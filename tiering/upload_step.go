@@ -33,7 +33,8 @@ func (p *Upload) step() (more bool, err error) {
 		return false, nil
 	}
 	if start := p.src.Start(); head.TierEnd < start {
-		return p.closeGap(head, start)
+		err := p.archive.begin(p.ctx, start)
+		return err == nil, err
 	}
 	sealed := p.src.Sealed(head.TierEnd)
 	defer func() {
@@ -70,17 +71,6 @@ func (p *Upload) belowHighWatermark(end int64) bool {
 	}
 	p.wantHW.Store(math.MaxInt64)
 	return true
-}
-
-// closeGap deals with a local log that begins behind the end of the tier. With nothing in the tier the log
-// simply begins there: it was not tiered before. Otherwise something is lost, and nobody but an operator
-// can say what that means.
-func (p *Upload) closeGap(head manifest.Head, start int64) (more bool, err error) {
-	if head.TierEnd > head.LogStart {
-		return false, fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d", ErrGap, p.tp, head.TierEnd, start)
-	}
-	_, err = p.archive.SetLogStart(p.ctx, start)
-	return err == nil, err
 }
 
 // age has the active segment sealed if it is old enough, and else sees to it that we come back when it is.

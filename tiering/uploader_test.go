@@ -452,6 +452,53 @@ func TestGaps(t *testing.T) {
 	})
 }
 
+// What a leader of the past still had on its way moves the tier's end behind the new leader's back, and with it the begin of the local log.
+// That is no gap, and nothing of it is below the log start.
+func TestTierEndThatALeaderOfThePastHasMoved(t *testing.T) {
+	for _, archived := range []bool{false, true} {
+		bubble(t, func(t *testing.T, w *world) {
+			w.anchor.SetFaults(0, 0, 0, 0)
+			tp := partition(0)
+			log := tiertest.NewLog(1, 0)
+			if archived {
+				log.AppendSegment(2000, 5, 100)
+				w.archive(tp, log)
+			}
+			base := log.Next()
+			log.AppendSegment(2000, 5, 100)
+			end := log.Next()
+			log.Epoch(6)
+			away := true
+			u := w.uploader(func(o *tiering.UploaderOptions) {
+				o.Describe = func(context.Context, topic.ID) error {
+					if away {
+						return errors.New("no catalog")
+					}
+					return nil
+				}
+			})
+			p := u.Register(tp, 6, log, tiering.Limits{})
+			defer p.Close()
+			synctest.Wait()
+			if err := w.archives().Archive(tp, 5).Commit(t.Context(), segmentAt(base, end-1, 5, 1)); err != nil {
+				t.Fatal(err)
+			}
+			log.Drop(end)
+			log.AppendSegment(2000, 5, 100)
+			away = false
+			p.Sealed()
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if s := p.Status(); s.Err != nil {
+				t.Errorf("archived before %v: %v", archived, s.Err)
+			}
+			if h := w.head(tp); h.LogStart != 0 || h.TierEnd != log.Next() {
+				t.Errorf("archived before %v: the log is [%d, %d), the tier [%d, %d)", archived, 0, log.Next(), h.LogStart, h.TierEnd)
+			}
+		})
+	}
+}
+
 // DeleteRecords beyond the tier and into a batch.
 func TestUploadAfterDeleteRecords(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {

@@ -128,7 +128,7 @@ var plants = []plant{
 			"return LossNone // replaced, or an old copy",
 		}},
 		by:    []judge{tested("./metadata", "TestLossesAddUp")},
-		seeds: 25,
+		seeds: 148,
 	},
 	{
 		name: "a broker that leaves has left before its replicas", hazard: "H3",
