@@ -215,11 +215,14 @@ func (s *sim) deleteRecords() {
 	}
 }
 
-// dropLocal drops local bytes as far as the leader holds them for safe.
+// dropLocal drops local bytes as far as the leader holds them for safe, or has heard that they are, by a head that others may have written.
 func (s *sim) dropLocal() {
-	proven := s.newest().upload.Archive().ProvenTierEnd()
-	if h := s.head(); proven > h.TierEnd {
-		s.fatalf("leader takes %d for proven, tier ends at %d", proven, h.TierEnd)
+	proven, heard := s.newest().upload.Archive().ProvenTierEnd(), s.head().TierEnd
+	if proven > heard {
+		s.fatalf("leader takes %d for proven, tier ends at %d", proven, heard)
+	}
+	if s.rng.IntN(2) == 0 {
+		proven = heard
 	}
 	s.log.Drop(proven)
 }
