@@ -101,14 +101,19 @@ func (r *Replica) BecomeLeader(st State) error {
 const adoptTimeout = 30 * time.Second
 
 // partsFromTier reports whether the log is known to have another record than the tier where that ends: after unclean elections
-// a leader of another line may have archived there. What is in the tier stays.
+// a leader of another line may have archived there. What is in the tier stays; of one that has been emptied it is known that its last
+// record was of TierEndEpoch, or an earlier one than ours, if records were deleted that it never had.
 func (r *Replica) partsFromTier() bool {
 	head := r.head.Load()
-	if !archived(head) {
+	if head == nil {
 		return false
 	}
 	below := r.log.EpochsBelow(head.TierEnd)
-	return len(below) > 0 && below[len(below)-1].Epoch != head.TierEndEpoch
+	if len(below) == 0 {
+		return false
+	}
+	last := below[len(below)-1].Epoch
+	return last < head.TierEndEpoch || last > head.TierEndEpoch && archived(head)
 }
 
 // adoptTier starts a log that ends below the tier's end, or parts from it, anew at that end, with the epochs and producers that

@@ -955,17 +955,24 @@ func TestLeaderStartsAtTheEndOfATierOfAnotherLine(t *testing.T) {
 		{[]struct{ epoch, records int }{{1, 30}, {3, 30}}, 40},
 		{[]struct{ epoch, records int }{{1, 20}, {2, 40}}, 60}, // the same line
 	} {
-		other := newTieredRigOn(t, w.bucket, w.anchor)
-		r = other.open(testTP, c)
-		for _, l := range line.led {
-			lead(r, int32(l.epoch), l.records)
+		emptied := manifest.Head{WriterEpoch: head.WriterEpoch, LogStart: head.TierEnd, TierEnd: head.TierEnd, TierEndEpoch: head.TierEndEpoch}
+		for _, head := range []*manifest.Head{head, &emptied} {
+			other := newTieredRigOn(t, w.bucket, w.anchor)
+			r = other.open(testTP, c)
+			for _, l := range line.led {
+				lead(r, int32(l.epoch), l.records)
+			}
+			r.SetTierHead(head)
+			end := line.end
+			if epoch := line.led[len(line.led)-1].epoch; head == &emptied && epoch > 2 {
+				end = 60 // nothing is there that it would part from, and what it has can follow
+			}
+			lead(r, 4, 0)
+			if o := r.Offsets(); o.LogEnd != end {
+				t.Errorf("%v, segments in the tier %d: %+v, want the end at %d", line.led, head.Segments, o, end)
+			}
+			other.close(false)
 		}
-		r.SetTierHead(head)
-		lead(r, 4, 0)
-		if o := r.Offsets(); o.LogEnd != line.end {
-			t.Errorf("%v: %+v, want the end at %d", line.led, o, line.end)
-		}
-		other.close(false)
 	}
 }
 
