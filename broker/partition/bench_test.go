@@ -41,7 +41,7 @@ func BenchmarkAppend(b *testing.B) {
 					b.Fatal(err)
 				}
 				if r.appended.Load()%(512<<20) < uint64(len(recs)) {
-					r.retain(r.config.Load(), time.Now())
+					r.retain(time.Now())
 				}
 			}
 		})
@@ -62,7 +62,7 @@ func BenchmarkAppendIdempotent(b *testing.B) {
 		b.StopTimer()
 		a.Records = idempotent(b, 7, 0, seq, 1, "value")
 		if seq++; seq%10000 == 0 {
-			r.retain(r.config.Load(), time.Now())
+			r.retain(time.Now())
 		}
 		b.StartTimer()
 		r.Append(a)
@@ -115,7 +115,7 @@ func BenchmarkFetchWait(b *testing.B) {
 		<-done
 		f.release()
 		if r.log.Next()%10000 == 0 {
-			r.retain(r.config.Load(), time.Now())
+			r.retain(time.Now())
 		}
 	}
 }

@@ -19,7 +19,7 @@ func (r *Replica) maintain(now time.Time) time.Duration {
 	conf, start := r.config.Load(), r.log.Start()
 	r.followLogStart()
 	r.rollByAge(conf, now)
-	r.retain(conf, now)
+	r.retain(now)
 	if r.log.Start() != start {
 		r.tellFetcher()
 	}
@@ -91,8 +91,12 @@ func expiry(maxTime, retentionMs int64) int64 {
 	return maxTime + retentionMs
 }
 
-// retain drops the local segments that nobody needs here any more.
-func (r *Replica) retain(conf *topic.Config, now time.Time) {
+// retain drops the local segments that nobody needs here any more. Settings do not change meanwhile: what may expire of a log that nobody
+// uploads must not once it is uploaded, and could begin before the drop.
+func (r *Replica) retain(now time.Time) {
+	r.retaining.Lock()
+	defer r.retaining.Unlock()
+	conf := r.config.Load()
 	if r.role.Load().epoch < 0 {
 		return // just opened: what the tier has of it is told before its role
 	}

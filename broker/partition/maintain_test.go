@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -422,7 +423,34 @@ func TestRunMaintainsWhatIsDue(t *testing.T) {
 	})
 }
 
-// The scheduler gives every replica its turn in time, whatever is kicked, added and removed meanwhile.
+// A topic that is to be archived from now on loses nothing more to the retention of before, though that was about to be carried out.
+func TestRetentionOfATopicThatIsArchivedFromNowOn(t *testing.T) {
+	var inject faultfs.Injector
+	g := newRig(t, faultfs.Wrap(vfs.NewMem(), &inject))
+	c := durableConfig()
+	c.Segment.Bytes = 1 << 10
+	r := g.lead(c)
+	for range 30 {
+		appendOK(t, r, aged(t, 1000, 100))
+	}
+	if n := len(r.log.Segments()); n < 3 {
+		t.Fatalf("%d segments", n)
+	}
+	c.Retention.Ms = 1000
+	r.configure(c)
+	var changed sync.WaitGroup
+	inject.Add(faultfs.Rule{Op: faultfs.Create, Glob: "*.log", Do: func(faultfs.Op, string) { // the active segment is being sealed
+		c.Tier = topic.Tier{Enabled: true, LocalMs: -1, LocalBytes: -1}
+		changed.Go(func() { r.SetConfig(c) })
+		until(t, "settings change", func() bool { return r.config.Load().Tier.Enabled })
+	}})
+	r.maintain(time.Now())
+	changed.Wait()
+	if o := r.Offsets(); o.LocalStart != 0 || !r.config.Load().Tier.Enabled {
+		t.Errorf("%+v", o)
+	}
+}
+
 // A partition may be removed while it is looked at: every step has to do with a log that is closed by then.
 func TestMaintenanceOfWhatIsRemoved(t *testing.T) {
 	for name, tiered := range map[string]bool{"untiered": false, "tiered": true} {
@@ -441,7 +469,7 @@ func TestMaintenanceOfWhatIsRemoved(t *testing.T) {
 			now := time.Now()
 			r.followLogStart()
 			r.rollByAge(&conf, now)
-			r.retain(&conf, now)
+			r.retain(now)
 			if r.activeExpired(&conf, now) || r.untilRoll(&conf, now) != math.MaxInt64 || r.untilExpiry(&conf, now) != math.MaxInt64 {
 				t.Error("something is due on a log that is closed")
 			}
@@ -450,6 +478,7 @@ func TestMaintenanceOfWhatIsRemoved(t *testing.T) {
 	}
 }
 
+// The scheduler gives every replica its turn in time, whatever is kicked, added and removed meanwhile.
 func TestSchedulerOrder(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)

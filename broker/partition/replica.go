@@ -24,6 +24,7 @@ type Replica struct {
 	logger    *slog.Logger
 
 	leadership longLock // one change of role, settings or tier head at a time
+	retaining  longLock // local segments are dropped by settings that stand meanwhile
 	queue      appendQueue
 	append     appender
 	waiters    waiters

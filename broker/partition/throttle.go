@@ -15,7 +15,9 @@ import (
 
 // configure makes c the replica's settings.
 func (r *Replica) configure(c topic.Config) {
+	r.retaining.Lock()
 	r.config.Store(&c)
+	r.retaining.Unlock()
 	r.throttledLeader.Store(c.ThrottledLeaders.Has(r.tp.Index, r.set.opts.BrokerID))
 	r.throttledFollower.Store(c.ThrottledFollowers.Has(r.tp.Index, r.set.opts.BrokerID))
 }
