@@ -673,6 +673,47 @@ func TestOnlyTheNewestRegistrationHolds(t *testing.T) {
 	})
 }
 
+// A broker that has left for good may be stopped whenever somebody comes to it. Until then it is given nothing, also if it has to register
+// again; started anew it is one like any other.
+func TestWhoHasLeftForGoodStaysGoneUntilItIsStartedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newLeaseRig(t)
+		defer r.close()
+		l := r.register(registration(1, metadata.DiskFacts{ID: metadata.UUID{1}}))
+		state := func() metadata.NodeState {
+			t.Helper()
+			im, err := r.store.WaitRev(t.Context(), r.server.Rev())
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, _ := im.Node(1)
+			return n.State
+		}
+		state()
+		n, _ := r.store.Image().Node(1)
+		left := *n
+		left.State = metadata.NodeGone
+		if _, err := r.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{r.store.Keys().PutNode(&left)}}); err != nil {
+			t.Fatal(err)
+		}
+		_, changed := l.Changed()
+		r.server.ExpireLease(leaseOf(t, r.kv, r.store.Keys().Broker(1)))
+		<-changed
+		if got := state(); got != metadata.NodeGone {
+			t.Errorf("state %v once it has registered again", got)
+		}
+		if err := l.Deregister(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_ = l.Close()
+		anew := r.register(registration(1, metadata.DiskFacts{ID: metadata.UUID{1}, Epoch: l.Epoch(), Clean: true}))
+		defer anew.Close()
+		if got := state(); got != metadata.NodeLive {
+			t.Errorf("state %v once it is started anew", got)
+		}
+	})
+}
+
 // leaseOf is the lease of a key.
 func leaseOf(t *testing.T, kv metadata.KV, key string) metadata.LeaseID {
 	t.Helper()

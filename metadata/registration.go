@@ -111,8 +111,9 @@ func (l *Lease) register(ctx context.Context) (registered, error) {
 		guard.Rev = node.Rev
 		next.LastEpoch, next.Loss, next.extra = node.LastEpoch, max(next.Loss, node.Loss), node.extra
 		next.Relaxed = next.Relaxed || next.Loss != LossNone && node.Relaxed
-		if node.State == NodeDraining {
-			next.State = NodeDraining
+		// Who has left for good may stop whenever it likes, and must not be given anything before it is started anew.
+		if node.State == NodeDraining || node.State == NodeGone && l.epoch.Load() != 0 {
+			next.State = node.State
 		}
 	}
 	res, err := Settle(ctx, kv, Txn{
