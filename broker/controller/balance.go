@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// maxBalanceMoves bounds the leaders that change at a time for balance alone.
+	// maxBalanceMoves bounds the leaders that change at a time for balance alone, and balancePause is the time from then to the next.
 	maxBalanceMoves = 100
+	balancePause    = time.Second
 	// balanceAfter is how long a broker has to be up before leadership goes back to it.
 	balanceAfter = 5 * time.Minute
 )
@@ -29,8 +30,11 @@ func (c *Controller) balance(ctx context.Context, img *metadata.Image) time.Dura
 	c.term.balanceAt = now.Add(c.opts.BalanceInterval)
 	e := newElector(img, c.opts.Defaults)
 	moves := e.balance(now, int(c.opts.ImbalancePercent))
-	if len(moves) == 0 {
+	switch len(moves) {
+	case 0:
 		return c.opts.BalanceInterval
+	case maxBalanceMoves:
+		c.term.balanceAt = now.Add(balancePause) // there may be more
 	}
 	txns := make([]metadata.Txn, len(moves))
 	for i := range moves {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"firn/metadata"
@@ -255,6 +256,52 @@ func TestLeadersMakeWayBeforeTheyLeave(t *testing.T) {
 			t.Errorf("%s becomes %s, want %s", before, got, want)
 		}
 	}
+}
+
+// Leaders go back to a broker that has started again some at a time, but not some per interval, which would take hours.
+func TestAllLeadersGoBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const partitions, interval = 3*maxBalanceMoves + 50, time.Hour
+		c := newCluster(t)
+		c.ctx = t.Context()
+		a := c.start(1, func(_ *metadata.Registration, o *Options) { o.BalanceInterval, o.ImbalancePercent = interval, 10 })
+		b := c.start(2)
+		defer a.stop()
+		defer b.stop()
+		a.await("both", func(img *metadata.Image) bool { return len(img.Brokers()) == 2 })
+		assignment := make(map[int32][]int32)
+		for i := range int32(partitions) {
+			assignment[i] = ids{1, 2}
+		}
+		got := a.ctl.CreateTopics(c.ctx, []NewTopic{{Name: "t", Partitions: -1, ReplicationFactor: -1, Assignment: assignment}}, false)[0]
+		if got.Err != nil {
+			t.Fatal(got.Err)
+		}
+		led := func(img *metadata.Image) (by int) {
+			for i := range int32(partitions) {
+				if p, _ := img.Partition(topic.Partition{ID: got.Topic.ID, Index: i}); p.Leader == 1 {
+					by++
+				}
+			}
+			return by
+		}
+		img := a.await("leaders", func(img *metadata.Image) bool { return led(img) == partitions })
+		var ops []metadata.Op
+		for i := range int32(partitions) {
+			p, _ := img.Partition(topic.Partition{ID: got.Topic.ID, Index: i})
+			next := *p
+			next.Leader, next.LeaderBrokerEpoch, next.ISR = 2, b.lease.Epoch(), ids{1, 2}
+			ops = append(ops, a.store.Keys().PutPartition(&next))
+		}
+		if _, err := b.kv.Txn(c.ctx, metadata.Txn{Then: ops}); err != nil {
+			t.Fatal(err)
+		}
+		a.await("other leaders", func(img *metadata.Image) bool { return led(img) == 0 })
+		time.Sleep(interval + time.Minute)
+		if n := led(a.store.Image()); n != partitions {
+			t.Errorf("%d of %d lead again", n, partitions)
+		}
+	})
 }
 
 func TestBalance(t *testing.T) {
