@@ -38,7 +38,8 @@ func (a *applier) release(ctx context.Context, id topic.ID) {
 	}
 	for i := range t.Partitions {
 		if a.rec.busy(topic.Partition{ID: id, Index: i}) {
-			return // who evicts it calls again
+			a.releases.markAfter(id, releaseRetry) // who evicts it calls again, but may have done so a moment ago
+			return
 		}
 	}
 	left, err := a.stored(id)

@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -242,6 +244,35 @@ func TestLeaderEpochsThatTheMetadataLacksAreNotGivenAgain(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A deletion is confirmed also if it is looked at while the last copy of the topic is still being seen to.
+func TestDeletionThatIsLookedAtTooEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := startHost(t, memkv.NewServer(), 1, vfs.NewMem())
+		defer h.stop()
+		keys, tp := h.b.store.Keys(), topic.Partition{ID: topic.NewID()}
+		h.b.applier.rec.stop()
+		gate, marked := make(chan struct{}), make(chan struct{})
+		h.b.applier.rec = newReconciler(1, func(ctx context.Context, tp topic.Partition) {
+			h.b.applier.reconcile(ctx, tp)
+			if im := h.b.store.Image(); im.Rev() > 0 {
+				if t, ok := im.TopicByID(tp.ID); ok && !t.Live() {
+					close(marked)
+					<-gate
+				}
+			}
+		})
+		deleting := &metadata.Topic{ID: tp.ID, Name: "t", Partitions: 1, ReplicationFactor: 1, State: metadata.TopicDeleting}
+		h.write(keys.PutTopic(deleting))
+		<-marked
+		synctest.Wait()
+		close(gate)
+		time.Sleep(time.Minute)
+		if t2, ok := h.b.store.Image().TopicByID(tp.ID); ok && !slices.Contains(t2.Released, 1) {
+			t.Errorf("never confirmed: %+v", t2)
+		}
+	})
 }
 
 // A broker that holds copies of a topic is killed about the time that the topic is deleted: at last it holds nothing and
