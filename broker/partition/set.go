@@ -26,9 +26,10 @@ type Set struct {
 	stop      context.CancelFunc
 
 	shards [setShards]shard
-	// placing serialises the choice of a disk for partitions that have none, and guards places.
+	// placing serialises the choice of a disk for partitions that have none, and guards places and taken.
 	placing sync.Mutex
 	places  map[topic.Partition]*segment.Disk
+	taken   map[*segment.Disk]int // places on each disk
 }
 
 // setShards keeps the look-up of each request from meeting all the others.
@@ -46,7 +47,7 @@ func NewSet(o Options) (*Set, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Set{opts: o, wheel: newWheel(), places: map[topic.Partition]*segment.Disk{}}
+	s := &Set{opts: o, wheel: newWheel(), places: map[topic.Partition]*segment.Disk{}, taken: map[*segment.Disk]int{}}
 	s.plug.init(s.wheel)
 	s.serving, s.stop = context.WithCancel(context.Background())
 	for i := range s.shards {
@@ -63,7 +64,7 @@ func NewSet(o Options) (*Set, error) {
 			if other := s.places[tp]; other != nil {
 				return nil, fmt.Errorf("partition %s is in %s and in %s", tp, other.Dir(), d.Dir())
 			}
-			s.places[tp] = d
+			s.takeLocked(tp, d)
 		}
 	}
 	s.met = newMetrics(o.Registerer, s)
@@ -201,21 +202,22 @@ func (s *Set) place(tp topic.Partition) (*segment.Disk, error) {
 	if d := s.places[tp]; d != nil {
 		return d, nil
 	}
-	count := map[*segment.Disk]int{}
-	for _, d := range s.places {
-		count[d]++
-	}
 	var best *segment.Disk
 	for _, d := range s.opts.Disks {
-		if d.Offline() == nil && (best == nil || count[d] < count[best]) {
+		if d.Offline() == nil && (best == nil || s.taken[d] < s.taken[best]) {
 			best = d
 		}
 	}
 	if best == nil {
 		return nil, fmt.Errorf("%w: no log directory is online", ErrStorage)
 	}
-	s.places[tp] = best
+	s.takeLocked(tp, best)
 	return best, nil
+}
+
+func (s *Set) takeLocked(tp topic.Partition, d *segment.Disk) {
+	s.places[tp] = d
+	s.taken[d]++
 }
 
 // Remove stops hosting tp and deletes its local data, hosted or not. Its waiters fail with why: ErrUnknownPartition, or ErrNotLeader
@@ -224,14 +226,17 @@ func (s *Set) Remove(tp topic.Partition, why error) error {
 	s.unhost(tp, why)
 	s.placing.Lock()
 	d := s.places[tp]
-	delete(s.places, tp)
+	if d != nil {
+		delete(s.places, tp)
+		s.taken[d]--
+	}
 	s.placing.Unlock()
 	if d == nil {
 		return nil
 	}
 	if err := d.Remove(tp.ID, tp.Index); err != nil {
 		s.placing.Lock()
-		s.places[tp] = d
+		s.takeLocked(tp, d)
 		s.placing.Unlock()
 		return fmt.Errorf("remove %s: %w: %w", tp, ErrStorage, err)
 	}
