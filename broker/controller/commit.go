@@ -36,7 +36,7 @@ func fill(errs []error, err error) {
 
 // commitEach commits the transactions of the entries that have no error yet, and waits until what was
 // written is in the image; one that changes nothing must have no writes, for there is no revision of it. Each transaction's first guard is that we are the controller, and the first key it
-// reads otherwise is ctl. refused says what the failure of another guard means. Where a lingering attempt could make anew what one
+// reads otherwise is ctl. refused says what the failure of another guard means; nil is that all is well. Where a lingering attempt could make anew what one
 // of them removes, the term ends instead: to be tried again with the next controller.
 func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs []error, refused func(int, metadata.TxnResult) error) {
 	if c.term.revives(txns, errs) {
@@ -61,7 +61,9 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 			continue
 		}
 		if !results[i].OK {
-			errs[i] = refused(i, results[i])
+			if errs[i] = refused(i, results[i]); errs[i] == nil {
+				rev = max(rev, results[i].Rev)
+			}
 			if results[i].Else[0].CreateRev != t.If[0].Rev {
 				errs[i] = ErrNotController
 				if results[i].Lingers { // an earlier attempt may have got there before, and been overwritten since

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -40,6 +41,9 @@ func (c *Controller) CreateTopics(ctx context.Context, topics []NewTopic, valida
 			return
 		}
 		c.commitEach(ctx, txns, errs, func(i int, res metadata.TxnResult) error {
+			if bytes.Equal(res.Else[1].Value, txns[i].Then[0].Value) {
+				return nil // by an attempt of ours, and something of it has been changed since
+			}
 			return fmt.Errorf("%w: %q", ErrTopicExists, topics[i].Name) // by a controller we have not heard of
 		})
 		img = c.store.Image()

@@ -497,6 +497,40 @@ func TestLongListsAreEditedQuickly(t *testing.T) {
 	})
 }
 
+// A topic whose making was not heard of is there, whatever has become of its partitions before that was found out.
+func TestTopicThatHasChangedBeforeItIsKnownToBeThere(t *testing.T) {
+	c := newCluster(t)
+	m := c.start(1)
+	name := m.store.Keys().TopicName("t")
+	var writes int
+	m.kv.SetFaults(func(call memkv.Call) memkv.Fault {
+		if !call.Write || !slices.Contains(call.Keys, name) {
+			return memkv.Fault{}
+		}
+		if writes++; writes == 1 {
+			return memkv.Fault{LoseReply: true}
+		}
+		m.kv.SetFaults(nil)
+		img := m.await("the topic", func(img *metadata.Image) bool { _, ok := img.Topic("t"); return ok })
+		made, _ := img.Topic("t")
+		p, _ := img.Partition(topic.Partition{ID: made.ID})
+		next := *p
+		next.LeaderEpoch++
+		other := c.server.Dial()
+		defer func() { _ = other.Close() }()
+		if _, err := other.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{m.store.Keys().PutPartition(&next)}}); err != nil {
+			t.Error(err)
+		}
+		return memkv.Fault{}
+	})
+	if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; got.Err != nil || got.Topic.ID.IsZero() {
+		t.Errorf("%+v", got)
+	}
+	if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; !errors.Is(got.Err, ErrTopicExists) {
+		t.Errorf("once more: %v", got.Err)
+	}
+}
+
 // A change whose answer was lost may have happened, whatever another controller has made of it before that was found out: nobody is told to
 // ask again.
 func TestChangeThatTheNextControllerMayHaveUndone(t *testing.T) {
