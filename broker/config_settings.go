@@ -239,7 +239,7 @@ func etcdSettings() []Setting {
 		password,
 		setting("etcd.tls.ca.file", "", "PEM file of the authorities that sign etcd's certificates; setting it turns TLS on.",
 			text("a file", func(c *Config) *string { return &c.Etcd.CAFile })),
-		setting("etcd.tls.cert.file", "", "PEM file of the certificate this broker shows to etcd.",
+		setting("etcd.tls.cert.file", "", "PEM file of the certificate this broker shows to etcd. Read for each connection, so that it can be renewed.",
 			text("a file", func(c *Config) *string { return &c.Etcd.CertFile })),
 		setting("etcd.tls.key.file", "", "PEM file of that certificate's private key.",
 			text("a file", func(c *Config) *string { return &c.Etcd.KeyFile })),

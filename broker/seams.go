@@ -94,11 +94,18 @@ func (b *Broker) etcdConfig() (etcd.Config, error) {
 		}
 	}
 	if e.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(e.CertFile, e.KeyFile)
-		if err != nil {
-			return c, fmt.Errorf("etcd.tls.cert.file: %w", err)
+		// Read for each connection: certificates are renewed while brokers run.
+		load := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			cert, err := tls.LoadX509KeyPair(e.CertFile, e.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("etcd.tls.cert.file: %w", err)
+			}
+			return &cert, nil
 		}
-		c.TLS.Certificates = []tls.Certificate{cert}
+		if _, err := load(nil); err != nil {
+			return c, err
+		}
+		c.TLS.GetClientCertificate = load
 	}
 	return c, nil
 }
