@@ -178,7 +178,7 @@ var plants = []plant{
 			"return end < offset",
 		}},
 		by:    []judge{searched},
-		seeds: 281,
+		seeds: 569,
 	},
 	{
 		name: "rot is cut like a torn tail", hazard: "H5",
