@@ -21,7 +21,7 @@ import (
 // those that ask another one the request is passed on, as it is, in an Envelope that says for whom (KIP-590). The answer
 // is passed back.
 //
-// A controller that is not found, or is none any more, is looked for again until forwardTimeout is over. Once it may have
+// A controller that is not found, or is none any more, is looked for again until forwardTimeout is over, or the client has gone. Once it may have
 // begun with the request it is not asked again: the answer is then REQUEST_TIMED_OUT, and what was asked for may still
 // happen. So it is, too, once another controller is known and the one that was asked does not answer. A controller that is one no more
 // when it begins has not begun, and says so for the request as a whole: no client is told to look for another one by a broker that it
@@ -39,7 +39,7 @@ const (
 
 // serveByController answers a request that is the controller's to serve, here or there.
 func (a *API) serveByController(e entry, req *wire.Request) {
-	ctx, cancel := context.WithTimeout(context.Background(), forwardTimeout)
+	ctx, cancel := context.WithTimeout(req.Conn.Context, forwardTimeout)
 	defer cancel()
 	body, err := a.forward(ctx, e, req)
 	if body != nil {
@@ -63,6 +63,9 @@ func (a *API) serveByController(e entry, req *wire.Request) {
 func (a *API) forward(ctx context.Context, e entry, req *wire.Request) (*wire.Body, error) {
 	for {
 		id, err := a.admin.Controller.Current(ctx)
+		if err == nil && ctx.Err() != nil {
+			err = metadata.ErrUnavailable
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -160,6 +160,28 @@ func TestTheControllerIsLookedForAgain(t *testing.T) {
 	}
 }
 
+// What a client asked for that has gone before there was a controller is not done: it may have asked again since, or for something else.
+func TestNothingIsBegunForAClientThatHasGone(t *testing.T) {
+	asked, o := newOffice(t)
+	conn := wiretest.NewConn(t)
+	ctx, hangUp := context.WithCancel(t.Context())
+	conn.Context = ctx
+	calls := 0
+	asked.ctl.current = func() int32 {
+		if calls++; calls < 3 {
+			return -1
+		}
+		hangUp()
+		return 2
+	}
+	asked.ctl.err = nil
+	resp := callOn(t, asked.api, conn, createRequest("a")).Response.(*kmsg.CreateTopicsResponse)
+	wantCode(t, "topic", resp.Topics[0].ErrorCode, kerr.RequestTimedOut)
+	if o.sent > 0 || len(asked.ctl.create)+len(o.ctl.create) > 0 {
+		t.Errorf("%d envelopes; created here %+v, there %+v", o.sent, asked.ctl.create, o.ctl.create)
+	}
+}
+
 // resigning is a controller that is none any more for the first requests that it is to carry out.
 type resigning struct {
 	*fakeController
