@@ -61,6 +61,10 @@ func (s *sim) unregister(m *machine) error {
 // seeOff takes machines away whose brokers have nothing left, and puts others in their places.
 func (s *sim) seeOff() {
 	for _, m := range s.machines {
+		if m.course.Load() == stays && m.life.isReady() && s.stateOf(m) != metadata.NodeLive {
+			s.log("broker %d is told to leave once more, by a request of before", m.id) // that was looking for a controller
+			m.course.Store(leaving)
+		}
 		if m.course.Load() != leaving || s.stateOf(m) == metadata.NodeDraining {
 			continue
 		}

@@ -59,6 +59,19 @@ type life struct {
 	leases  []metadata.LeaseID
 }
 
+// isReady reports whether the process runs and has registered.
+func (l *life) isReady() bool {
+	if l == nil {
+		return false
+	}
+	select {
+	case <-l.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // each calls fn for every connection to the key space.
 func (l *life) each(fn func(*memkv.Client)) {
 	l.mu.Lock()
