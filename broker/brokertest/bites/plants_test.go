@@ -248,7 +248,7 @@ var plants = []plant{
 			{"tiering/archive.go", "\tif o.Grace <= 0 {\n\t\to.Grace = DefaultGrace\n\t}\n", "\to.Grace = 1\n"},
 		},
 		by:    []judge{tested("./broker/partition", "TestColdFetchErrors")},
-		seeds: 289,
+		seeds: 1793,
 	},
 	{
 		name: "an unclean election leaves the tier open to the past", hazard: "H8",
