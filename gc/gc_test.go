@@ -311,6 +311,13 @@ func TestScrubSparesTheOnlyCopies(t *testing.T) {
 	if n, err := s.Scrub(t.Context(), behind, now); n != 0 || !errors.Is(err, tiering.ErrGap) || !w.keys("")[key] {
 		t.Errorf("the tier ends at 30, the log begins at 40: %d deleted, %v", n, err)
 	}
+	empty := newTier(t, tp, 0)
+	only := tiering.Keys{Cluster: cluster}.Segment(tp, manifest.Segment{Base: 0, End: 39, LeaderEpoch: 0, BrokerEpoch: 3, Attempt: 5})
+	empty.put(only)
+	none := gc.Target{Archive: empty.archive, LocalStart: func() int64 { return 40 }}
+	if n, err := gc.NewScrubber(gc.ScrubberOptions{Bucket: empty.bucket, Cluster: cluster}).Scrub(t.Context(), none, now); n != 0 || !errors.Is(err, tiering.ErrGap) || !empty.keys("")[only] {
+		t.Errorf("the tier is empty, the log begins at 40: %d deleted, %v", n, err)
+	}
 	abuts := gc.Target{Archive: w.archive, LocalStart: func() int64 { return 30 }}
 	if n, err := s.Scrub(t.Context(), abuts, now); n != 1 || err != nil || w.keys("")[key] {
 		t.Errorf("the log has it: %d deleted, %v", n, err)

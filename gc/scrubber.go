@@ -173,7 +173,7 @@ func (s *Scrubber) sweep(ctx context.Context, t Target, old []string) (int, erro
 	if err != nil {
 		return 0, err
 	}
-	if head.TierEnd > head.LogStart && local > head.TierEnd {
+	if local > head.TierEnd {
 		return 0, fmt.Errorf("%d objects that the manifest does not name are kept: %w: they may hold what lies between %d and %d",
 			len(unnamed), tiering.ErrGap, head.TierEnd, local)
 	}

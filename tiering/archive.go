@@ -2,6 +2,7 @@ package tiering
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -179,7 +180,8 @@ func (a *Archive) take(h manifest.Head, raw []byte, rev int64) {
 
 // begin has the tier go on at start, where the local log begins. With nothing in the tier the log simply begins there: it was not tiered
 // before. Otherwise something is lost, and nobody but an operator can say what that means: ErrGap. But first the head is read: it
-// is by a newer one than is known here, which a write of another leader has made, that the local log may have been cut.
+// is by a newer one than is known here, which a write of another leader has made, that the local log may have been cut. And one that
+// knows of nothing may be of a backup: then the bucket has what lies between.
 func (a *Archive) begin(ctx context.Context, start int64) error {
 	if _, err := a.Refresh(ctx); err != nil {
 		return err
@@ -191,8 +193,39 @@ func (a *Archive) begin(ctx context.Context, start int64) error {
 		case h.TierEnd > h.LogStart:
 			return nil, fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d", ErrGap, a.tp, h.TierEnd, start)
 		}
-		return manifest.Start{Offset: start}, nil
+		key, err := a.between(ctx, a.state.head.TierEnd, start)
+		if err == nil && key != "" {
+			err = fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d, and the bucket has %s", ErrGap, a.tp, a.state.head.TierEnd, start, key)
+		}
+		return manifest.Start{Offset: start}, err
 	})
+}
+
+// errEnough ends a listing.
+var errEnough = errors.New("enough")
+
+// between returns the key of a segment in the bucket, named by a manifest or not, with records from from on that begins below to; empty
+// if there is none.
+func (a *Archive) between(ctx context.Context, from, to int64) (found string, err error) {
+	if a.s.o.Bucket == nil {
+		return "", nil
+	}
+	prefix := a.s.keys.Segments(a.tp)
+	err = a.s.o.Bucket.List(ctx, prefix, "", func(i objstore.Info) error {
+		s, ok := a.s.keys.ParseSegment(a.tp, i.Key)
+		switch {
+		case ok && s.Base >= to: // keys come in the order of bases
+			return errEnough
+		case ok && s.End >= from:
+			found = i.Key
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return "", fmt.Errorf("list %s: %w", prefix, err)
+	}
+	return found, nil
 }
 
 // SetLogStart moves the log start forward, as DeleteRecords and retention do, and returns the head after

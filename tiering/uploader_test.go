@@ -452,6 +452,32 @@ func TestGaps(t *testing.T) {
 	})
 }
 
+// A head that knows of nothing may be of a backup, older than what the bucket has and the local log has not: that is a gap, and not a log
+// that was never archived.
+func TestEmptyTierOfABackupIsAGap(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.anchor.SetFaults(0, 0, 0, 0)
+		tp := partition(0)
+		log := tiertest.NewLog(1, 0)
+		log.AppendSegment(2000, 5, 100)
+		w.archive(tp, log)
+		end := log.Next()
+		w.anchor.Set(tp, nil)
+		log.Drop(end)
+		log.AppendSegment(2000, 5, 100)
+		p := w.uploader().Register(tp, 2, log, tiering.Limits{})
+		defer p.Close()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if s := p.Status(); !errors.Is(s.Err, tiering.ErrGap) {
+			t.Errorf("%+v", s)
+		}
+		if h := w.head(tp); h.LogStart != 0 || h.TierEnd != 0 {
+			t.Errorf("%+v", h)
+		}
+	})
+}
+
 // What a leader of the past still had on its way moves the tier's end behind the new leader's back, and with it the begin of the local log.
 // That is no gap, and nothing of it is below the log start.
 func TestTierEndThatALeaderOfThePastHasMoved(t *testing.T) {
