@@ -36,8 +36,8 @@ func fill(errs []error, err error) {
 
 // commitEach commits the transactions of the entries that have no error yet, and waits until what was
 // written is in the image; one that changes nothing must have no writes, for there is no revision of it. Each transaction's first guard is that we are the controller, and the first key it
-// reads otherwise is ctl. refused says what the failure of another guard means; nil is that all is well. Where a lingering attempt could make anew what one
-// of them removes, the term ends instead: to be tried again with the next controller.
+// reads otherwise is ctl. refused says what the failure of another guard means; nil is that
+// what was to be written is there. Where a lingering attempt could make anew what one of them removes, the term ends instead: to be tried again with the next controller.
 func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs []error, refused func(int, metadata.TxnResult) error) {
 	if c.term.revives(txns, errs) {
 		err := c.giveUp(ctx)
@@ -61,14 +61,14 @@ func (c *Controller) commitEach(ctx context.Context, txns []metadata.Txn, errs [
 			continue
 		}
 		if !results[i].OK {
-			if errs[i] = refused(i, results[i]); errs[i] == nil {
+			switch errs[i] = refused(i, results[i]); {
+			case errs[i] == nil:
 				rev = max(rev, results[i].Rev)
-			}
-			if results[i].Else[0].CreateRev != t.If[0].Rev {
+			case results[i].Else[0].CreateRev == t.If[0].Rev: // we still are the controller
+			case results[i].Lingers: // an earlier attempt may have got there before, and been overwritten since
+				errs[i] = metadata.ErrUnknown
+			default:
 				errs[i] = ErrNotController
-				if results[i].Lingers { // an earlier attempt may have got there before, and been overwritten since
-					errs[i] = metadata.ErrUnknown
-				}
 			}
 		} else if len(t.Then) > 0 {
 			rev = max(rev, results[i].Rev)

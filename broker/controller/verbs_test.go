@@ -497,37 +497,52 @@ func TestLongListsAreEditedQuickly(t *testing.T) {
 	})
 }
 
-// A topic whose making was not heard of is there, whatever has become of its partitions before that was found out.
-func TestTopicThatHasChangedBeforeItIsKnownToBeThere(t *testing.T) {
-	c := newCluster(t)
-	m := c.start(1)
-	name := m.store.Keys().TopicName("t")
+// loseAnswer has m not hear that it has made a topic. Before it tries again others do something.
+func (m *member) loseAnswer(topic string, others func(kv metadata.KV)) {
 	var writes int
 	m.kv.SetFaults(func(call memkv.Call) memkv.Fault {
-		if !call.Write || !slices.Contains(call.Keys, name) {
+		if !call.Write || !slices.Contains(call.Keys, m.store.Keys().TopicName(topic)) {
 			return memkv.Fault{}
 		}
 		if writes++; writes == 1 {
 			return memkv.Fault{LoseReply: true}
 		}
 		m.kv.SetFaults(nil)
-		img := m.await("the topic", func(img *metadata.Image) bool { _, ok := img.Topic("t"); return ok })
-		made, _ := img.Topic("t")
-		p, _ := img.Partition(topic.Partition{ID: made.ID})
-		next := *p
-		next.LeaderEpoch++
-		other := c.server.Dial()
-		defer func() { _ = other.Close() }()
-		if _, err := other.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{m.store.Keys().PutPartition(&next)}}); err != nil {
-			t.Error(err)
-		}
+		kv := m.c.server.Dial()
+		defer func() { _ = kv.Close() }()
+		others(kv)
 		return memkv.Fault{}
 	})
-	if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; got.Err != nil || got.Topic.ID.IsZero() {
-		t.Errorf("%+v", got)
-	}
-	if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; !errors.Is(got.Err, ErrTopicExists) {
-		t.Errorf("once more: %v", got.Err)
+}
+
+// A topic whose making was not heard of is there, whatever has become of its partitions before that was found out, and also if the
+// controllership is lost by then.
+func TestTopicThatHasChangedBeforeItIsKnownToBeThere(t *testing.T) {
+	for _, deposed := range []bool{false, true} {
+		c := newCluster(t)
+		m := c.start(1)
+		m.loseAnswer("t", func(kv metadata.KV) {
+			img := m.await("the topic", func(img *metadata.Image) bool { _, ok := img.Topic("t"); return ok })
+			made, _ := img.Topic("t")
+			p, _ := img.Partition(topic.Partition{ID: made.ID})
+			next := *p
+			next.LeaderEpoch++
+			ops := []metadata.Op{m.store.Keys().PutPartition(&next)}
+			if deposed {
+				ops = append(ops, metadata.Delete(m.store.Keys().Controller()))
+			}
+			if _, err := kv.Txn(c.ctx, metadata.Txn{Then: ops}); err != nil {
+				t.Error(err)
+			}
+		})
+		if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; got.Err != nil || got.Topic.ID.IsZero() {
+			t.Errorf("deposed %v: %+v", deposed, got)
+		}
+		if !deposed {
+			if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; !errors.Is(got.Err, ErrTopicExists) {
+				t.Errorf("once more: %v", got.Err)
+			}
+		}
 	}
 }
 
@@ -536,25 +551,14 @@ func TestTopicThatHasChangedBeforeItIsKnownToBeThere(t *testing.T) {
 func TestChangeThatTheNextControllerMayHaveUndone(t *testing.T) {
 	c := newCluster(t)
 	m := c.start(1)
-	name := m.store.Keys().TopicName("t")
-	var writes int
-	m.kv.SetFaults(func(call memkv.Call) memkv.Fault {
-		if !call.Write || !slices.Contains(call.Keys, name) {
-			return memkv.Fault{}
-		}
-		if writes++; writes == 1 {
-			return memkv.Fault{LoseReply: true}
-		}
-		m.kv.SetFaults(nil)
-		other := c.server.Dial()
-		defer func() { _ = other.Close() }()
-		if e, _, err := other.Get(c.ctx, name); err != nil || len(e) != 1 {
+	m.loseAnswer("t", func(kv metadata.KV) {
+		name := m.store.Keys().TopicName("t")
+		if e, _, err := kv.Get(c.ctx, name); err != nil || len(e) != 1 {
 			t.Errorf("the change has not happened: %v, %v", e, err)
 		}
-		if _, err := other.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{metadata.Delete(name), metadata.Delete(m.store.Keys().Controller())}}); err != nil {
+		if _, err := kv.Txn(c.ctx, metadata.Txn{Then: []metadata.Op{metadata.Delete(name), metadata.Delete(m.store.Keys().Controller())}}); err != nil {
 			t.Error(err)
 		}
-		return memkv.Fault{}
 	})
 	if got := m.ctl.CreateTopics(c.ctx, []NewTopic{one("t")}, false)[0]; !errors.Is(got.Err, metadata.ErrUnknown) {
 		t.Errorf("%v", got.Err)
