@@ -187,25 +187,30 @@ func (a *Archive) begin(ctx context.Context, start int64) error {
 		return err
 	}
 	return a.edit(ctx, func(context.Context) (manifest.Edit, error) {
-		switch h := a.state.head; {
-		case h.TierEnd >= start:
+		h := a.state.head
+		if h.TierEnd >= start {
 			return nil, nil
-		case h.TierEnd > h.LogStart:
-			return nil, fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d", ErrGap, a.tp, h.TierEnd, start)
 		}
-		key, err := a.between(ctx, a.state.head.TierEnd, start)
-		if err == nil && key != "" {
-			err = fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d, and the bucket has %s", ErrGap, a.tp, a.state.head.TierEnd, start, key)
+		gap := fmt.Errorf("%w: tier of %s ends at %d, local log begins at %d", ErrGap, a.tp, h.TierEnd, start)
+		if h.TierEnd > h.LogStart {
+			return nil, gap
 		}
-		return manifest.Start{Offset: start}, err
+		key, err := a.between(ctx, h.TierEnd, start)
+		if err != nil {
+			return nil, err
+		}
+		if key != "" {
+			return nil, fmt.Errorf("%w, and the bucket has %s", gap, key)
+		}
+		return manifest.Start{Offset: start}, nil
 	})
 }
 
 // errEnough ends a listing.
 var errEnough = errors.New("enough")
 
-// between returns the key of a segment in the bucket, named by a manifest or not, with records from from on that begins below to; empty
-// if there is none.
+// between returns the key of a segment in the bucket, whether a manifest names it or not, that begins below to and does not end below
+// from; empty if there is none.
 func (a *Archive) between(ctx context.Context, from, to int64) (found string, err error) {
 	if a.s.o.Bucket == nil {
 		return "", nil

@@ -101,8 +101,8 @@ func (r *Replica) BecomeLeader(st State) error {
 const adoptTimeout = 30 * time.Second
 
 // partsFromTier reports whether the log is known to have another record than the tier where that ends: after unclean elections
-// a leader of another line may have archived there. What is in the tier stays; of one that has been emptied it is known that its last
-// record was of TierEndEpoch, or an earlier one than ours, if records were deleted that it never had.
+// a leader of another line may have archived there. What is in the tier stays. One that has been emptied may end further on than what it
+// had, as records of our line were deleted: then a later epoch than TierEndEpoch is none of another.
 func (r *Replica) partsFromTier() bool {
 	head := r.head.Load()
 	if head == nil {
