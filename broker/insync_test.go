@@ -544,6 +544,14 @@ func TestReplicasMovedWhileTheBrokerWasAwayAreReported(t *testing.T) {
 	if a.reportStrays(); out.Len() > 0 {
 		t.Errorf("of what is this broker's: %s", &out)
 	}
+	stray, err := g.r.Disk().Open(g.tp.ID, 5, segment.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stray.Close() }()
+	if a.reportStrays(); !strings.Contains(out.String(), "that its topic does not have") || !strings.Contains(out.String(), "partition=5 ") {
+		t.Errorf("%q", out.String())
+	}
 	next := *g.adopt()
 	next.Leader, next.ISR, next.Replicas = 2, []int32{2}, []int32{2}
 	if _, err := g.kv.Txn(t.Context(), metadata.Txn{Then: []metadata.Op{g.b.store.Keys().PutPartition(&next)}}); err != nil {

@@ -154,3 +154,53 @@ func TestAppendsThatHangKeepNoReplicaFromHearingThatItsDiskFailed(t *testing.T) 
 		t.Error(a.Err)
 	}
 }
+
+// New partitions go to the disk that has the fewest, as it is by then.
+func TestPartitionsAreSpreadOverDisks(t *testing.T) {
+	fs := vfs.NewMem()
+	var disks []*segment.Disk
+	for _, dir := range []string{"/a", "/b"} {
+		d, err := segment.OpenDisk(segment.DiskOptions{FS: fs, Dir: dir, BrokerID: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.SetBrokerEpoch(1); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = d.Close(true) }()
+		disks = append(disks, d)
+	}
+	s, err := NewSet(Options{BrokerID: 1, Disks: disks})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	at := func(i int32) topic.Partition { return topic.Partition{ID: testTP.ID, Index: i} }
+	open := func(i int32) *segment.Disk {
+		t.Helper()
+		r, err := s.Open(at(i), "t", durableConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Disk()
+	}
+	var first []int32
+	for i := range int32(6) {
+		if open(i) == disks[0] {
+			first = append(first, i)
+		}
+	}
+	if len(first) != 3 {
+		t.Fatalf("%v of 6 are on the first disk", first)
+	}
+	for _, i := range first {
+		if err := s.Remove(at(i), ErrUnknownPartition); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range int32(3) {
+		if open(6+i) != disks[0] {
+			t.Errorf("partition %d is on the disk that has more", 6+i)
+		}
+	}
+}
