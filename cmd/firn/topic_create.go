@@ -45,13 +45,14 @@ func newTopicCreate(a *app, c *client) *cobra.Command {
 			}
 			var errs []error
 			var there []string
-			for _, r := range resps.Sorted() {
+			outcomes := resps.Sorted()
+			for _, r := range outcomes {
 				if r.Err == nil || errors.Is(r.Err, kerr.TopicAlreadyExists) {
 					there = append(there, r.Topic)
 				}
 			}
 			adm.awaitTopics(cmd.Context(), there)
-			for _, r := range resps.Sorted() {
+			for _, r := range outcomes {
 				switch {
 				case r.Err == nil:
 					a.printf("created %s%s\n", r.Topic, partitionCount(r.NumPartitions))

@@ -155,9 +155,7 @@ func (s *sim) allServe() error {
 		if m.life == nil {
 			return fmt.Errorf("broker %d is down", m.id)
 		}
-		select {
-		case <-m.life.ready:
-		default:
+		if !m.life.isReady() {
 			return fmt.Errorf("broker %d is starting", m.id)
 		}
 		b, alive := im.Broker(m.id)
